@@ -1,0 +1,8 @@
+"""Latency and accuracy of artifacts, beside their float teacher and what other tools make of it."""
+
+from __future__ import annotations
+
+from efq.benchmarks.latency import Latency, measure
+from efq.benchmarks.machine import Machine, describe_machine
+
+__all__ = ["Latency", "Machine", "describe_machine", "measure"]

@@ -1,0 +1,304 @@
+"""One benchmark from start to end: open the networks, time them, compare their embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.benchmarks.candidates import (
+    Candidate,
+    artifact_candidate,
+    artifact_names,
+    peer_candidates,
+    teacher_candidate,
+)
+from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
+from efq.benchmarks.float_teacher import FloatTeacher, export_teacher
+from efq.benchmarks.inputs import drawn_faces
+from efq.benchmarks.latency import draw_batches, measure
+from efq.benchmarks.machine import Machine, describe_machine
+from efq.benchmarks.parity import Comparison, compare
+from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
+from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
+from efq.runtime import Manifest, UsageError
+from efq.runtime.artifact import Artifact
+from efq.runtime.console import log, progress
+from efq.runtime.files import sha256_file
+from efq.toolchain.data.faces import open_faces
+from efq.toolchain.networks import EmbeddingNetwork, open_network
+
+_EMBEDDING_CHUNK = 64
+_LOG_SECONDS = 5.0
+_BUSY = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """What to benchmark.
+
+    artifacts: their folders. teacher: float checkpoint, of `backbone` or the one its keys fit. students: the torch
+    student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or none to
+    measure latency only. pairs: pairs files with paths relative to `faces`. calibration: listing of the faces the
+    peers are calibrated on. batches, threads: every combination is timed, for `rounds` rounds or `seconds` seconds.
+    Raises UsageError for what does not fit together.
+    """
+
+    artifacts: tuple[Path, ...]
+    teacher: Path
+    backbone: str | None = None
+    students: tuple[Path, ...] = ()
+    faces: Path | None = None
+    listing: Path | None = None
+    pairs: tuple[Path, ...] = ()
+    calibration: Path | None = None
+    batches: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = (1,)
+    peers: bool = False
+    rounds: int = 200
+    seconds: float = 60.0
+    command: str = "efq-bench"
+
+    def __post_init__(self) -> None:
+        if self.students and len(self.students) != len(self.artifacts):
+            message = (
+                f"expected no --student or one for each artifact, in their order; "
+                f"found {len(self.students)} for {len(self.artifacts)} artifacts"
+            )
+            raise UsageError(message)
+        if self.faces is None and (self.listing or self.pairs or self.calibration or self.students):
+            message = "expected --faces DIR with --list, --pairs, --calibration-list or --student, found none; add it"
+            raise UsageError(message)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Bench:
+    """A finished benchmark: `results` for the report, `comparison` for its plots, `names` of the artifacts in order.
+
+    `student_names` holds the torch students' names, in the order of the artifacts, or nothing. `faces_sha256` is one
+    hash over the compared faces.
+    """
+
+    results: BenchResults
+    comparison: Comparison | None
+    names: tuple[str, ...]
+    student_names: tuple[str, ...]
+    faces_sha256: str | None
+
+
+def run_bench(config: BenchConfig) -> Bench:
+    """Run a benchmark. Raises what opening networks and faces raises, and MissingDependencyError for absent peers."""
+    machine = describe_machine()
+    manifests = [Artifact.open(directory).manifest for directory in config.artifacts]
+    names = artifact_names(config.artifacts, manifests)
+    faces = _open_faces(config, manifests[0])
+    students = _open_students(config, names)
+    notes = _notes(config, machine, manifests, names, faces)
+    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder:
+        teacher = _export_teacher(config, manifests[0], Path(folder))
+        candidates = [
+            teacher_candidate(teacher),
+            *(
+                artifact_candidate(directory, manifest, name=name)
+                for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True)
+            ),
+        ]
+        images = drawn_faces() if faces is None else faces.faces.images
+        if config.peers:
+            calibration, note = _calibration(config, images)
+            notes.append(note)
+            reduce_range = machine.architecture in ("x86_64", "AMD64") and machine.has_vnni is False
+            candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=reduce_range)
+        records = _records(candidates, config.threads[0])
+        latency = _measure(candidates, images, config)
+        comparison = None if faces is None else _compare(candidates, students, names, faces, max(config.threads))
+    results = BenchResults(
+        command=config.command,
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        machine=machine,
+        reference=teacher.name,
+        faces=_describe(faces, config),
+        networks=records,
+        latency=latency,
+        accuracy=None if comparison is None else comparison.results,
+        notes=tuple(notes),
+    )
+    return Bench(
+        results=results,
+        comparison=None if comparison is None else _without_float(comparison, candidates),
+        names=tuple(names),
+        student_names=tuple(students),
+        faces_sha256=None if faces is None else faces.faces.sha256,
+    )
+
+
+def _open_faces(config: BenchConfig, manifest: Manifest) -> EvaluationFaces | None:
+    if config.faces is None:
+        return None
+    faces = open_evaluation_faces(
+        config.faces, listing=config.listing, pairs_files=config.pairs, contract=manifest.input
+    )
+    for path in (*config.artifacts, *config.students):
+        _check_unseen(open_network(path, threads=1), faces)
+    return faces
+
+
+def _check_unseen(network: EmbeddingNetwork, faces: EvaluationFaces) -> None:
+    seen = [value for value in faces.faces.hashes if value[:16] in network.training_hashes]
+    if seen:
+        message = (
+            f"expected faces that {network.path} was not fine-tuned on, found {len(seen)} of {len(faces.faces)} in its "
+            "training data; give other faces (--faces, --list, --pairs)"
+        )
+        raise UsageError(message)
+
+
+def _open_students(config: BenchConfig, names: Sequence[str]) -> dict[str, EmbeddingNetwork]:
+    threads = max(config.threads)
+    return {
+        f"{name} (torch student)": open_network(path, threads=threads)
+        for name, path in zip(names, config.students, strict=False)
+    }
+
+
+def _export_teacher(config: BenchConfig, manifest: Manifest, folder: Path) -> FloatTeacher:
+    name = f"{config.teacher.stem} float32 (ONNX Runtime)"
+    return export_teacher(
+        config.teacher, folder / "teacher.onnx", name=name, backbone=config.backbone, contract=manifest.input
+    )
+
+
+def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str]:
+    """The faces the peers are calibrated on, and a note that says which they are."""
+    if config.calibration is not None and config.faces is not None:
+        chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES)
+        return np.asarray(chosen.images), f"Peers calibrated on {len(chosen)} faces of {config.calibration.name}."
+    order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_FACES]
+    if config.faces is None:
+        return images[np.sort(order)], f"Peers calibrated on {len(order)} drawn faces: good for timing only."
+    note = f"Peers calibrated on {len(order)} of the compared faces themselves, which favours them."
+    return images[np.sort(order)], note
+
+
+def _records(candidates: Sequence[Candidate], threads: int) -> tuple[NetworkRecord, ...]:
+    """Name and size of each network; the first is the reference."""
+    sizes = [candidate.open(threads).file_bytes for candidate in candidates]
+    return tuple(
+        NetworkRecord(
+            name=candidate.name, description=candidate.description, file_bytes=size, size_ratio=size / sizes[0]
+        )
+        for candidate, size in zip(candidates, sizes, strict=True)
+    )
+
+
+def _measure(
+    candidates: Sequence[Candidate], images: NDArray[np.uint8], config: BenchConfig
+) -> tuple[LatencySetting, ...]:
+    settings = []
+    for threads in config.threads:
+        opened = {candidate.name: candidate.open(threads) for candidate in candidates}
+        for batch in config.batches:
+            latencies = measure(
+                opened,
+                draw_batches(images, batch),
+                reference=candidates[0].name,
+                rounds=config.rounds,
+                seconds=config.seconds,
+                on_round=_log_rounds(f"timing batch {batch}, threads {threads}", config.rounds),
+            )
+            settings.append(LatencySetting(threads=threads, batch=batch, networks=tuple(latencies)))
+    return tuple(settings)
+
+
+def _log_rounds(title: str, rounds: int) -> Callable[[], None]:
+    """Logs the count of rounds every few seconds. A live progress bar would take time from what is timed."""
+    count, last = 0, time.monotonic()
+    log(f"{title}: up to {rounds} rounds")
+
+    def advance() -> None:
+        nonlocal count, last
+        count += 1
+        if time.monotonic() - last >= _LOG_SECONDS:
+            last = time.monotonic()
+            log(f"{title}: {count}/{rounds} rounds")
+
+    return advance
+
+
+def _compare(
+    candidates: Sequence[Candidate],
+    students: Mapping[str, EmbeddingNetwork],
+    names: Sequence[str],
+    faces: EvaluationFaces,
+    threads: int,
+) -> Comparison:
+    embedders = {candidate.name: candidate.open(threads).embed for candidate in candidates}
+    embedders |= {name: network.embed for name, network in students.items()}
+    embeddings = {name: _embed_all(name, embed, faces) for name, embed in embedders.items()}
+    return compare(embeddings, faces, reference=candidates[0].name, also=list(zip(students, names, strict=False)))
+
+
+def _embed_all(
+    name: str, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]], faces: EvaluationFaces
+) -> NDArray[np.float32]:
+    parts = []
+    images = faces.faces.images
+    with progress(f"embedding: {name}", len(images), "images") as bar:
+        for start in range(0, len(images), _EMBEDDING_CHUNK):
+            parts.append(embed(np.ascontiguousarray(images[start : start + _EMBEDDING_CHUNK])))
+            bar.advance(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _without_float(comparison: Comparison, candidates: Sequence[Candidate]) -> Comparison:
+    """For the plots: other float forms of the teacher lie on top of it and only hide the rest."""
+    hidden = {candidate.name for candidate in candidates[1:] if candidate.is_float}
+    return dataclasses.replace(
+        comparison,
+        curves={name: curve for name, curve in comparison.curves.items() if name not in hidden},
+        cosines={name: values for name, values in comparison.cosines.items() if name not in hidden},
+    )
+
+
+def _describe(faces: EvaluationFaces | None, config: BenchConfig) -> str:
+    if faces is None:
+        return "drawn by EFQ's renderer (no --faces given): latency only, accuracy skipped"
+    listed = f", list {config.listing.name}" if config.listing else ""
+    pairs = f", pairs {', '.join(path.name for path in config.pairs)}" if config.pairs else ""
+    unreadable = f", {len(faces.faces.unreadable)} unreadable skipped" if faces.faces.unreadable else ""
+    identities = len(np.unique(faces.labels))
+    return f"{len(faces.compared):,} images of {identities:,} identities{listed}{pairs}{unreadable}"
+
+
+def _notes(
+    config: BenchConfig,
+    machine: Machine,
+    manifests: Sequence[Manifest],
+    names: Sequence[str],
+    faces: EvaluationFaces | None,
+) -> list[str]:
+    """What a reader has to know to judge the figures."""
+    notes = []
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > _BUSY:
+        notes.append(
+            f"Other work ran at the start (load average {load:.1f}): times are longer and ratios other than on a quiet "
+            "machine, as networks do not suffer alike from shared caches and execution units. Measure again."
+        )
+    if max(config.threads) > machine.cores:
+        notes.append(f"More threads than the {machine.cores} cores this process may use: those times mean little.")
+    teacher = sha256_file(config.teacher)
+    for manifest, name in zip(manifests, names, strict=True):
+        if manifest.teacher["sha256"] != teacher:
+            notes.append(f"{name} was made from another teacher ({manifest.teacher['name']}) than the one given.")
+    for pairs in () if faces is None else faces.pair_lists:
+        if pairs.skipped:
+            notes.append(f"{pairs.skipped} pairs of {pairs.name} skipped: an image cannot be decoded.")
+    return notes

@@ -1,0 +1,157 @@
+"""efq-bench: latency and accuracy of artifacts beside their float teacher, in one run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from efq.runtime.console import efq_command, log
+from efq.runtime.errors import MissingDependencyError, UsageError
+from efq.runtime.files import atomic_directory
+
+if TYPE_CHECKING:
+    from efq.benchmarks.bench import Bench, BenchConfig
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("efq-bench", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("artifacts", metavar="DIR...", nargs=-1, required=True, type=_PATH)
+@click.option("--teacher", required=True, type=_PATH, help="Float checkpoint the artifacts were made from.")
+@click.option("--backbone", metavar="NAME", help="Network of the checkpoint; found by its keys when not given.")
+@click.option("--student", multiple=True, type=_PATH, help="Torch student of each DIR, in their order.")
+@click.option("--faces", type=_PATH, help="Faces to compare on; without it only latency is measured.")
+@click.option("--list", "listing", type=_PATH, help="The images to take, paths relative to --faces, one a line.")
+@click.option("--pairs", multiple=True, type=_PATH, help="Pairs file for ten-fold accuracy; may be repeated.")
+@click.option("--calibration-list", type=_PATH, help="Faces the peers are calibrated on, relative to --faces.")
+@click.option("--batch", default="1", show_default=True, metavar="N,N", help="Batch sizes to time.")
+@click.option("--threads", default="1", show_default=True, metavar="N,N", help="Numbers of CPU threads to time.")
+@click.option("--peers", is_flag=True, help="Also quantize_static, OpenVINO float32 and NNCF INT8 of the teacher.")
+@click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=1), help="Timed rounds a setting.")
+@click.option(
+    "--seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop a setting after so long, but not before 10 rounds.",
+)
+@click.option("--min-cosine", type=click.FloatRange(-1, 1), help="Fail (exit 3) if any image's cosine is below.")
+@click.option("--min-decisions", type=click.FloatRange(0, 1), help="Fail (exit 3) if fewer decisions are equal.")
+@click.option("-o", "--output", required=True, type=_PATH, help="Folder for report.md, report.json and plots.")
+@click.option("--force", is_flag=True, help="Replace the output folder when it is not empty.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@efq_command
+def main(
+    artifacts: tuple[Path, ...],
+    teacher: Path,
+    backbone: str | None,
+    student: tuple[Path, ...],
+    faces: Path | None,
+    listing: Path | None,
+    pairs: tuple[Path, ...],
+    calibration_list: Path | None,
+    batch: str,
+    threads: str,
+    peers: bool,
+    rounds: int,
+    seconds: float,
+    min_cosine: float | None,
+    min_decisions: float | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Time artifacts and their float teacher in turn in one run, and compare their embeddings on faces.
+
+    Writes report.md, report.json and plots, and each artifact's parity.json. --min-cosine and --min-decisions hold
+    each artifact against its torch student where --student is given, else against the teacher.
+    """
+    if faces is None and (min_cosine is not None or min_decisions is not None):
+        message = "expected --faces DIR with --min-cosine or --min-decisions, found none; add the faces to compare on"
+        raise UsageError(message)
+    _require_train_packages()
+    from efq.benchmarks.bench import BenchConfig, run_bench
+    from efq.benchmarks.report import write_report
+
+    config = BenchConfig(
+        artifacts=artifacts,
+        teacher=teacher,
+        backbone=backbone,
+        students=student,
+        faces=faces,
+        listing=listing,
+        pairs=pairs,
+        calibration=calibration_list,
+        batches=parse_counts(batch, "--batch"),
+        threads=parse_counts(threads, "--threads"),
+        peers=peers,
+        rounds=rounds,
+        seconds=seconds,
+        command=shlex.join(["efq-bench", *sys.argv[1:]]),
+    )
+    with atomic_directory(output, force=force) as folder:
+        bench = run_bench(config)
+        comparison = bench.comparison
+        write_report(
+            folder,
+            bench.results,
+            curves=comparison.curves if comparison else {},
+            cosines=comparison.cosines if comparison else {},
+        )
+    log(f"report written to {output}")
+    _print(bench, output=output, as_json=as_json)
+    _check_gates(bench, min_cosine, min_decisions)
+    if comparison is not None:
+        _update_artifacts(config, bench)
+
+
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """ "1,8,32" as numbers, each once, in the order given. Raises UsageError for anything but positive integers."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        message = f"expected positive integers separated by commas after {option} (such as 1,8,32), found {text!r}"
+        raise UsageError(message)
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def _require_train_packages() -> None:
+    """Raise MissingDependencyError unless what runs a teacher and draws plots is installed."""
+    missing = [name for name in ("torch", "onnx", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"efq-bench needs {', '.join(missing)}; install with: pip install 'efq[train]'"
+        raise MissingDependencyError(message)
+
+
+def _print(bench: Bench, *, output: Path, as_json: bool) -> None:
+    from efq.benchmarks.report import to_markdown
+
+    if as_json:
+        click.echo(json.dumps(bench.results.to_dict() | {"report": str(output)}, ensure_ascii=False, allow_nan=False))
+    else:
+        click.echo(to_markdown(bench.results))
+
+
+def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | None) -> None:
+    """Hold each artifact against its torch student, or against the teacher. Raises ParityError."""
+    from efq.benchmarks.parity import check_gates
+
+    if bench.results.accuracy is None:
+        return
+    references = bench.student_names or [bench.results.reference] * len(bench.names)
+    for reference, name in zip(references, bench.names, strict=True):
+        check_gates(bench.results.accuracy.between(reference, name), min_cosine=min_cosine, min_decisions=min_decisions)
+
+
+def _update_artifacts(config: BenchConfig, bench: Bench) -> None:
+    from efq.benchmarks.parity_record import parity_record
+    from efq.export.artifact_writer import update_parity
+
+    for directory, record in zip(config.artifacts, parity_record(bench), strict=True):
+        update_parity(directory, record)
+        log(f"parity.json updated in {directory}")

@@ -1,0 +1,134 @@
+"""The demo's steps, one after the other, each timed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from efq.benchmarks.bench import Bench, BenchConfig, run_bench
+from efq.benchmarks.demo.matches import search_gallery
+from efq.benchmarks.demo.measurement import measure_networks
+from efq.benchmarks.demo.page import build_page
+from efq.benchmarks.demo.result import DemoResult, Step
+from efq.benchmarks.demo.settings import DemoSettings
+from efq.benchmarks.demo.sources import Source, draw_source, open_kit, with_teacher
+from efq.benchmarks.parity_record import parity_record
+from efq.benchmarks.report import write_report
+from efq.export.artifact_writer import update_parity
+from efq.export.export import export_student
+from efq.runtime.artifact import Artifact
+from efq.runtime.console import log
+from efq.toolchain.data import open_faces
+from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
+from efq.toolchain.recipe import Recipe
+from efq.toolchain.teacher import load_teacher
+
+EXAMPLES, BEST = 6, 5
+_OUR_LICENCE = "Apache-2.0"
+_KIT_LICENCE = "research use only"
+
+
+def run_demo(
+    folder: Path, settings: DemoSettings, *, kit: Path | None, seed: int, command: str
+) -> tuple[DemoResult, str]:
+    """Run the whole chain into `folder`, on drawn faces or on those of `kit`. Returns the outcome and the page's HTML.
+
+    Raises what the steps raise; `folder` then holds what was made so far.
+    """
+    reuse_freed_memory()
+    clock = _Clock()
+    student, artifact, report = folder / "student.pt", folder / "artifact", folder / "bench"
+    with _cache_inside(folder):
+        with clock.step("faces"):
+            source = draw_source(folder, settings.dataset, seed=seed) if kit is None else open_kit(kit)
+        if source.drawn:
+            with clock.step("teacher"):
+                source = with_teacher(source, settings.teacher, seed=seed)
+        with clock.step("distillation"):
+            _distill(source, settings.drawn_recipe if source.drawn else settings.kit_recipe, student, seed=seed)
+        with clock.step("export"):
+            export_student(student, artifact, bits=8, target="ort-cpu")
+        with clock.step("speed and parity"):
+            bench = _bench(source, artifact, report, settings, command)
+        with clock.step("accuracy"):
+            measurement = measure_networks(source, student, artifact, resamples=settings.resamples)
+        with clock.step("gallery search and page"):
+            faces = measurement.faces
+            search = search_gallery(
+                measurement.embeddings[faces.compared], faces.labels, examples=EXAMPLES, best=BEST, seed=seed
+            )
+            result = DemoResult(
+                command=command,
+                source=source,
+                steps=clock.steps,
+                manifest=Artifact.open(artifact).manifest,
+                bench=bench,
+                measurement=measurement,
+                search=search,
+            )
+            page = build_page(result, report / "plots")
+    return result, page
+
+
+def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int) -> None:
+    faces = open_faces(source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed)
+    licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_KIT_LICENCE)
+    distill(load_teacher(source.teacher, source.backbone), faces, recipe, student, seed=seed, licences=licences)
+
+
+def _bench(source: Source, artifact: Path, report: Path, settings: DemoSettings, command: str) -> Bench:
+    config = BenchConfig(
+        artifacts=(artifact,),
+        teacher=source.teacher,
+        backbone=source.backbone,
+        faces=source.root,
+        listing=source.dev,
+        batches=(1, 16),
+        rounds=settings.rounds,
+        seconds=settings.seconds,
+        command=command,
+    )
+    bench = run_bench(config)
+    report.mkdir()
+    assert bench.comparison is not None  # there are faces
+    write_report(report, bench.results, curves=bench.comparison.curves, cosines=bench.comparison.cosines)
+    update_parity(artifact, parity_record(bench)[0])
+    return bench
+
+
+class _Clock:
+    """Names and times the steps."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(self._steps)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        log(f"== {name}")
+        start = time.monotonic()
+        yield
+        self._steps.append(Step(name, time.monotonic() - start))
+        log(f"== {name}: {self._steps[-1].seconds:.1f} s")
+
+
+@contextlib.contextmanager
+def _cache_inside(folder: Path) -> Iterator[None]:
+    """Decoded faces go into `folder` and are removed with the last step: nobody opens these faces again."""
+    before, cache = os.environ.get("EFQ_CACHE"), folder / "cache"
+    os.environ["EFQ_CACHE"] = str(cache)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["EFQ_CACHE"]
+        else:
+            os.environ["EFQ_CACHE"] = before
+        shutil.rmtree(cache, ignore_errors=True)

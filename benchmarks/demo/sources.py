@@ -1,0 +1,70 @@
+"""Where the demo's faces and teacher come from: drawn and trained here, or a kit of real ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from efq.benchmarks.demo.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LISTING, DatasetSize, draw_dataset
+from efq.benchmarks.demo.teacher import BACKBONE, TeacherSettings, train_teacher
+from efq.runtime.errors import InputError
+from efq.toolchain.data import open_faces
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Faces under `root` with listings of disjoint identities, a pairs file, and a teacher made for such faces.
+
+    `drawn` tells whether the faces are drawn; `teacher_losses` are by step, none for a teacher not trained here.
+    """
+
+    drawn: bool
+    root: Path
+    train: Path
+    dev: Path
+    pairs: Path
+    teacher: Path
+    backbone: str | None
+    teacher_losses: tuple[float, ...] = ()
+
+
+def draw_source(folder: Path, size: DatasetSize, *, seed: int) -> Source:
+    """Draw the faces into `folder`/faces; the teacher is not there yet (see `with_teacher`)."""
+    root = folder / "faces"
+    draw_dataset(root, size, seed=seed)
+    return Source(
+        drawn=True,
+        root=root,
+        train=root / TRAIN_LISTING,
+        dev=root / DEV_LISTING,
+        pairs=root / DEV_PAIRS,
+        teacher=folder / "teacher.pt",
+        backbone=BACKBONE,
+    )
+
+
+def with_teacher(source: Source, settings: TeacherSettings, *, seed: int) -> Source:
+    """Train the teacher on the training faces of a drawn source."""
+    faces = open_faces(source.root, listing=source.train, cache=False)
+    losses = train_teacher(faces, source.teacher, settings, seed=seed)
+    return dataclasses.replace(source, teacher_losses=tuple(losses))
+
+
+def open_kit(kit: Path) -> Source:
+    """The kit's faces, splits and MobileFaceNet. Raises InputError when it lacks one of them."""
+    source = Source(
+        drawn=False,
+        root=kit,
+        train=kit / "splits/train.txt",
+        dev=kit / "splits/dev.txt",
+        pairs=kit / "splits/dev_lfw_pairs.txt",
+        teacher=kit / "weights/mobilefacenet_y1.pt",
+        backbone=None,
+    )
+    for path in (source.train, source.dev, source.pairs, source.teacher):
+        if not path.is_file():
+            message = (
+                f"expected a kit of faces and teachers in EFQ_FACES, found no {path}; unset EFQ_FACES to draw faces"
+            )
+            raise InputError(message)
+    return source

@@ -1,0 +1,1 @@
+"""Networks to compare with, each as its own tool makes and runs it."""

@@ -1,0 +1,32 @@
+"""An exported artifact, run through the same `Embedder` a user runs it with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime import Embedder
+from efq.runtime.artifact import MODEL_FILE
+
+
+class ArtifactPeer:
+    """An artifact on `threads` threads. Timed from uint8 images to unit-length embeddings, input checks included."""
+
+    def __init__(self, name: str, directory: Path, *, threads: int) -> None:
+        self.name = name
+        self.file_bytes = (directory / MODEL_FILE).stat().st_size
+        self._embedder = Embedder.open(directory, threads=threads)
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The images, contiguous: nothing is left to prepare."""
+        return np.ascontiguousarray(images)
+
+    def run(self, prepared: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One inference: uint8 (N, H, W, 3) -> float32 (N, d), unit length."""
+        return self._embedder.embed(prepared)
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings of uint8 images (N, H, W, 3) RGB: float32 (N, d), unit length."""
+        return self._embedder.embed(np.asarray(images))

@@ -1,0 +1,46 @@
+"""The input contract: what a network expects of an image, carried by teachers, students and artifacts alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+from efq.runtime.errors import SchemaError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class InputContract:
+    """What is fed to a network: aligned face crops, uint8, height x width x 3 (NHWC in a batch).
+
+    `alignment` names the landmark template (see `efq.runtime.align`); `color_order` is always "RGB".
+    """
+
+    height: int = 112
+    width: int = 112
+    color_order: str = "RGB"
+    dtype: str = "uint8"
+    layout: str = "NHWC"
+    alignment: str = "arcface-112"
+
+    def __post_init__(self) -> None:
+        if self.height <= 0 or self.width <= 0:
+            message = f"expected a positive image size, found {self.height}x{self.width}"
+            raise SchemaError(message)
+        for field, expected in (("color_order", "RGB"), ("dtype", "uint8"), ("layout", "NHWC")):
+            if getattr(self, field) != expected:
+                message = f"expected {field} {expected!r} in the input contract, found {getattr(self, field)!r}"
+                raise SchemaError(message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From plain values. Raises SchemaError for unknown or missing keys."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != names:
+            message = f"expected the input contract keys {sorted(names)}, found {sorted(values)}"
+            raise SchemaError(message)
+        return cls(**values)

@@ -1,0 +1,89 @@
+"""Every error EFQ raises on purpose.
+
+    EfqError                        exit 1   something failed
+    |-- UsageError                  exit 2   an option or argument is wrong
+    |-- InputError                  exit 1   an image, a folder or an array is not what was asked for
+    |   `-- UnreadableImageError             an image file cannot be decoded
+    |-- CheckpointError             exit 1   a checkpoint is not of the network it is said to be
+    |-- LoweringError               exit 1   a network holds something that has no integer form
+    |-- GateError                   exit 3   a measured figure is below what was asked
+    |   |-- CoverageError                    multiply-adds run outside integer kernels
+    |   `-- ParityError                      embeddings or decisions differ too much
+    |-- MissingDependencyError      exit 4   an optional package is not installed
+    |-- DeviceError                 exit 4   a device is not there or cannot run this
+    `-- IncompatibleArtifactError   exit 5   an artifact cannot be used as it is
+        |-- SchemaError                      its schema is unknown or its fields are wrong
+        `-- ChecksumError                    a file is missing or was changed
+
+A message says what was expected, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+
+class EfqError(Exception):
+    """Base of all errors of EFQ; `exit_code` is the process exit status of a command that ends with it."""
+
+    exit_code = 1
+
+
+class UsageError(EfqError):
+    """An option or argument is wrong."""
+
+    exit_code = 2
+
+
+class InputError(EfqError):
+    """An image, a folder or an array is not what was asked for."""
+
+
+class UnreadableImageError(InputError):
+    """An image file is missing or cannot be decoded."""
+
+
+class CheckpointError(EfqError):
+    """A checkpoint cannot be loaded or is not of the network it is said to be."""
+
+
+class LoweringError(EfqError):
+    """A network holds an operation that has no integer form."""
+
+
+class GateError(EfqError):
+    """A measured figure is below what was asked."""
+
+    exit_code = 3
+
+
+class CoverageError(GateError):
+    """Multiply-adds run outside integer kernels."""
+
+
+class ParityError(GateError):
+    """Embeddings or verification decisions differ too much from the reference."""
+
+
+class MissingDependencyError(EfqError):
+    """An optional package is not installed."""
+
+    exit_code = 4
+
+
+class DeviceError(EfqError):
+    """A device is not there or cannot run what was asked."""
+
+    exit_code = 4
+
+
+class IncompatibleArtifactError(EfqError):
+    """An artifact cannot be used as it is."""
+
+    exit_code = 5
+
+
+class SchemaError(IncompatibleArtifactError):
+    """The schema of an artifact is unknown or its fields are wrong."""
+
+
+class ChecksumError(IncompatibleArtifactError):
+    """A file of an artifact is missing or its hash differs from the recorded one."""

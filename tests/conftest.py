@@ -1,0 +1,26 @@
+"""Fixtures that several kinds of tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from artifacts import make_artifact
+
+
+@pytest.fixture(scope="session")
+def faces_root() -> Path:
+    """The folder of real faces; the test is skipped where EFQ_FACES does not name it."""
+    root = os.environ.get("EFQ_FACES")
+    if not root:
+        pytest.skip("EFQ_FACES is not set: this test needs the face kit")
+    if not Path(root).is_dir():
+        pytest.fail(f"EFQ_FACES names {root}, which is no folder")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny artifact that runs; tests must not change it."""
+    return make_artifact(tmp_path_factory.mktemp("artifact") / "tiny")

@@ -1,0 +1,173 @@
+"""efq-bench through its command line, on a tiny network that exists as a torch checkpoint and as an artifact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from artifacts import EMBEDDING_SIZE, PATCH, make_artifact, make_manifest, weights
+from click.testing import CliRunner, Result
+from torch import nn
+
+from efq.benchmarks.bench_command import main
+from efq.benchmarks.inputs import drawn_faces
+from efq.runtime import Embedder
+from efq.runtime.artifact import write_checksums
+from efq.runtime.files import sha256_file
+
+IDENTITIES, IMAGES_EACH = 14, 6
+
+
+def tiny_network() -> nn.Module:
+    """The network of tests/artifacts.py in torch."""
+    linear = nn.Linear(8 * (112 // PATCH) ** 2, EMBEDDING_SIZE, bias=False)
+    return nn.Sequential(nn.Conv2d(3, 8, PATCH, PATCH, bias=False), nn.Flatten(), linear)
+
+
+tiny_network.input_mean = (0.0, 0.0, 0.0)  # type: ignore[attr-defined]
+tiny_network.input_std = (255.0, 255.0, 255.0)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    network = tiny_network()
+    convolution, linear = weights()
+    network.load_state_dict({"0.weight": torch.from_numpy(convolution), "2.weight": torch.from_numpy(linear.T)})
+    path = tmp_path_factory.mktemp("teacher") / "tiny.pt"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def artifact(tmp_path: Path, checkpoint: Path) -> Path:
+    teacher = {"name": "tiny", "sha256": sha256_file(checkpoint), "licence": "Apache-2.0"}
+    return make_artifact(tmp_path / "artifact", manifest=make_manifest(teacher=teacher, coverage={}))
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of noisy copies of drawn faces, with a pairs file in it."""
+    root = tmp_path_factory.mktemp("faces")
+    generator = np.random.default_rng(0)
+    for identity, base in enumerate(drawn_faces(IDENTITIES)):
+        folder = root / f"person{identity:02}"
+        folder.mkdir()
+        for image in range(IMAGES_EACH):
+            noisy = np.clip(base + generator.normal(0, 12, base.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{image}.png"), noisy)
+    pairs = [
+        f"person{i:02}/0.png\tperson{(i + 1 - same) % IDENTITIES:02}/1.png\t{same}\t{i % 2}"
+        for i in range(IDENTITIES)
+        for same in (0, 1)
+    ]
+    (root / "pairs.txt").write_text("\n".join(pairs) + "\n")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+
+
+def bench(*arguments: object) -> Result:
+    """Run efq-bench with the tiny backbone and few rounds."""
+    tiny = ["--backbone", f"{__name__}:tiny_network", "--rounds", "12"]
+    return CliRunner().invoke(main, [*tiny, *(str(argument) for argument in arguments)])
+
+
+def test_latency_only(artifact: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = bench(artifact, "--teacher", checkpoint, "--batch", "1,3", "--json", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert [(setting["batch"], setting["threads"]) for setting in printed["latency"]] == [(1, 1), (3, 1)]
+    assert [network["network"] for network in printed["latency"][0]["networks"]] == [printed["reference"], "tiny"]
+    assert printed["accuracy"] is None
+    assert "accuracy skipped" in printed["faces"]
+    assert "accuracy skipped" in (out / "report.md").read_text(encoding="utf-8")
+    assert not (artifact / "parity.json").exists()
+
+
+def test_accuracy_report_and_parity_record(artifact: Path, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compared = ["--faces", faces, "--pairs", faces / "pairs.txt", "--min-cosine", "0.9999", "--min-decisions", "0.999"]
+    result = bench(artifact, "--teacher", checkpoint, *compared, "-o", out)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["accuracy"]["images"] == IDENTITIES * IMAGES_EACH
+    teacher, tiny = report["accuracy"]["networks"]
+    assert teacher["tar"] == tiny["tar"]
+    assert tiny["ten_fold"].keys() == {"pairs"}
+    assert report["accuracy"]["parity"][0]["cosine_min"] == pytest.approx(1.0, abs=1e-5)
+    assert report["notes"] == [note for note in report["notes"] if "load average" in note]
+    assert {path.name for path in (out / "plots").iterdir()} == {
+        "latency_batch1_threads1.png",
+        "roc.png",
+        "cosine.png",
+    }
+    assert "| tiny" in result.stdout
+    record = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))
+    assert record["teacher"]["equal_decisions"] == report["accuracy"]["parity"][0]["equal_decisions"]
+    assert record["faces"]["images"] == IDENTITIES * IMAGES_EACH
+    Embedder.open(artifact, threads=1)
+
+
+def test_a_failed_gate_ends_with_3_and_leaves_the_artifact_alone(
+    artifact: Path, checkpoint: Path, faces: Path, tmp_path: Path
+) -> None:
+    network = tiny_network()
+    other = tmp_path / "other.pt"
+    torch.save({name: torch.randn_like(value) for name, value in network.state_dict().items()}, other)
+    result = bench(artifact, "--teacher", other, "--faces", faces, "--min-cosine", "0.99", "-o", tmp_path / "out")
+    assert result.exit_code == 3
+    assert "expected a cosine of at least 0.99" in result.stderr
+    assert (tmp_path / "out" / "report.md").is_file()
+    assert "another teacher" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert not (artifact / "parity.json").exists()
+
+
+def test_faces_an_artifact_was_fine_tuned_on_are_refused(
+    artifact: Path, checkpoint: Path, faces: Path, tmp_path: Path
+) -> None:
+    prefix = sha256_file(faces / "person03" / "2.png")[:16]
+    (artifact / "training_data.json").write_text(json.dumps({"images": 1, "sha256_prefixes": [prefix]}))
+    write_checksums(artifact)
+    result = bench(artifact, "--teacher", checkpoint, "--faces", faces, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "found 1 of 84 in its training data" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--batch", "1,x"], "positive integers"),
+        (["--threads", "0"], "positive integers"),
+        (["--min-cosine", "0.9"], "--faces"),
+        (["--list", "some.txt"], "--faces"),
+    ],
+)
+def test_usage_errors(artifact: Path, checkpoint: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
+    result = bench(artifact, "--teacher", checkpoint, *arguments, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_there_is_said_without_a_traceback(artifact: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert bench(tmp_path / "none", "--teacher", checkpoint, "-o", out).exit_code == 5
+    assert bench(artifact, "--teacher", tmp_path / "none.pt", "-o", out).exit_code == 1
+    assert bench(artifact, "--teacher", checkpoint, "--faces", tmp_path / "none", "-o", out).exit_code == 1
+    assert not out.exists()
+
+
+def test_a_full_output_folder_is_kept(artifact: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("kept")
+    result = bench(artifact, "--teacher", checkpoint, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]

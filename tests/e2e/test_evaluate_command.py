@@ -1,0 +1,173 @@
+"""efq-evaluate as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from artifacts import make_manifest, make_model, random_faces, reference_embeddings
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from efq.export.artifact_writer import write_artifact
+from efq.toolchain.evaluate_command import main
+from efq.toolchain.evaluation import all_pairs, fold_accuracy, pair_similarities, tar_at_far
+
+PEOPLE, EACH = 12, 3
+LABELS = np.repeat(np.arange(PEOPLE), EACH)
+
+
+def draw_faces() -> NDArray[np.uint8]:
+    """Three noisy images of each of twelve people, (36, 112, 112, 3)."""
+    people = random_faces(PEOPLE).astype(np.float64)[LABELS]
+    noise = np.random.default_rng(1).normal(scale=90.0, size=people.shape)
+    return np.clip(people + noise, 0, 255).astype(np.uint8)
+
+
+FACES = draw_faces()
+PATHS = [f"people/p{label:02d}/{place % EACH}.png" for place, label in enumerate(LABELS)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("faces")
+    for path, face in zip(PATHS, FACES, strict=True):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / path), face[:, :, ::-1])
+    return root
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(tmp_path_factory.mktemp("artifact") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+
+
+def export(directory: Path, training_hashes: Sequence[str] = ()) -> Path:
+    manifest = make_manifest(coverage={})
+    model = make_model(manifest)
+    write_artifact(directory, model=model, manifest=manifest, training_hashes=training_hashes, parity=None, force=False)
+    return directory
+
+
+def evaluate(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in (*arguments, "--threads", 1)])
+
+
+def evaluate_json(*arguments: object) -> dict[str, Any]:
+    result = evaluate(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    values: dict[str, Any] = json.loads(result.stdout)
+    return values
+
+
+def write_pairs(file: Path) -> tuple[Path, NDArray[np.int64], NDArray[np.int64]]:
+    first, second = (np.array(places) for places in zip(*[(i, (i + 1) % 36) for i in range(36)], strict=True))
+    lines = [
+        f"{PATHS[i]}\t{PATHS[j]}\t{int(LABELS[i] == LABELS[j])}\t{i % 4}" for i, j in zip(first, second, strict=True)
+    ]
+    file.write_text("\n".join(lines))
+    return file, first, second
+
+
+def test_all_pairs_of_a_folder(artifact: Path, root: Path) -> None:
+    report = evaluate_json(artifact, "--faces", root)
+    expected = all_pairs(reference_embeddings(FACES).astype(np.float32), LABELS)
+    found = report["all_pairs"]
+    assert (found["images"], found["identities"]) == (36, PEOPLE)
+    assert (found["genuine_pairs"], found["impostor_pairs"]) == (36, 594)
+    assert [row["far"] for row in found["rows"]] == [1e-3, 1e-4, 1e-5]
+    assert not any(row["enough_impostors"] for row in found["rows"])
+    for row in found["rows"]:
+        assert row["tar"]["value"] == tar_at_far(expected, row["far"]).tar
+        assert row["tar"]["low"] <= row["tar"]["value"] <= row["tar"]["high"]
+    assert report["clean"]
+    assert report["pairs"] == []
+    assert report["reference"] is report["agreement"] is None
+
+
+def test_pairs_against_a_reference(artifact: Path, root: Path, tmp_path: Path) -> None:
+    file, first, second = write_pairs(tmp_path / "dev_pairs.txt")
+    report = evaluate_json(artifact, "--reference", artifact, "--faces", root, "--pairs", file, "--bootstrap", 20)
+    similarities = pair_similarities(reference_embeddings(FACES).astype(np.float32), first, second)
+    expected = fold_accuracy(similarities, LABELS[first] == LABELS[second], first % 4)
+    (found,) = report["pairs"]
+    assert found["name"] == "dev_pairs"
+    assert found["accuracy"]["value"] == pytest.approx(expected.accuracy)
+    assert found["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert report["all_pairs"] is None
+    assert report["agreement"]["cosine_min"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_listed_pairs_and_all_pairs_in_one_table(artifact: Path, root: Path, tmp_path: Path) -> None:
+    file, _, _ = write_pairs(root / "pairs.txt")
+    listing = tmp_path / "list.txt"
+    listing.write_text("\n".join(PATHS[:18]))
+    result = evaluate(artifact, "--reference", artifact, "--faces", root, "--list", listing, "--pairs", file, "--flip")
+    assert result.exit_code == 0, result.output
+    for expected in (
+        "18 images of 6 identities",
+        "with mirror images",
+        "TAR@FAR=1e-3",
+        "4-fold accuracy, pairs",
+        "equal decisions at FAR 0.0001: 100.0000 %",
+    ):
+        assert expected in result.stdout
+    assert "embedding with" in result.stderr
+
+
+def test_paths_of_a_pairs_file_are_relative_to_its_folder(artifact: Path, root: Path) -> None:
+    file, _, _ = write_pairs(root / "own_pairs.txt")
+    assert evaluate_json(artifact, "--pairs", file, "--bootstrap", 0)["pairs"][0]["pairs"] == 36
+
+
+def test_images_it_was_trained_on_are_refused(root: Path, tmp_path: Path) -> None:
+    hashes = [hashlib.sha256((root / path).read_bytes()).hexdigest()[:16] for path in PATHS[:5]]
+    trained = export(tmp_path / "trained", hashes)
+    result = evaluate(trained, "--faces", root)
+    assert result.exit_code == 2
+    assert "found 5 of 36 among its training images, first people/p00/0.png" in result.stderr
+    assert "--allow-training-images" in result.stderr
+    assert result.stdout == ""
+    report = evaluate_json(trained, "--faces", root, "--allow-training-images")
+    assert not report["clean"]
+    assert report["model"]["training_images"] == 5
+    assert "NOT A CLEAN TEST" in evaluate(trained, "--faces", root, "--allow-training-images").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "expected a folder of faces; name it with --faces DIR"),
+        (["--list", "list.txt", "--pairs", "pairs.txt"], 2, "--list needs it"),
+        (["--pairs", "a/pairs.txt", "--pairs", "b/pairs.txt"], 2, "pairs files of one folder"),
+        (["--faces", "missing"], 1, "found nothing"),
+        (["--pairs", "missing.txt"], 1, "expected a text file of image pairs at missing.txt"),
+    ],
+)
+def test_wrong_arguments(artifact: Path, arguments: list[str], code: int, message: str) -> None:
+    result = evaluate(artifact, *arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_unreadable_images_are_counted(artifact: Path, root: Path) -> None:
+    broken = root / "people" / "p00" / "9.jpg"
+    broken.write_bytes(b"\xff\xd8\xff")
+    try:
+        report = evaluate_json(artifact, "--faces", root, "--bootstrap", 0)
+    finally:
+        broken.unlink()
+    assert report["unreadable"] == ["people/p00/9.jpg"]
+    assert report["all_pairs"]["images"] == 36

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from efq.runtime.contract import InputContract
+from efq.runtime.errors import InputError
+from efq.toolchain.data import FaceSet, open_faces
+from efq.toolchain.data.selection import select_images
+
+CONTRACT = InputContract(height=16, width=16)
+PATHS = ("set/ann/1.png", "set/ann/2.PNG", "set/bob/1.jpg")
+
+
+def draw(seed: int, size: int = 16) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+
+
+def save(path: Path, image: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image[:, :, ::-1])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("EFQ_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "faces"
+    for seed, path in enumerate(PATHS):
+        save(root / path, draw(seed))
+    (root / "README.md").write_text("not an image")
+    return root
+
+
+def open_small(root: Path, **options: object) -> FaceSet:
+    return open_faces(root, contract=CONTRACT, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_images_labels_and_hashes(root: Path, cached: bool) -> None:
+    faces = open_small(root, cache=cached)
+    assert faces.paths == PATHS
+    assert faces.identities == ("set/ann", "set/bob")
+    assert faces.labels.tolist() == [0, 0, 1]
+    assert faces.hashes == tuple(hashlib.sha256((root / path).read_bytes()).hexdigest() for path in PATHS)
+    assert faces.short_hashes == {value[:16] for value in faces.hashes}
+    np.testing.assert_array_equal(faces.images[:2], [draw(0), draw(1)])
+    assert faces.images.shape == (3, 16, 16, 3)
+    assert faces.unreadable == ()
+
+
+def test_decoded_once_until_a_file_changes(root: Path, cache: Path) -> None:
+    first = open_small(root)
+    files = sorted(cache.iterdir())
+    assert [file.suffix for file in files] == [".json", ".npy"]
+    assert open_small(root).hashes == first.hashes
+    assert sorted(cache.iterdir()) == files
+    save(root / PATHS[0], draw(9))
+    np.testing.assert_array_equal(open_small(root).images[0], draw(9))
+    assert len(list(cache.iterdir())) == 4
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npy"])
+def test_a_damaged_cache_is_made_again(root: Path, cache: Path, suffix: str) -> None:
+    open_small(root)
+    (damaged,) = cache.glob(f"*{suffix}")
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    np.testing.assert_array_equal(open_small(root).images[0], draw(0))
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_unreadable_images_are_named_and_skipped(root: Path, capsys: pytest.CaptureFixture[str], cached: bool) -> None:
+    (root / PATHS[1]).write_bytes(b"no image")
+    (root / "set/ann/empty.jpg").write_bytes(b"")
+    faces = open_small(root, cache=cached)
+    assert faces.paths == (PATHS[0], PATHS[2])
+    assert faces.unreadable == (PATHS[1], "set/ann/empty.jpg")
+    assert f"skipped 2 images under {root} that cannot be decoded: {PATHS[1]}, set/ann/empty.jpg" in (
+        capsys.readouterr().err
+    )
+    np.testing.assert_array_equal(faces.images[0], draw(0))
+    assert len(faces.images) == len(faces.labels) == 2
+
+
+def test_nothing_but_unreadable_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "faces" / "ann").mkdir(parents=True)
+    (tmp_path / "faces" / "ann" / "1.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of which can be decoded"):
+        open_small(tmp_path / "faces")
+
+
+def test_images_of_another_size(root: Path, cache: Path) -> None:
+    save(root / "set/bob/2.png", draw(5, size=20))
+    with pytest.raises(InputError, match=r"found 1 of another size, first set/bob/2.png \(20x20\).*--resize"):
+        open_small(root)
+    assert not list(cache.iterdir())
+    faces = open_small(root, resize=True)
+    assert faces.images.shape == (4, 16, 16, 3)
+
+
+def test_a_folder_without_faces(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found nothing"):
+        open_small(tmp_path / "missing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"expected faces under .* found none"):
+        open_small(tmp_path / "empty")
+
+
+def test_faces_outside_identity_folders(root: Path) -> None:
+    save(root / "loose.png", draw(7))
+    with pytest.raises(InputError, match=r"found 1 directly in it, first loose.png"):
+        open_small(root)
+
+
+def test_listing_restricts(root: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"{PATHS[2]}\t1\n\n{PATHS[0]}\n{PATHS[0]}\n")
+    assert open_small(root, listing=listing).paths == (PATHS[0], PATHS[2])
+
+
+@pytest.mark.parametrize("line", ["set/ann/none.png", "../faces/set/ann/1.png", "/etc/hostname"])
+def test_listing_names_the_wrong_line(root: Path, tmp_path: Path, line: str) -> None:
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"{PATHS[0]}\n{line}\n")
+    with pytest.raises(InputError, match="line 2"):
+        open_small(root, listing=listing)
+
+
+def test_empty_and_binary_listings(root: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "list.txt"
+    for data in (b"\n \n", b"\xff\xfe\x00"):
+        listing.write_bytes(data)
+        with pytest.raises(InputError, match="expected"):
+            open_small(root, listing=listing)
+
+
+def test_max_images_is_a_part_of_the_whole(root: Path) -> None:
+    assert open_small(root, max_images=2).paths == PATHS[:2]
+    assert open_small(root, max_images=99).paths == PATHS
+
+
+def test_selection_keeps_identities_whole() -> None:
+    labels = np.repeat(np.arange(100), [5] * 40 + [1] * 60)
+    chosen = select_images(labels, 50, seed=0)
+    assert len(np.unique(chosen)) == 50
+    assert (np.unique(labels[chosen], return_counts=True)[1] == 5).all()
+    assert np.array_equal(chosen, select_images(labels, 50, seed=0))
+    assert not np.array_equal(chosen, select_images(labels, 50, seed=1))
+    assert np.bincount(labels[select_images(labels, 230, seed=0)])[:40].tolist() == [5] * 40
+    assert len(select_images(labels, 3, seed=0)) == 3
+    assert len(select_images(np.repeat([0, 1], 9), 4, seed=0)) == 4
+    assert len(select_images(labels, 1000, seed=0)) == 260
+
+
+@pytest.mark.faces
+def test_the_development_split_of_the_kit(faces_root: Path) -> None:
+    faces = open_faces(faces_root, listing=faces_root / "splits" / "dev.txt", max_images=300)
+    assert faces.images.shape == (300, 112, 112, 3)
+    assert np.bincount(faces.labels).min() >= 1

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from efq.toolchain.evaluation import (
+    EvaluationReport,
+    NetworkSummary,
+    measure_agreement,
+    measure_all_pairs,
+    measure_folds,
+)
+from efq.toolchain.evaluation.table import print_report
+
+LABELS = np.repeat(np.arange(40), 3)
+
+
+def embeddings(noise: float, size: int = 16) -> NDArray[np.float32]:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(40, size))[LABELS] + noise * generator.normal(size=(len(LABELS), size))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_one_network_has_no_difference() -> None:
+    result = measure_all_pairs(embeddings(0.8), LABELS, fars=(1e-2, 1e-5))
+    assert (result.images, result.identities, result.genuine_pairs, result.impostor_pairs) == (120, 40, 120, 7020)
+    assert [row.enough_impostors for row in result.rows] == [True, False]
+    row = result.rows[0]
+    assert row.tar.low is not None
+    assert row.tar.high is not None
+    assert row.tar.low <= row.tar.value <= row.tar.high
+    assert row.reference_tar is row.difference is None
+
+
+def test_a_network_equals_itself() -> None:
+    values = embeddings(0.8)
+    result = measure_all_pairs(values, LABELS, reference=values)
+    for row in result.rows:
+        assert row.tar == row.reference_tar
+        assert row.difference is not None
+        assert (row.difference.value, row.difference.low, row.difference.high) == (0.0, 0.0, 0.0)
+    agreement = measure_agreement(values, values, result)
+    assert agreement.cosine_min == pytest.approx(1.0)
+    assert agreement.equal_decisions == 1.0
+
+
+def test_a_worse_network_has_a_negative_difference() -> None:
+    result = measure_all_pairs(embeddings(1.2), LABELS, reference=embeddings(0.4), fars=(1e-2,))
+    difference = result.rows[0].difference
+    assert difference is not None
+    assert difference.high is not None
+    assert difference.value < 0.0
+    assert difference.high < 0.0
+
+
+def test_no_resamples_leave_no_intervals() -> None:
+    result = measure_all_pairs(embeddings(0.8), LABELS, resamples=0)
+    assert result.rows[0].tar.low is result.rows[0].tar.high is None
+
+
+def test_agreement_of_other_sizes_is_of_decisions_only() -> None:
+    first, second = embeddings(0.8), embeddings(0.8, size=24)
+    agreement = measure_agreement(first, second, measure_all_pairs(first, LABELS, reference=second, resamples=0))
+    assert agreement.cosine_mean is None
+    assert agreement.equal_decisions is not None
+    assert 0.9 < agreement.equal_decisions <= 1.0
+
+
+def report(reference: bool) -> EvaluationReport:
+    first, second = np.arange(119), np.arange(1, 120)
+    model, other = embeddings(0.8), embeddings(0.7) if reference else None
+    summary = NetworkSummary(kind="student", name="tiny", path="x.pt", sha256="0" * 64, training_images=1)
+    pairs = measure_all_pairs(model, LABELS, reference=other, resamples=20)
+    folds = measure_folds(
+        "dev", model, first, second, LABELS[first] == LABELS[second], first % 5, reference=other, resamples=20
+    )
+    return EvaluationReport(
+        model=summary,
+        reference=summary if reference else None,
+        faces="faces",
+        faces_sha256="0" * 64,
+        images=120,
+        unreadable=("a/b.jpg",),
+        flip=False,
+        resamples=20,
+        clean=False,
+        all_pairs=pairs,
+        pairs=(folds,),
+        agreement=measure_agreement(model, other, pairs) if other is not None else None,
+    )
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_report_prints_and_is_json(reference: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(reference)
+    print_report(found)
+    text = capsys.readouterr().out
+    for expected in ("TAR@FAR=1e-4", "5-fold accuracy, dev", "NOT A CLEAN TEST", "too few impostor pairs"):
+        assert expected in text
+    assert ("difference" in text) == ("equal decisions" in text) == reference
+    assert f"{100 * found.pairs[0].accuracy.value:.2f}" in text
+    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert values["schema_version"] == 1
+    assert values["all_pairs"]["rows"][0]["tar"]["value"] == found.all_pairs.rows[0].tar.value  # type: ignore[union-attr]

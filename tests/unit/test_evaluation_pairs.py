@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from efq.runtime.errors import InputError
+from efq.toolchain.evaluation import read_pairs
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/Bob_0001.png", "Bob/Bob_0012.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def write(root: Path, text: str) -> Path:
+    file = root / "dev_pairs.txt"
+    file.write_text(text)
+    return file
+
+
+def test_one_pair_a_line(root: Path) -> None:
+    text = "Ann/Ann_0001.jpg\tAnn/Ann_0002.jpg\t1\t3\n\nAnn/Ann_0001.jpg\t./Bob/Bob_0001.png\t0\t4\n"
+    pairs = read_pairs(write(root, text), root)
+    assert pairs.name == "dev_pairs"
+    assert pairs.first == ("Ann/Ann_0001.jpg", "Ann/Ann_0001.jpg")
+    assert pairs.second == ("Ann/Ann_0002.jpg", "Bob/Bob_0001.png")
+    assert pairs.same.tolist() == [True, False]
+    assert pairs.folds.tolist() == [3, 4]
+    assert pairs.paths == ("Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/Bob_0001.png")
+
+
+def test_the_format_of_lfw(root: Path) -> None:
+    text = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nBob\t1\t12\nAnn\t2\tBob\t12\n"
+    pairs = read_pairs(write(root, text), root)
+    assert pairs.first == ("Ann/Ann_0001.jpg", "Ann/Ann_0001.jpg", "Bob/Bob_0001.png", "Ann/Ann_0002.jpg")
+    assert pairs.second == ("Ann/Ann_0002.jpg", "Bob/Bob_0001.png", "Bob/Bob_0012.jpg", "Bob/Bob_0012.jpg")
+    assert pairs.same.tolist() == [True, False, True, False]
+    assert pairs.folds.tolist() == [0, 0, 1, 1]
+
+
+GOOD = "Ann/Ann_0001.jpg\tAnn/Ann_0002.jpg\t1\t0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "two folds"),
+        (GOOD, "two folds"),
+        (GOOD + "Ann/Ann_0001.jpg Ann/Ann_0002.jpg 1 1\n", "line 2"),
+        (GOOD + "Ann/Ann_0001.jpg\tAnn/Ann_0002.jpg\tyes\t1\n", "line 2"),
+        (GOOD + "Ann/Ann_0001.jpg\tAnn/Ann_0002.jpg\t1\tx\n", "line 2"),
+        (GOOD + "\nAnn/Ann_0001.jpg\tAnn/Ann_0009.jpg\t1\t1\n", r"line 3, found 'Ann/Ann_0009.jpg'; name the folder"),
+        (GOOD + "Ann/Ann_0001.jpg\t../x.jpg\t1\t1\n", "line 2"),
+        ("2\t1\nAnn\t1\t2\n", "expected 4 pairs"),
+        ("1\t1\nAnn\t1\t2\nAnn\t1\tBob\n", "line 3"),
+        ("1\t1\nAnn\t1\t7\nAnn\t1\tBob\t1\n", r"line 2, found 'Ann/Ann_0007.jpg'"),
+    ],
+)
+def test_errors_name_the_line(root: Path, text: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        read_pairs(write(root, text), root)
+
+
+def test_no_file_and_no_text(root: Path) -> None:
+    with pytest.raises(InputError, match="expected a text file"):
+        read_pairs(root / "none.txt", root)
+    (root / "binary.txt").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(InputError, match="expected a text file"):
+        read_pairs(root / "binary.txt", root)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(data=st.one_of(st.binary(max_size=200), st.text("Ann/_0123jpgBob.\t\n", max_size=200).map(str.encode)))
+def test_any_bytes_are_read_or_refused(root: Path, data: bytes) -> None:
+    (root / "any.txt").write_bytes(data)
+    try:
+        pairs = read_pairs(root / "any.txt", root)
+    except InputError:
+        return
+    assert len(pairs.first) == len(pairs.second) == len(pairs.same) == len(pairs.folds) >= 2

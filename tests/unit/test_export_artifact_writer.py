@@ -1,0 +1,244 @@
+"""The artifact as written: opened and run by the runtime, whole or not there at all, and its model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from efq.export.artifact_writer import update_parity, write_artifact
+from efq.export.coverage import CoverageReport, measure_coverage
+from efq.export.model_card import model_card
+from efq.runtime import ChecksumError, Embedder, InputContract, InputError, Manifest, SchemaError, UsageError
+
+HASHES = ("0123456789abcdef", "fedcba9876543210", "0123456789abcdef")
+CONTRACT = InputContract(height=8, width=8)
+
+
+@pytest.fixture(scope="module")
+def model() -> onnx.ModelProto:
+    """uint8 images (N, 8, 8, 3) times a random float matrix, to unit length: float32 embeddings (N, 4)."""
+    matrix = np.random.default_rng(0).normal(size=(192, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"], name="flatten"),
+        helper.make_node("Cast", ["flat"], ["float"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["float", "matrix"], ["product"], name="product"),
+        helper.make_node("ReduceL2", ["product", "axis"], ["norm"], name="norm"),
+        helper.make_node("Div", ["product", "norm"], ["embeddings"], name="unit"),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 8, 8, 3])
+    embeddings = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["N", 4])
+    constants = [numpy_helper.from_array(matrix, "matrix"), numpy_helper.from_array(np.array([1]), "axis")]
+    graph = helper.make_graph(nodes, "network", [images], [embeddings], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    helper.set_model_props(made, {"efq.target": "an older one", "kept": "yes"})
+    return made
+
+
+@pytest.fixture(scope="module")
+def coverage(model: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> CoverageReport:
+    path = tmp_path_factory.mktemp("coverage") / "model.onnx"
+    onnx.save(model, path)
+    return measure_coverage(path, images=np.zeros((1, 8, 8, 3), np.uint8), runs=1)
+
+
+@pytest.fixture
+def manifest(coverage: CoverageReport) -> Manifest:
+    return Manifest(
+        name="tiny|net",
+        target="ort-cpu",
+        bits={"weights": 8, "activations": 8},
+        backbone="tiny",
+        recipe={"activation": "relu"},
+        input=CONTRACT,
+        embedding_size=4,
+        teacher={"name": "float-tiny", "sha256": "ab" * 32, "licence": "cc-by-nc-4.0"},
+        data={"images": 3, "identities": 2, "sha256": "cd" * 32, "licence": "research only"},
+        licence="cc-by-nc-4.0",
+        thresholds={"1e-3": 0.31},
+        coverage=coverage.to_dict(),
+        tools={"onnx": onnx.__version__},
+        created="2026-01-02",
+    )
+
+
+def write(directory: Path, model: onnx.ModelProto | bytes, manifest: Manifest, **changes: Any) -> None:
+    arguments = {"training_hashes": HASHES, "parity": None, "force": False} | changes
+    write_artifact(directory, model=model, manifest=manifest, **arguments)
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_the_runtime_opens_and_runs_what_was_written(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
+) -> None:
+    write(tmp_path / "artifact", model, manifest)
+    embedder = Embedder.open(tmp_path / "artifact", threads=1)
+    embeddings = embedder.embed(np.full((3, 8, 8, 3), 7, np.uint8))
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-6)
+    assert embedder.manifest == manifest
+    assert set(content(tmp_path / "artifact")) == {
+        "model.onnx", "manifest.json", "training_data.json", "README.md", "checksums.sha256"
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_the_model_carries_the_contract_and_the_caller_keeps_its_own(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
+) -> None:
+    before = model.SerializeToString()
+    write(tmp_path / "artifact", before, manifest)
+    assert model.SerializeToString() == before
+    props = onnx.load(tmp_path / "artifact" / "model.onnx").metadata_props
+    metadata = {prop.key: prop.value for prop in props}
+    assert len(metadata) == len(props)
+    assert json.loads(metadata.pop("efq.contract")) == CONTRACT.to_dict()
+    assert json.loads(metadata.pop("efq.bits")) == {"weights": 8, "activations": 8}
+    assert metadata.pop("model_author").startswith("efq ")
+    assert metadata == {
+        "kept": "yes",
+        "Image.BitmapPixelFormat": "Rgb8",
+        "Image.ColorSpaceGamma": "SRGB",
+        "Image.NominalPixelRange": "NominalRange_0_255",
+        "model_license": "cc-by-nc-4.0",
+        "efq.schema_version": "1",
+        "efq.target": "ort-cpu",
+        "efq.teacher_sha256": "ab" * 32,
+        "efq.l2_normalized": "true",
+    }
+
+
+def test_training_data_counts_images_and_lists_each_hash_once(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
+) -> None:
+    write(tmp_path / "artifact", model, manifest)
+    values = json.loads((tmp_path / "artifact" / "training_data.json").read_text())
+    assert values == {"images": 3, "sha256_prefixes": sorted(set(HASHES))}
+
+
+def test_updating_parity_renews_the_card_and_the_checksums(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
+) -> None:
+    directory = tmp_path / "artifact"
+    write(directory, model, manifest, parity={"cosine": {"mean": 0.5}})
+    before = content(directory)
+    update_parity(directory, {"cosine": {"mean": 0.9987654}, "pairs": 10})
+    after = content(directory)
+    assert json.loads(after["parity.json"]) == {"cosine": {"mean": 0.9987654}, "pairs": 10}
+    assert b"cosine / mean | 0.998765 |" in after["README.md"]
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"parity.json", "README.md", "checksums.sha256"}
+    Embedder.open(directory, threads=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_a_changed_file_gets_no_new_checksum(tmp_path: Path, model: onnx.ModelProto, manifest: Manifest) -> None:
+    directory = tmp_path / "artifact"
+    write(directory, model, manifest)
+    (directory / "training_data.json").write_text("{}")
+    before = content(directory)
+    with pytest.raises(ChecksumError):
+        update_parity(directory, {"pairs": 10})
+    assert content(directory) == before
+
+
+def test_an_older_artifact_is_replaced_only_by_force_and_as_a_whole(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
+) -> None:
+    directory = tmp_path / "artifact"
+    write(directory, model, manifest, parity={"pairs": 10})
+    before = content(directory)
+    with pytest.raises(UsageError, match="--force"):
+        write(directory, model, manifest)
+    assert content(directory) == before
+    write(directory, model, manifest, force=True)
+    assert set(content(directory)) == set(before) - {"parity.json"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"model": b"not a model"}, InputError),
+        ({"training_hashes": ["0123"]}, InputError),
+        ({"parity": {"cosine": float("nan")}}, InputError),
+        ({"parity": {"cosine": np.float32(1)}}, InputError),
+    ],
+    ids=["model", "hashes", "nan", "not plain"],
+)
+def test_bad_input_leaves_nothing_and_keeps_the_older_artifact(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest, changes: dict[str, Any], error: type[Exception]
+) -> None:
+    arguments = {"model": model} | changes
+    with pytest.raises(error, match="expected"):
+        write(tmp_path / "new", manifest=manifest, **arguments)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "old", model, manifest)
+    before = content(tmp_path / "old")
+    with pytest.raises(error, match="expected"):
+        write(tmp_path / "old", manifest=manifest, force=True, **arguments)
+    assert content(tmp_path / "old") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_weights_in_another_file_are_refused(tmp_path: Path, model: onnx.ModelProto, manifest: Manifest) -> None:
+    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    elsewhere = onnx.load(tmp_path / "big.onnx", load_external_data=False)
+    with pytest.raises(InputError, match="weights inside"):
+        write(tmp_path / "artifact", elsewhere, manifest)
+
+
+def test_the_card_says_how_to_run_it_and_what_was_measured(manifest: Manifest) -> None:
+    card = model_card(manifest, manifest.coverage, None)
+    front, body = card.removeprefix("---\n").split("---\n", maxsplit=1)
+    assert front.splitlines()[:3] == [
+        "license: cc-by-nc-4.0", 'base_model: "float-tiny"', "base_model_relation: quantized"
+    ]  # fmt: skip
+    assert 'Embedder.open("path/to/this/folder")' in body
+    assert "uint8 (N, 8, 8, 3) -> float32 (N, 4)" in body
+    assert "| multiply-adds of one image | 0 | 768 | 0.00 % |" in body
+    assert "Float islands: `product` (MatMul)." in body
+    assert "its non-commercial terms hold for this artifact too" in body
+    assert "# tiny\\|net" in body
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "allowed"),
+    [
+        ("cc-by-nc-4.0", "apache-2.0", False),
+        ("InsightFace: non-commercial research", "mit", False),
+        ("cc-by-nc-4.0", "unknown", False),
+        ("unknown", "mit", False),
+        (None, "mit", False),
+        ("unknown", "cc-by-nc-4.0", True),
+        ("mit", "mit", True),
+        ("mit", "cc-by-nc-4.0", True),
+    ],
+)
+def test_a_licence_is_never_wider_than_the_teachers(
+    manifest: Manifest, teacher: str | None, student: str, allowed: bool
+) -> None:
+    changed = dataclasses.replace(manifest, teacher={**manifest.teacher, "licence": teacher}, licence=student)
+    if allowed:
+        assert f"license: {student}\n" in model_card(changed, {}, None)
+        return
+    with pytest.raises(UsageError, match="Give the artifact the licence of its teacher"):
+        model_card(changed, {}, None)
+
+
+def test_a_licence_the_hub_does_not_list_is_named(manifest: Manifest) -> None:
+    own = "InsightFace: research only"
+    changed = dataclasses.replace(manifest, teacher={**manifest.teacher, "licence": own}, licence=own)
+    assert f'license: other\nlicense_name: "{own}"\n' in model_card(changed, {}, None)
+
+
+def test_a_coverage_that_is_no_report_is_refused(manifest: Manifest) -> None:
+    with pytest.raises(SchemaError, match="expected a coverage report"):
+        model_card(manifest, {"multiply_adds": 1.0}, None)

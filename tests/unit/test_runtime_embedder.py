@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from artifacts import EMBEDDING_SIZE, make_artifact, make_manifest, make_model, random_faces, reference_embeddings
+
+from efq.runtime import (
+    DeviceError,
+    Embedder,
+    IncompatibleArtifactError,
+    InputContract,
+    InputError,
+    SchemaError,
+    UsageError,
+)
+from efq.runtime.artifact import MODEL_FILE, write_checksums
+
+FACES = random_faces(3)
+
+
+@pytest.fixture(scope="module")
+def embedder(tiny_artifact: Path) -> Embedder:
+    return Embedder.open(tiny_artifact, threads=1)
+
+
+@pytest.mark.parametrize("count", [1, 3, 64, 65, 130])
+def test_embeddings_are_those_of_the_reference(embedder: Embedder, count: int) -> None:
+    faces = random_faces(count, seed=count)
+    embeddings = embedder.embed(faces)
+    assert embeddings.dtype == np.float32
+    assert embeddings.shape == (count, EMBEDDING_SIZE)
+    assert embeddings.flags.c_contiguous
+    assert embeddings.flags.owndata
+    np.testing.assert_allclose(embeddings, reference_embeddings(faces), atol=2e-6)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+
+
+def test_views_and_read_only_arrays_are_accepted(embedder: Embedder) -> None:
+    mirrored = FACES[:, :, ::-1]
+    expected = embedder.embed(mirrored.copy())
+    np.testing.assert_array_equal(embedder.embed(mirrored), expected)
+    mirrored.flags.writeable = False
+    np.testing.assert_array_equal(embedder.embed(mirrored), expected)
+
+
+def test_properties_are_those_of_the_manifest(embedder: Embedder) -> None:
+    assert embedder.manifest == make_manifest()
+    assert embedder.contract == InputContract()
+    assert embedder.embedding_size == EMBEDDING_SIZE
+
+
+@pytest.mark.parametrize(
+    ("images", "advice"),
+    [
+        (FACES[0], "image[None]"),
+        (FACES.transpose(0, 3, 1, 2), "transpose(0, 2, 3, 1)"),
+        (FACES[0].transpose(2, 0, 1), "transpose(0, 2, 3, 1), after [None]"),
+        (FACES[:2, ..., 0], "gray"),
+        (FACES[..., :1], "gray"),
+        (FACES[0, :, :, 0], "gray"),
+        (np.concatenate([FACES, FACES[..., :1]], axis=3), "alpha"),
+        (FACES[:, :100], "align"),
+        (FACES[0, 0, 0], "pass a batch"),
+        (FACES.astype(np.float32) / 255, "not normalized"),
+        (FACES.astype(np.int64), "astype(numpy.uint8)"),
+        (FACES[:0], "empty"),
+        (list(FACES), "numpy.stack"),
+        (None, "found NoneType"),
+    ],
+)
+def test_other_arrays_are_refused_with_advice(embedder: Embedder, images: object, advice: str) -> None:
+    with pytest.raises(InputError, match=re.escape("(N, 112, 112, 3)")) as caught:
+        embedder.embed(images)  # type: ignore[arg-type]
+    assert advice in str(caught.value)
+
+
+def test_other_devices_and_thread_counts_are_refused(tiny_artifact: Path) -> None:
+    with pytest.raises(DeviceError, match=r"expected device 'cpu'.*'ort-cpu'.*found 'cuda'"):
+        Embedder.open(tiny_artifact, device="cuda")
+    with pytest.raises(UsageError, match="found 0"):
+        Embedder.open(tiny_artifact, threads=0)
+
+
+def test_a_target_of_another_runtime_is_refused(tmp_path: Path) -> None:
+    directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="trt"))
+    with pytest.raises(IncompatibleArtifactError, match="found 'trt'"):
+        Embedder.open(directory)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_model_is_refused_without_output(
+    tmp_path: Path, fraction: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory = make_artifact(tmp_path / "artifact")
+    data = (directory / MODEL_FILE).read_bytes()
+    (directory / MODEL_FILE).write_bytes(data[: int(len(data) * fraction)])
+    write_checksums(directory)
+    with pytest.raises(IncompatibleArtifactError, match="ONNX Runtime"):
+        Embedder.open(directory)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_of_another_contract_or_without_one_is_refused(tmp_path: Path) -> None:
+    other = make_model(make_manifest(input=InputContract(alignment="other")))
+    with pytest.raises(SchemaError, match=r"efq\.contract.*found .*other"):
+        Embedder.open(make_artifact(tmp_path / "other", model=other))
+    unknown = make_model(make_manifest())
+    onnx.helper.set_model_props(unknown, {})
+    with pytest.raises(SchemaError, match="found None"):
+        Embedder.open(make_artifact(tmp_path / "none", model=unknown))
+
+
+def test_a_model_with_another_signature_is_refused(tmp_path: Path) -> None:
+    manifest = make_manifest()
+    wrong = {
+        "fixed": (manifest, make_model(manifest, batch=1)),
+        "renamed": (manifest, make_model(manifest, output_name="features_out")),
+        "size": (make_manifest(embedding_size=EMBEDDING_SIZE + 1), make_model(manifest)),
+    }
+    for name, (other, model) in wrong.items():
+        with pytest.raises(IncompatibleArtifactError, match="expected one"):
+            Embedder.open(make_artifact(tmp_path / name, manifest=other, model=model))

@@ -1,0 +1,1 @@
+"""The toolchain: float teachers, lowering, quantizers, losses, distillation and evaluation (needs torch)."""

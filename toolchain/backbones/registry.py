@@ -1,0 +1,76 @@
+"""The backbones EFQ knows by name, and any other network through `package.module:factory`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from efq.runtime.errors import UsageError
+
+Triple = tuple[float, float, float]
+Weights = Mapping[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A float network by name.
+
+    `build(**arguments)` makes the module: float32 (N, 3, 112, 112) normalized RGB in, (N, d) raw embeddings out.
+    The input is (pixel - mean) / std for pixels in 0..255. `arguments_of` reads the arguments of `build` off a
+    state dict, so that one name covers every embedding size and width.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    mean: Triple = (127.5, 127.5, 127.5)
+    std: Triple = (127.5, 127.5, 127.5)
+    arguments_of: Callable[[Weights], dict[str, Any]] = lambda weights: {}
+    licence: str = "unknown"
+
+
+_REGISTRY: dict[str, Backbone] = {}
+
+
+def register(backbone: Backbone) -> Backbone:
+    """Add `backbone` under its name. Raises UsageError when the name is taken."""
+    if backbone.name in _REGISTRY:
+        message = f"expected a new backbone name, found {backbone.name!r}, which is registered already"
+        raise UsageError(message)
+    _REGISTRY[backbone.name] = backbone
+    return backbone
+
+
+def backbone_names() -> tuple[str, ...]:
+    """The registered names, sorted."""
+    return tuple(sorted(_REGISTRY))
+
+
+def find_backbone(name: str) -> Backbone:
+    """The backbone of a registered name, or of `package.module:factory`.
+
+    A factory is called without arguments and returns an nn.Module; its attributes `input_mean` and `input_std`
+    (three floats each, in pixel units), where it has them, replace InsightFace's 127.5 and 127.5.
+    Raises UsageError when there is no such name, module or factory.
+    """
+    if ":" in name:
+        return _from_factory(name)
+    if name not in _REGISTRY:
+        message = f"unknown backbone {name!r}: expected one of {', '.join(backbone_names())}, or package.module:factory"
+        raise UsageError(message)
+    return _REGISTRY[name]
+
+
+def _from_factory(name: str) -> Backbone:
+    module_name, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        message = f"cannot find the network {name!r}: {error}; expected package.module:factory on the Python path"
+        raise UsageError(message) from error
+    mean = getattr(factory, "input_mean", (127.5, 127.5, 127.5))
+    std = getattr(factory, "input_std", (127.5, 127.5, 127.5))
+    return Backbone(name=name, build=factory, mean=tuple(mean), std=tuple(std))

@@ -1,0 +1,100 @@
+"""efq-distill: a float teacher and a folder of faces become an integer-native student."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from efq.runtime.console import efq_command, log
+from efq.runtime.errors import UsageError
+from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
+
+
+@click.command()
+@click.argument("teacher", type=click.Path(path_type=Path))
+@click.option("--faces", required=True, type=click.Path(path_type=Path), help="Folder of aligned faces by identity.")
+@click.option("--list", "listing", type=click.Path(path_type=Path), help="Use only the images this file names.")
+@click.option("--max-images", type=int, default=14_000, show_default=True, help="At most so many images.")
+@click.option("--resize", is_flag=True, help="Stretch images of another size instead of refusing them.")
+@click.option("--backbone", help="The teacher's network; found by its keys when left out. Also package.module:factory.")
+@click.option(
+    "--recipe", "recipe_name", default="mixed", show_default=True, help=f"{', '.join(recipe_names())}, or a TOML file."
+)
+@click.option("--steps", type=int, help="Optimizer steps instead of the recipe's.")
+@click.option("--learning-rate", type=float, help="Peak learning rate instead of the recipe's.")
+@click.option("--metric-weight", type=float, help="Weight of the evaluation-based metric loss instead of the recipe's.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The student file to write.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run of the same options.")
+@click.option("--force", is_flag=True, help="Replace an existing student file.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--threads", type=int, help="CPU threads; all cores when left out.")
+@click.option("--teacher-licence", help="Licence of the teacher's weights; carried over to the student.")
+@click.option("--data-licence", default="unknown", show_default=True, help="Licence of the faces.")
+@efq_command
+def main(
+    teacher: Path,
+    faces: Path,
+    listing: Path | None,
+    max_images: int,
+    resize: bool,
+    backbone: str | None,
+    recipe_name: str,
+    steps: int | None,
+    learning_rate: float | None,
+    metric_weight: float | None,
+    output: Path,
+    resume: bool,
+    force: bool,
+    seed: int,
+    device: str,
+    threads: int | None,
+    teacher_licence: str | None,
+    data_licence: str,
+) -> None:
+    """Make an integer-native student of the float checkpoint TEACHER.
+
+    The student is lowered (BatchNorm folded, PReLU replaced, quantizers on every tensor an integer kernel reads), then
+    fine-tuned so that its embeddings become the teacher's. Export it with efq-export.
+    """
+    if output.exists() and not force and not resume:
+        message = f"expected a new output file, found {output}: choose another name, or --force"
+        raise UsageError(message)
+    recipe = _recipe(recipe_name, steps, learning_rate, metric_weight)
+
+    import torch
+
+    from efq.toolchain.data import open_faces
+    from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
+    from efq.toolchain.teacher import load_teacher
+
+    reuse_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = load_teacher(teacher, backbone)
+    found = open_faces(faces, listing=listing, max_images=max_images, contract=loaded.contract, resize=resize, seed=seed)
+    log(f"{loaded.backbone.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
+    distill(
+        loaded,
+        found,
+        recipe,
+        output,
+        seed=seed,
+        device=device,
+        resume=resume,
+        licences=Licences(teacher=teacher_licence, data=data_licence),
+    )
+    log(f"wrote {output}; export it with: efq-export {output} --bits {recipe.weight_bits} --target ort-cpu -o DIR")
+
+
+def _recipe(name: str, steps: int | None, learning_rate: float | None, metric_weight: float | None) -> Recipe:
+    changes = {"steps": steps, "learning_rate": learning_rate, "metric_weight": metric_weight}
+    return dataclasses.replace(
+        load_recipe(name), **{key: value for key, value in changes.items() if value is not None}  # type: ignore[arg-type]
+    )
+
+
+if __name__ == "__main__":
+    main()

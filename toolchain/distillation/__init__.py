@@ -1,0 +1,8 @@
+"""Distillation: fine-tuning a lowered student so that its embeddings become the teacher's."""
+
+from __future__ import annotations
+
+from efq.toolchain.distillation.distill import Licences, distill
+from efq.toolchain.distillation.memory import reuse_freed_memory
+
+__all__ = ["Licences", "distill", "reuse_freed_memory"]

@@ -1,0 +1,162 @@
+"""The distillation loop: student against teacher on augmented faces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from efq.runtime.console import log, progress
+from efq.runtime.errors import EfqError
+from efq.toolchain.data import FaceSet, IdentityBalancedSampler, augment
+from efq.toolchain.distillation.optimization import make_optimizer, set_learning_rate
+from efq.toolchain.distillation.processes import Processes
+from efq.toolchain.losses import (
+    EmbeddingBank,
+    EvaluationMetricConfig,
+    EvaluationMetricLoss,
+    cosine_loss,
+    impostor_thresholds,
+)
+from efq.toolchain.recipe import Recipe
+
+_CLIP = 5.0  # largest gradient norm
+_AVERAGE = 0.98  # of the logged losses
+
+
+class Trainer:
+    """Fine-tunes `network` in place so that its embeddings become the teacher's.
+
+    The loss is 1 - cosine to the teacher's embedding of the same augmented view, plus `recipe.metric_weight` times the
+    evaluation-based metric loss. Everything random is a function of (seed, step), so a state saved between two steps
+    continues bit for bit (on one CPU thread).
+    """
+
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        teacher: nn.Module,
+        faces: FaceSet,
+        recipe: Recipe,
+        *,
+        seed: int,
+        processes: Processes,
+    ) -> None:
+        self.network = network.to(processes.device).train()
+        self.teacher = teacher.to(processes.device).eval()
+        self.faces, self.recipe, self.seed, self.processes = faces, recipe, seed, processes
+        self.model: nn.Module = self.network
+        if processes.world_size > 1:
+            self.model = nn.parallel.DistributedDataParallel(self.network)
+        self.optimizer = make_optimizer(self.network, recipe)
+        self.sampler = IdentityBalancedSampler(
+            faces.labels,
+            identities_per_batch=recipe.identities_per_batch,
+            images_per_identity=recipe.images_per_identity,
+            seed=seed,
+            rank=processes.rank,
+            world_size=processes.world_size,
+        )
+        self.metric: EvaluationMetricLoss | None = self._make_metric() if recipe.metric_weight > 0 else None
+        self.step = 0
+        self.seconds = 0.0
+        self.averages: dict[str, float] = {}
+
+    def run(self, checkpoint: Callable[[], None], *, checkpoint_seconds: float = 120.0) -> None:
+        """Train to the recipe's last step; `checkpoint` is called every `checkpoint_seconds`."""
+        saved = time.monotonic()
+        remaining = self.recipe.steps - self.step
+        with progress("distilling", remaining * self.recipe.batch if self.processes.leads else 0, "images") as bar:
+            while self.step < self.recipe.steps:
+                started = time.monotonic()
+                self._average(self._train_step())
+                self.step += 1
+                self.seconds += time.monotonic() - started
+                if self.processes.leads:
+                    bar.advance(self.recipe.batch, **{name: round(value, 5) for name, value in self.averages.items()})
+                if time.monotonic() - saved > checkpoint_seconds and self.processes.leads:
+                    checkpoint()
+                    saved = time.monotonic()
+        self.network.eval()
+
+    def state(self) -> dict[str, Any]:
+        """All that changes from step to step, as plain values and tensors."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "averages": dict(self.averages),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "metric": None if self.metric is None else self.metric.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state of the same run."""
+        self.step, self.seconds, self.averages = state["step"], state["seconds"], dict(state["averages"])
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.metric is not None:
+            self.metric.load_state_dict(state["metric"])
+
+    def _train_step(self) -> dict[str, float]:
+        set_learning_rate(self.optimizer, self.recipe, self.step)
+        indices = self.sampler.batch(self.step)
+        generator = np.random.default_rng((self.seed, self.step, self.processes.rank))
+        views = augment(self.faces.images[indices], generator, self.recipe.augmentation)
+        batch = torch.from_numpy(views).to(self.processes.device)
+        with torch.no_grad():
+            wanted = functional.normalize(self.teacher(batch), dim=1)
+        embeddings = functional.normalize(self.model(batch), dim=1)
+        loss = embedding_loss = cosine_loss(embeddings, wanted)
+        losses = {"loss": embedding_loss.detach()}
+        if self.metric is not None:
+            terms = self.metric(embeddings, wanted, torch.from_numpy(indices).to(self.processes.device))
+            loss = embedding_loss + self.recipe.metric_weight * terms.loss
+            losses |= {"genuine": terms.genuine, "impostor": terms.impostor}
+            self._share_bank(indices, embeddings, wanted)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        self.optimizer.step()
+        values = {name: float(value) for name, value in losses.items()}
+        if not np.isfinite(values["loss"]):
+            message = f"the loss is not finite at step {self.step}: lower the learning rate of the recipe"
+            raise EfqError(message)
+        return values
+
+    def _average(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            old = self.averages.get(name, value)
+            self.averages[name] = _AVERAGE * old + (1 - _AVERAGE) * value
+
+    def _make_metric(self) -> EvaluationMetricLoss:
+        config = EvaluationMetricConfig()
+        embeddings = self._teacher_embeddings()
+        labels = torch.from_numpy(self.faces.labels).to(self.processes.device)
+        thresholds = impostor_thresholds(embeddings, labels, config.false_positive_rates)
+        bank = EmbeddingBank(labels, embeddings.shape[1])
+        return EvaluationMetricLoss(bank, thresholds, config).to(self.processes.device).train()
+
+    @torch.no_grad()
+    def _teacher_embeddings(self) -> Tensor:
+        if self.processes.leads:
+            log("embedding the fine-tuning faces with the teacher for its exact thresholds")
+        parts = []
+        for start in range(0, len(self.faces), 64):
+            batch = torch.from_numpy(np.array(self.faces.images[start : start + 64])).to(self.processes.device)
+            parts.append(functional.normalize(self.teacher(batch), dim=1))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def _share_bank(self, indices: Any, embeddings: Tensor, wanted: Tensor) -> None:
+        """Under torchrun every process's bank gets every process's embeddings."""
+        if self.processes.world_size == 1 or self.metric is None:
+            return
+        gather = self.processes.gather
+        places = gather(torch.from_numpy(indices).to(self.processes.device))
+        self.metric.bank.update(places, gather(embeddings.detach()), gather(wanted))

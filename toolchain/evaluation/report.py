@@ -1,0 +1,106 @@
+"""What an evaluation found, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A share in [0, 1] (or a difference of two) with its 95 % bootstrap interval; None where not resampled."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FarResult:
+    """TAR at one FAR. `difference` is model - reference, on the same resamples."""
+
+    far: float
+    enough_impostors: bool
+    threshold: float
+    tar: Estimate
+    reference_threshold: float | None = None
+    reference_tar: Estimate | None = None
+    difference: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AllPairsResult:
+    """TAR@FAR over all pairs of a set of images."""
+
+    images: int
+    identities: int
+    genuine_pairs: int
+    impostor_pairs: int
+    rows: tuple[FarResult, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FoldResult:
+    """k-fold accuracy on a pairs file; `skipped_pairs` hold an image that cannot be decoded."""
+
+    name: str
+    pairs: int
+    skipped_pairs: int
+    accuracy: Estimate
+    standard_deviation: float
+    fold_accuracies: tuple[float, ...]
+    reference_accuracy: Estimate | None = None
+    difference: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """How alike two networks are on the same images.
+
+    cosine_mean, cosine_p1, cosine_min: of the cosine between both embeddings of an image: mean, first percentile and
+        minimum; None where the embedding sizes differ.
+    equal_decisions: share of all pairs decided alike, each network at its own threshold at `far`; None without all
+        pairs.
+    """
+
+    cosine_mean: float | None
+    cosine_p1: float | None
+    cosine_min: float | None
+    far: float
+    equal_decisions: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkSummary:
+    """Which network was evaluated; `training_images`: how many of the images evaluated on it was fine-tuned on."""
+
+    kind: str
+    name: str
+    path: str
+    sha256: str
+    training_images: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationReport:
+    """Everything `efq-evaluate` measured. `clean` is False when a network was fine-tuned on images evaluated on."""
+
+    model: NetworkSummary
+    reference: NetworkSummary | None
+    faces: str
+    faces_sha256: str
+    images: int
+    unreadable: tuple[str, ...]
+    flip: bool
+    resamples: int
+    clean: bool
+    all_pairs: AllPairsResult | None
+    pairs: tuple[FoldResult, ...]
+    agreement: Agreement | None
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return dataclasses.asdict(self)

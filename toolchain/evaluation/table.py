@@ -1,0 +1,92 @@
+"""An evaluation report as a table for people."""
+
+from __future__ import annotations
+
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary
+
+_PLAIN_WIDTH = 140
+
+
+def print_report(report: EvaluationReport) -> None:
+    """Print the report to stdout; shares in percent, differences in percentage points."""
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, width=None if terminal else _PLAIN_WIDTH, highlight=False)
+    for role, network in (("model", report.model), ("reference", report.reference)):
+        if network is not None:
+            console.print(_network_line(role, network), markup=False, soft_wrap=True)
+    for line in _note_lines(report):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(_table(report))
+    if report.agreement is not None:
+        console.print(_agreement_line(report.agreement), markup=False, soft_wrap=True)
+
+
+def _network_line(role: str, network: NetworkSummary) -> str:
+    return f"{role + ':':<11}{network.name} ({network.kind}, {network.path}, sha256 {network.sha256[:16]})"
+
+
+def _note_lines(report: EvaluationReport) -> list[str]:
+    counts = f"{report.images} images"
+    if report.all_pairs is not None:
+        pairs = report.all_pairs
+        counts += (
+            f"; all pairs: {pairs.images} images of {pairs.identities} identities, {pairs.genuine_pairs} genuine, "
+            f"{pairs.impostor_pairs} impostor"
+        )
+    lines = [f"{'faces:':<11}{report.faces}, {counts}{', with mirror images' if report.flip else ''}"]
+    if report.unreadable:
+        lines.append(f"{'skipped:':<11}{len(report.unreadable)} images that cannot be decoded")
+    if not report.clean:
+        lines.append("NOT A CLEAN TEST: a network was fine-tuned on some of these images")
+    return lines
+
+
+def _table(report: EvaluationReport) -> Table:
+    compared = report.reference is not None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("measure")
+    for heading in ("model", "95 %", *(("reference", "95 %", "difference", "95 %") if compared else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("note")
+    for far in report.all_pairs.rows if report.all_pairs else ():
+        note = "" if far.enough_impostors else "too few impostor pairs (under 10 / FAR)"
+        cells = _cells(far.tar, far.reference_tar, far.difference)
+        table.add_row(f"TAR@FAR={far.far:.0e}, all pairs".replace("e-0", "e-"), *cells, note)
+    for fold in report.pairs:
+        note = f"{fold.pairs} pairs, std {100 * fold.standard_deviation:.2f}"
+        note += f", {fold.skipped_pairs} skipped" if fold.skipped_pairs else ""
+        cells = _cells(fold.accuracy, fold.reference_accuracy, fold.difference)
+        table.add_row(f"{len(fold.fold_accuracies)}-fold accuracy, {fold.name}", *cells, note)
+    return table
+
+
+def _cells(model: Estimate, reference: Estimate | None, difference: Estimate | None) -> list[str]:
+    cells = [f"{100 * model.value:.2f}", _interval(model)]
+    if reference is not None and difference is not None:
+        cells += [f"{100 * reference.value:.2f}", _interval(reference)]
+        cells += [f"{100 * difference.value:+.2f}", _interval(difference, sign="+")]
+    return cells
+
+
+def _interval(estimate: Estimate, sign: str = "") -> str:
+    if estimate.low is None or estimate.high is None:
+        return "-"
+    return f"{100 * estimate.low:{sign}.2f}..{100 * estimate.high:{sign}.2f}"
+
+
+def _agreement_line(agreement: Agreement) -> str:
+    parts = []
+    if agreement.cosine_mean is not None:
+        parts.append(
+            f"cosine of both embeddings: mean {agreement.cosine_mean:.4f}, 1st percentile {agreement.cosine_p1:.4f}, "
+            f"minimum {agreement.cosine_min:.4f}"
+        )
+    if agreement.equal_decisions is not None:
+        parts.append(f"equal decisions at FAR {agreement.far:g}: {100 * agreement.equal_decisions:.4f} % of all pairs")
+    return "; ".join(parts) or "the embedding sizes differ: no cosine between both embeddings"

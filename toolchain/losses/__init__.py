@@ -1,0 +1,21 @@
+"""Losses of distillation: the embedding term and the evaluation-metric term."""
+
+from __future__ import annotations
+
+from efq.toolchain.losses.bank import EmbeddingBank
+from efq.toolchain.losses.embedding import cosine_loss
+from efq.toolchain.losses.evaluation_metric import (
+    EvaluationMetricConfig,
+    EvaluationMetricLoss,
+    EvaluationMetricTerms,
+)
+from efq.toolchain.losses.thresholds import impostor_thresholds
+
+__all__ = [
+    "EmbeddingBank",
+    "EvaluationMetricConfig",
+    "EvaluationMetricLoss",
+    "EvaluationMetricTerms",
+    "cosine_loss",
+    "impostor_thresholds",
+]

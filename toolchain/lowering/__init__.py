@@ -1,0 +1,7 @@
+"""Lowering: a float network becomes an integer-native student, one pass a file."""
+
+from __future__ import annotations
+
+from efq.toolchain.lowering.lower import LoweringReport, lower
+
+__all__ = ["LoweringReport", "lower"]

@@ -1,0 +1,72 @@
+"""Write PReLU as integer operations without approximation.
+
+PReLU with slope a < 1 is a * x + relu((1 - a) * x): two depthwise 1x1 convolutions and an addition. A channel with
+a > 1 is mirrored first: prelu(x, a) = -a * prelu(-x, 1 / a), the signs and the factor going into the layers around it.
+
+Requires: a graph with folded BatchNorms; a PReLU with slopes above 1 stands between weighted operations.
+Ensures: no PReLU; the float function is unchanged to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+
+from efq.runtime.errors import LoweringError
+from efq.toolchain.lowering.graph import (
+    PassResult,
+    calls,
+    insert_after,
+    module_of,
+    producer,
+    scale_input,
+    scale_output,
+    weighted_users,
+)
+from efq.toolchain.operations import WEIGHTED, Add, ChannelAffine
+
+
+def exact_prelu(network: fx.GraphModule) -> PassResult:
+    """Rewrite every PReLU in place. Raises LoweringError where slopes above 1 cannot be mirrored."""
+    rewritten = 0
+    for node, module in calls(network, nn.PReLU):
+        slopes = _mirror(network, node, module.weight.detach())
+        _rewrite(network, node, slopes)
+        rewritten += 1
+    network.delete_all_unused_submodules()
+    network.recompile()
+    return PassResult(changed=rewritten)
+
+
+def _mirror(network: fx.GraphModule, node: fx.Node, slopes: Tensor) -> Tensor:
+    """Mirror the channels with slopes above 1; returns slopes of at most 1."""
+    steep = slopes > 1
+    if not bool(steep.any()):
+        return slopes
+    source = producer(node)
+    before, users = module_of(network, source), weighted_users(network, node)
+    if not isinstance(before, WEIGHTED) or len(source.users) != 1 or users is None:
+        message = (
+            f"cannot write {node.target!r} in integers: {int(steep.sum())} of its slopes are above 1 and it does not "
+            "stand between two weighted layers; choose relu or leaky for it in the recipe"
+        )
+        raise LoweringError(message)
+    zeros, ones = torch.zeros_like(slopes), torch.ones_like(slopes)
+    scale_output(before, torch.where(steep, -ones, ones), zeros)
+    for _, user in users:
+        scale_input(user, torch.where(steep, -slopes, ones), zeros)
+    return torch.where(steep, 1 / slopes, slopes)
+
+
+@torch.no_grad()
+def _rewrite(network: fx.GraphModule, node: fx.Node, slopes: Tensor) -> None:
+    source, name = producer(node), str(node.target)
+    linear, rectified = ChannelAffine(slopes.numel()), ChannelAffine(slopes.numel())
+    linear.weight.copy_(slopes)
+    rectified.weight.copy_(1 - slopes)
+    first = insert_after(network, node, f"{name}_linear", linear, (source,))
+    second = insert_after(network, first, f"{name}_rectified", rectified, (source,))
+    third = insert_after(network, second, f"{name}_relu", nn.ReLU(), (second,))
+    total = insert_after(network, third, f"{name}_sum", Add(), (first, third))
+    node.replace_all_uses_with(total)
+    network.graph.erase_node(node)

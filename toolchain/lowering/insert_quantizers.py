@@ -1,0 +1,84 @@
+"""Put a quantizer on every weight and on every tensor that an integer kernel reads.
+
+Requires: a graph without ChannelAffine in front of a weighted operation it could be absorbed into, and without PReLU.
+Ensures: each weighted operation has a weight quantizer; each tensor between integer kernels has an activation
+quantizer (both branches of residual adds, the embedding layer's input); a ReLU is the clamp of the unsigned quantizer
+in its place; the embedding itself stays float32. With all activation quantizers disabled and none on the weights the
+float function is unchanged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+
+from efq.runtime.errors import LoweringError
+from efq.toolchain.lowering.graph import PassResult, insert_after, module_of, producer, replace_module
+from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, ImageInput, WeightedOperation
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.recipe import Recipe
+
+_RELU = (nn.ReLU, nn.ReLU6)
+
+
+def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
+    """Insert in place; the scales are still to be set by `start_ranges`."""
+    _quantize_weights(network, recipe)
+    inserted = 0
+    for node in list(network.graph.nodes):
+        module = module_of(network, node)
+        if module is None or isinstance(module, (ImageInput, *SCALE_PRESERVING)) or _is_embedding(node):
+            continue
+        if isinstance(module, _RELU):
+            upper = 6.0 if isinstance(module, nn.ReLU6) else None
+            quantizer = ActivationQuantizer(bits=recipe.activation_bits, signed=False, upper_bound=upper)
+            replace_module(network, node, quantizer)
+            inserted += 1
+        elif not _only_read_by_relu(network, node):
+            _insert_behind(network, node, module, recipe)
+            inserted += 1
+    network.recompile()
+    return PassResult(changed=inserted)
+
+
+def _quantize_weights(network: fx.GraphModule, recipe: Recipe) -> None:
+    weighted = [module for node in network.graph.nodes if isinstance(module := module_of(network, node), WEIGHTED)]
+    for module in weighted:
+        edge = module is weighted[0] or module is weighted[-1]
+        bits = max(recipe.weight_bits, recipe.edge_weight_bits) if edge else recipe.weight_bits
+        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
+        module.weight_quantizer.start_from(_weight_rows(module))
+
+
+def _weight_rows(module: WeightedOperation) -> torch.Tensor:
+    return module.weight[:, None] if module.weight.dim() == 1 else module.weight
+
+
+def _is_embedding(node: fx.Node) -> bool:
+    return all(user.op == "output" for user in node.users)
+
+
+def _only_read_by_relu(network: fx.GraphModule, node: fx.Node) -> bool:
+    readers = [module_of(network, user) for user in node.users]
+    if any(isinstance(reader, _RELU) for reader in readers) and len(readers) > 1:
+        message = f"the input of a ReLU, {node.target!r}, is read by another layer too: this form is not supported"
+        raise LoweringError(message)
+    return isinstance(readers[0], _RELU)
+
+
+def _insert_behind(network: fx.GraphModule, node: fx.Node, module: nn.Module, recipe: Recipe) -> None:
+    signed = isinstance(module, WEIGHTED) or any(_is_signed(network, source) for source in node.all_input_nodes)
+    quantizer = ActivationQuantizer(
+        bits=recipe.activation_bits, signed=signed, learn_zero_point=recipe.activation_zero_points
+    )
+    behind = insert_after(network, node, f"{node.target}_quantizer", quantizer, (node,))
+    node.replace_all_uses_with(behind, delete_user_cb=lambda user: user is not behind)
+
+
+def _is_signed(network: fx.GraphModule, node: fx.Node) -> bool:
+    module = module_of(network, node)
+    if isinstance(module, ActivationQuantizer):
+        return module.signed
+    if isinstance(module, SCALE_PRESERVING):
+        return _is_signed(network, producer(node))
+    return True

@@ -1,0 +1,72 @@
+"""The lowering of a float network into an integer-native student, pass after pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx, nn
+
+from efq.runtime.errors import UsageError
+from efq.toolchain.lowering.absorb_affine import absorb_affine
+from efq.toolchain.lowering.choose_activations import choose_activations
+from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
+from efq.toolchain.lowering.equalize_channels import equalize_channels
+from efq.toolchain.lowering.exact_prelu import exact_prelu
+from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
+from efq.toolchain.lowering.graph import PassResult
+from efq.toolchain.lowering.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.replace_prelu import replace_prelu
+from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.lowering.trace import trace
+from efq.toolchain.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoweringReport:
+    """What each pass changed, in order, and the activation chosen for each PReLU layer."""
+
+    changed: dict[str, int]
+    notes: tuple[str, ...]
+    activations: dict[str, str]
+
+
+def lower(
+    network: nn.Module,
+    recipe: Recipe,
+    images: Tensor,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    log: Callable[[str], None] = lambda line: None,
+) -> tuple[fx.GraphModule, LoweringReport]:
+    """The quantized student graph of `network`, ready to train or to export.
+
+    `images` uint8 (N, H, W, 3) are the faces the activations are fitted on and the ranges started from; `mean` and
+    `std` are the network's normalization in pixel units. Raises LoweringError when something has no integer form.
+    """
+    if images.shape[0] == 0:
+        message = "expected at least one face to lower on, found none"
+        raise UsageError(message)
+    graph = trace(network, mean, std)
+    changed: dict[str, int] = {}
+    notes: list[str] = []
+
+    def run(name: str, result: PassResult) -> None:
+        changed[name] = result.changed
+        notes.extend(result.notes)
+        log(f"lowering: {name}: {result.changed}")
+
+    run("fold_batchnorm", fold_batchnorm(graph))
+    run("linearize_embedding_layer", linearize_embedding_layer(graph, images[:1]))
+    run("absorb_affine", absorb_affine(graph))
+    fitting = images[: recipe.fitting_images]
+    activations = choose_activations(graph, recipe, fitting)
+    run("replace_prelu", replace_prelu(graph, activations, fitting))
+    run("equalize_channels", equalize_channels(graph, fitting))
+    run("exact_prelu", exact_prelu(graph))
+    run("insert_quantizers", insert_quantizers(graph, recipe))
+    run("start_ranges", start_ranges(graph, images))
+    graph.to(memory_format=torch.channels_last)
+    return graph, LoweringReport(changed=changed, notes=tuple(notes), activations=activations)

@@ -1,0 +1,48 @@
+"""Start the activation ranges from a search over the values of a few hundred faces.
+
+Requires: inserted quantizers. Ensures: every activation quantizer has the scale (and zero point) with the least squared
+error on the float network's own values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from efq.toolchain.lowering.graph import PassResult
+from efq.toolchain.quantizers import ActivationQuantizer
+
+_VALUES_A_BATCH = 40_000
+_BATCH = 32
+
+
+@torch.no_grad()
+def start_ranges(network: fx.GraphModule, images: Tensor) -> PassResult:
+    """Search in place over `images` uint8 (N, H, W, 3)."""
+    quantizers = [module for module in network.modules() if isinstance(module, ActivationQuantizer)]
+    samples: dict[ActivationQuantizer, list[Tensor]] = {quantizer: [] for quantizer in quantizers}
+
+    def record(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        assert isinstance(module, ActivationQuantizer)
+        values = inputs[0].flatten()
+        samples[module].append(values[:: max(1, values.numel() // _VALUES_A_BATCH)].clone())
+
+    hooks = [quantizer.register_forward_pre_hook(record) for quantizer in quantizers]
+    set_enabled(network, enabled=False)
+    for batch in images.split(_BATCH):
+        network(batch)
+    set_enabled(network, enabled=True)
+    for hook in hooks:
+        hook.remove()
+    for quantizer in quantizers:
+        quantizer.start_from(torch.cat(samples[quantizer]))
+    return PassResult(changed=len(quantizers))
+
+
+def set_enabled(network: nn.Module, *, enabled: bool) -> None:
+    """Switch every activation quantizer on, or to passing floats through."""
+    for module in network.modules():
+        if isinstance(module, ActivationQuantizer):
+            module.enabled = enabled

@@ -1,0 +1,123 @@
+"""One way to embed faces with a teacher checkpoint, a student file or an exported artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from efq.runtime import Embedder, InputContract
+from efq.runtime.errors import DeviceError, SchemaError
+from efq.runtime.files import sha256_file
+from efq.toolchain.backbones import read_checkpoint
+from efq.toolchain.student import is_student, load_student
+from efq.toolchain.teacher import load_teacher
+
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingNetwork:
+    """A network that embeds: `embed` maps uint8 (N, H, W, 3) RGB faces to float32 (N, d) of unit length.
+
+    kind: "teacher", "student" or "artifact". training_hashes: the first 16 hexadecimal digits of the SHA-256 of each
+    image it was fine-tuned on; empty for a teacher, whose training images are unknown.
+    """
+
+    kind: str
+    name: str
+    contract: InputContract
+    path: Path
+    sha256: str
+    training_hashes: frozenset[str]
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def open_network(
+    path: Path, *, backbone: str | None = None, device: str = "cpu", threads: int | None = None
+) -> EmbeddingNetwork:
+    """Open a teacher checkpoint or student file (.pt) or an artifact directory.
+
+    `backbone` names the network of a teacher checkpoint (else it is found by its keys). `threads` sets torch's thread
+    count for the whole process, or the runtime's for an artifact. Raises CheckpointError, IncompatibleArtifactError or
+    DeviceError.
+    """
+    if path.is_dir():
+        return _open_artifact(path, device, threads)
+    content = read_checkpoint(path)
+    target = torch_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if is_student(content):
+        student = load_student(path)
+        return EmbeddingNetwork(
+            kind="student",
+            name=f"{student.backbone} student ({student.recipe['name']})",
+            contract=student.contract,
+            path=path,
+            sha256=sha256_file(path),
+            training_hashes=frozenset(student.training_hashes),
+            embed=torch_embedding(student.network, target),
+        )
+    teacher = load_teacher(path, backbone)
+    return EmbeddingNetwork(
+        kind="teacher",
+        name=teacher.backbone.name,
+        contract=teacher.contract,
+        path=path,
+        sha256=teacher.sha256,
+        training_hashes=frozenset(),
+        embed=torch_embedding(teacher.normalized, target),
+    )
+
+
+def torch_device(name: str) -> torch.device:
+    """The torch device `cpu`, `cuda` or `cuda:N`. Raises DeviceError when it is not there: never another instead."""
+    if name == "cpu":
+        return torch.device("cpu")
+    if name.partition(":")[0] == "cuda" and torch.cuda.is_available():
+        return torch.device(name)
+    message = f"expected the device cpu, or a CUDA device that torch sees; found {name!r}, not available: use cpu"
+    raise DeviceError(message)
+
+
+def torch_embedding(
+    network: nn.Module, device: torch.device
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Embed in batches with a torch network on `device`."""
+    network = network.to(device).eval()
+
+    @torch.inference_mode()
+    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        parts = []
+        for start in range(0, len(images), _BATCH):
+            batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(device)
+            parts.append(functional.normalize(network(batch).float(), dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    return embed
+
+
+def _open_artifact(path: Path, device: str, threads: int | None) -> EmbeddingNetwork:
+    embedder = Embedder.open(path, device=device, threads=threads)
+    try:
+        hashes = json.loads((path / "training_data.json").read_text())["sha256_prefixes"]
+    except (OSError, ValueError, KeyError) as error:
+        message = f"expected training_data.json in {path}, found {error!r}: export the student again"
+        raise SchemaError(message) from error
+    return EmbeddingNetwork(
+        kind="artifact",
+        name=embedder.manifest.name,
+        contract=embedder.contract,
+        path=path,
+        sha256=sha256_file(path / "model.onnx"),
+        training_hashes=frozenset(hashes),
+        embed=embedder.embed,
+    )

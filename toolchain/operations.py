@@ -1,0 +1,135 @@
+"""The closed set of operations a lowered network consists of, beside torch's own convolutions, activations and pools.
+
+Every node of a lowered graph is one of `OPERATIONS`; each knows the constructor arguments that rebuild it, so a
+student describes itself as plain values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+
+IMAGE_ZERO_POINT = 128
+IMAGE_SCALE = 1.0 / 128.0
+
+
+class ImageInput(nn.Module):
+    """uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W): DequantizeLinear of the image itself, scale 1/128, zero point 128."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.permute(0, 3, 1, 2).float() - IMAGE_ZERO_POINT) * IMAGE_SCALE
+
+
+class QuantizedConv2d(nn.Conv2d):
+    """Convolution with bias whose weight passes a quantizer; without one (None) it is the float convolution."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.weight_quantizer: WeightQuantizer | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+        return self._conv_forward(input, weight, self.bias)
+
+
+class QuantizedLinear(nn.Linear):
+    """Matrix product with bias whose weight passes a quantizer; without one (None) it is the float product."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.weight_quantizer: WeightQuantizer | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+        return functional.linear(input, weight, self.bias)
+
+
+class ChannelAffine(nn.Module):
+    """weight[c] * x + bias[c] on (N, C, H, W) or (N, C): what is left of a BatchNorm, a depthwise 1x1 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight_quantizer: WeightQuantizer | None = None
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, values: Tensor) -> Tensor:
+        weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight[:, None])[:, 0]
+        shape = (1, -1) + (1,) * (values.dim() - 2)
+        return torch.addcmul(self.bias.reshape(shape), values, weight.reshape(shape))
+
+
+class Add(nn.Module):
+    """Elementwise sum of two tensors of one shape."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left + right
+
+
+class Concat(nn.Module):
+    """Concatenation along the channels."""
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        return torch.cat(parts, 1)
+
+
+class Flatten(nn.Module):
+    """(N, C, H, W) -> (N, C * H * W), channels first."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.flatten(values.contiguous(), 1)
+
+
+class GlobalAveragePool(nn.Module):
+    """(N, C, H, W) -> (N, C, 1, 1)."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.mean((2, 3), keepdim=True)
+
+
+class Crop(nn.Module):
+    """Rows top..bottom and columns left..right (end excluded) of (N, C, H, W)."""
+
+    def __init__(self, *, top: int, bottom: int, left: int, right: int) -> None:
+        super().__init__()
+        self.top, self.bottom, self.left, self.right = top, bottom, left, right
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values[:, :, self.top : self.bottom, self.left : self.right]
+
+
+class LeakyRelu(nn.Module):
+    """x where positive, slope * x elsewhere; one learned slope for the layer."""
+
+    def __init__(self, slope: float = 0.01) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.where(values > 0, values, values * self.slope)
+
+
+WeightedOperation = QuantizedConv2d | QuantizedLinear | ChannelAffine
+WEIGHTED = (QuantizedConv2d, QuantizedLinear, ChannelAffine)
+SCALE_PRESERVING = (Flatten, Crop, nn.MaxPool2d)  # their output has the input's integers
+OPERATIONS: tuple[type[nn.Module], ...] = (
+    ImageInput,
+    QuantizedConv2d,
+    QuantizedLinear,
+    ChannelAffine,
+    ActivationQuantizer,
+    Add,
+    Concat,
+    Flatten,
+    GlobalAveragePool,
+    Crop,
+    LeakyRelu,
+    nn.ReLU,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+)

@@ -1,0 +1,132 @@
+"""Recipes: how a student is lowered and distilled, as one frozen record read from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from efq.runtime.errors import UsageError
+from efq.toolchain.data.augmentation import Augmentation
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "weight_bits": (2, 8),
+    "activation_bits": (2, 8),
+    "edge_weight_bits": (2, 8),
+    "exact_share": (0.0, 1.0),
+    "steps": (0, 10_000_000),
+    "identities_per_batch": (1, 4096),
+    "images_per_identity": (1, 64),
+    "learning_rate": (0.0, 1.0),
+    "range_learning_rate": (0.0, 1.0),
+    "weight_decay": (0.0, 1.0),
+    "warmup_share": (0.0, 1.0),
+    "metric_weight": (0.0, 1000.0),
+    "calibration_images": (1, 100_000),
+    "fitting_images": (1, 100_000),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One way to make a student.
+
+    `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.choose_activations),
+    `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
+    `edge_weight_bits` are the least bits of the first and last layer. `activation_zero_points` lets signed activations
+    learn a zero point (targets with unsigned activations). Learning rates are AdamW's; `range_learning_rate` is that of
+    the logarithm of every scale. `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out.
+    `steps` counts optimizer steps of identities_per_batch * images_per_identity images.
+    """
+
+    name: str
+    weight_bits: int = 8
+    activation_bits: int = 8
+    edge_weight_bits: int = 8
+    activation: str = "mixed"
+    exact_share: float = 0.3
+    layers: tuple[tuple[str, str], ...] = ()
+    activation_zero_points: bool = True
+    steps: int = 2000
+    identities_per_batch: int = 32
+    images_per_identity: int = 2
+    learning_rate: float = 1e-3
+    range_learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_share: float = 0.05
+    metric_weight: float = 0.0
+    calibration_images: int = 256
+    fitting_images: int = 256
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for field, (low, high) in _RANGES.items():
+            value = getattr(self, field)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+                message = f"recipe {self.name!r}: expected {field} between {low:g} and {high:g}, found {value!r}"
+                raise UsageError(message)
+        kinds = ("relu", "leaky", "prelu", "mixed")
+        for kind in (self.activation, *[kind for _, kind in self.layers]):
+            if kind not in kinds:
+                message = f"recipe {self.name!r}: expected an activation of {kinds}, found {kind!r}"
+                raise UsageError(message)
+
+    @property
+    def batch(self) -> int:
+        """Images a step."""
+        return self.identities_per_batch * self.images_per_identity
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `from_dict` reads them."""
+        values = dataclasses.asdict(self)
+        values["layers"] = {pattern: kind for pattern, kind in self.layers}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From plain values. Raises UsageError for unknown keys or values out of range."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown or "name" not in values:
+            message = f"expected the recipe keys {sorted(names)}, found unknown {unknown}, name {values.get('name')!r}"
+            raise UsageError(message)
+        arguments = dict(values)
+        arguments["layers"] = tuple(dict(values.get("layers", {})).items())
+        arguments["augmentation"] = _augmentation(values.get("augmentation", {}))
+        return cls(**arguments)
+
+
+def _augmentation(values: Mapping[str, Any]) -> Augmentation:
+    names = {field.name for field in dataclasses.fields(Augmentation)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        message = f"expected the augmentation keys {sorted(names)}, found unknown {unknown}"
+        raise UsageError(message)
+    return Augmentation(**values)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that come with EFQ."""
+    folder = resources.files("efq.toolchain.recipes")
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of that name, or of a TOML file. Raises UsageError when there is none or it does not parse."""
+    path = Path(name)
+    if name in recipe_names():
+        text = resources.files("efq.toolchain.recipes").joinpath(f"{name}.toml").read_text()
+    elif path.suffix == ".toml" and path.is_file():
+        text = path.read_text()
+    else:
+        message = f"unknown recipe {name!r}: expected one of {', '.join(recipe_names())}, or the path of a .toml file"
+        raise UsageError(message)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f"cannot read the recipe {name}: {error}"
+        raise UsageError(message) from error
+    return Recipe.from_dict({"name": path.stem, **values})
