@@ -50,13 +50,17 @@ class QuantizedLinear(nn.Linear):
 
 
 class ChannelAffine(nn.Module):
-    """weight[c] * x + bias[c] on (N, C, H, W) or (N, C): what is left of a BatchNorm, a depthwise 1x1 convolution."""
+    """weight[c] * x + bias[c] on (N, C, H, W) or (N, C), a depthwise 1x1 convolution.
 
-    def __init__(self, channels: int) -> None:
+    What is left of a BatchNorm; without a learned bias (`has_bias` False: it stays 0) one branch of an exact PReLU.
+    """
+
+    def __init__(self, channels: int, *, has_bias: bool = True) -> None:
         super().__init__()
+        self.has_bias = has_bias
         self.weight_quantizer: WeightQuantizer | None = None
         self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels), requires_grad=has_bias)
 
     def forward(self, values: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight[:, None])[:, 0]

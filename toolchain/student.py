@@ -153,7 +153,7 @@ def _arguments_of(module: nn.Module) -> dict[str, Any]:
         case QuantizedLinear():
             return {"in_features": module.in_features, "out_features": module.out_features} | _weight_bits(module)
         case ChannelAffine():
-            return {"channels": module.weight.numel()} | _weight_bits(module)
+            return {"channels": module.weight.numel(), "has_bias": module.has_bias} | _weight_bits(module)
         case ActivationQuantizer():
             names = ("bits", "signed", "learn_zero_point", "upper_bound")
             return {name: getattr(module, name) for name in names}

@@ -27,7 +27,7 @@ from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
 from efq.toolchain.recipe import Recipe
 from efq.toolchain.teacher import load_teacher
 
-EXAMPLES, BEST = 6, 5
+EXAMPLES, BEST = 6, 7
 _OUR_LICENCE = "Apache-2.0"
 _KIT_LICENCE = "research use only"
 
@@ -115,7 +115,7 @@ class _Clock:
         log(f"== {name}")
         start = time.monotonic()
         yield
-        self._steps.append(Step(name, time.monotonic() - start))
+        self._steps.append(Step(name=name, seconds=time.monotonic() - start))
         log(f"== {name}: {self._steps[-1].seconds:.1f} s")
 
 

@@ -29,12 +29,12 @@ def neutral_landmarks(identity: Identity) -> np.ndarray:
 def mirrored(right_half: np.ndarray) -> np.ndarray:
     """A closed outline (2n - 2, 2) from its right half, whose ends lie on the axis (x relative to it)."""
     left = right_half[-2:0:-1] * [-1, 1]
-    return np.concatenate([right_half, left]) + AXIS
+    return np.asarray(np.concatenate([right_half, left]) + AXIS)
 
 
 def both(right: np.ndarray) -> np.ndarray:
     """A shape (n, 2) of the right half and its mirror image: (2, n, 2); x comes relative to the axis of the face."""
-    return np.stack([right, right * [-1, 1]]) + AXIS
+    return np.asarray(np.stack([right, right * [-1, 1]]) + AXIS)
 
 
 def head_outline(identity: Identity) -> np.ndarray:

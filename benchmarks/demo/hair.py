@@ -179,7 +179,7 @@ def _jaw_region(identity: Identity) -> np.ndarray:
         [[0.82 * width, 76], [0.62 * width, 86], [half + 3, identity.mouth_y - 3], [0.5 * half, identity.mouth_y + 7.5]]
     )
     right = np.concatenate([upper[::-1], jaw])
-    return np.concatenate([right, right[::-1] * [-1, 1]]) + AXIS
+    return np.asarray(np.concatenate([right, right[::-1] * [-1, 1]]) + AXIS)
 
 
 def _blend_hairy(

@@ -14,6 +14,7 @@ from efq.benchmarks.demo.matches import Search
 from efq.benchmarks.demo.measurement import NetworkMeasurement
 from efq.benchmarks.demo.pictures import contact_sheet, curve, jpeg_uri, png_uri
 from efq.benchmarks.demo.result import NAMES, DemoResult
+from efq.benchmarks.parity import far_name
 from efq.benchmarks.results import LatencySetting
 from efq.toolchain.evaluation import Estimate
 
@@ -39,9 +40,7 @@ def build_page(result: DemoResult, plots: Path) -> str:
             "the median over rounds of the teacher's time divided by the artifact's."
         ),
         latency="".join(_latency_table(setting) for setting in result.bench.results.latency),
-        plots="".join(
-            f'<img alt="{html.escape(path.stem)}" src="{png_uri(path)}">' for path in sorted(plots.glob("*.png"))
-        ),
+        plots=_plots(plots),
         matches_note=_matches_note(result),
         matches="".join(_match_row(result, example) for example in result.search.examples),
         steps=_table(("step", "seconds"), [(step.name, f"{step.seconds:.1f}") for step in result.steps]),
@@ -102,14 +101,15 @@ def _accuracy_note(result: DemoResult) -> str:
     return html.escape(
         f"TAR@FAR over all pairs of the {pairs.images:,} images ({pairs.genuine_pairs:,} genuine, "
         f"{pairs.impostor_pairs:,} impostor), ten-fold accuracy on {folds.pairs:,} listed pairs, in percent; below "
-        "each figure its 95 % bootstrap interval, and the difference to the teacher with its own."
+        "each figure its 95 % bootstrap interval, and the difference to the teacher with its own. "
+        "Cosine: of the embeddings to the teacher's, mean and lowest."
     )
 
 
 def _accuracy_table(result: DemoResult) -> str:
     networks = result.measurement.networks
     fars = [row.far for row in networks[0].all_pairs.rows if row.enough_impostors]
-    header = ("network", "ten-fold accuracy", *[f"TAR@FAR={far:g}" for far in fars], "cosine to teacher")
+    header = ("network", "ten-fold accuracy", *[f"TAR@{far_name(far)}" for far in fars], "cosine")
     return _table(header, [_accuracy_row(row, fars) for row in networks], escape=False)
 
 
@@ -154,12 +154,18 @@ def _latency_table(setting: LatencySetting) -> str:
     return _table(header, rows)
 
 
+def _plots(folder: Path) -> str:
+    """The benchmark's pictures: the accuracy ones, then latency by batch size."""
+    found = sorted(folder.glob("*.png"), key=lambda path: (path.stem.startswith("latency"), len(path.stem), path.stem))
+    return "".join(f'<img alt="{html.escape(path.stem)}" src="{png_uri(path)}">' for path in found)
+
+
 def _matches_note(result: DemoResult) -> str:
     search = result.search
     return html.escape(
         f"The gallery is one image of each of {search.gallery:,} people; left of the line a probe, right of it the "
         "gallery images most like it, with their cosine. Green is the same person, red another one above the threshold "
-        f"for FAR={_far(result)[0]:g}. The probes were drawn at random; of all {search.probes:,} probes "
+        f"for FAR={far_name(_far(result)[0])}. The probes were drawn at random; of all {search.probes:,} probes "
         f"{100 * search.rank_one:.1f} % find their person first."
     )
 

@@ -10,6 +10,7 @@ from efq.benchmarks.demo.matches import GallerySearch
 from efq.benchmarks.demo.measurement import Measurement
 from efq.benchmarks.demo.sources import Source
 from efq.benchmarks.latency import Latency
+from efq.benchmarks.parity import far_name
 from efq.runtime.manifest import Manifest
 
 NAMES = {"teacher": "float teacher", "student": "integer student in torch", "artifact": "artifact in ONNX Runtime"}
@@ -85,7 +86,7 @@ def summary_table(result: DemoResult) -> list[tuple[str, ...]]:
         (
             "network",
             "10-fold, %",
-            *[f"TAR@{far:g}, %" for far in fars],
+            *[f"TAR@{far_name(far)}, %" for far in fars],
             "cosine to teacher",
             "ms, batch 1",
             "speed-up",

@@ -61,7 +61,8 @@ def _mirror(network: fx.GraphModule, node: fx.Node, slopes: Tensor) -> Tensor:
 @torch.no_grad()
 def _rewrite(network: fx.GraphModule, node: fx.Node, slopes: Tensor) -> None:
     source, name = producer(node), str(node.target)
-    linear, rectified = ChannelAffine(slopes.numel()), ChannelAffine(slopes.numel())
+    linear = ChannelAffine(slopes.numel(), has_bias=False)
+    rectified = ChannelAffine(slopes.numel(), has_bias=False)
     linear.weight.copy_(slopes)
     rectified.weight.copy_(1 - slopes)
     first = insert_after(network, node, f"{name}_linear", linear, (source,))

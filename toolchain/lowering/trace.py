@@ -55,8 +55,7 @@ def trace(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
     graph.recompile()
-    for parameter in graph.parameters():
-        parameter.requires_grad_(True)
+    graph.requires_grad_(True)
     return graph.eval()
 
 

@@ -1,0 +1,233 @@
+"""Write a student as an ONNX graph of QuantizeLinear / DequantizeLinear nodes around float operators.
+
+The graph takes uint8 (N, H, W, 3) RGB images and gives float32 (N, d) embeddings of unit length; N is symbolic. Weights
+are stored as int8 and biases as int32. Every operator an integer kernel is to run reads DequantizeLinear and is read by
+QuantizeLinear, so that the runtime can fuse the three; the embedding layer gives float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from efq.export.targets import TargetProfile
+from efq.export.weights import IntegerLayer, integer_layer
+from efq.runtime.errors import UsageError
+from efq.toolchain.lowering.graph import module_of, producer
+from efq.toolchain.operations import (
+    IMAGE_SCALE,
+    IMAGE_ZERO_POINT,
+    SCALE_PRESERVING,
+    Add,
+    ChannelAffine,
+    Concat,
+    Crop,
+    Flatten,
+    GlobalAveragePool,
+    ImageInput,
+    LeakyRelu,
+    QuantizedConv2d,
+    QuantizedLinear,
+)
+from efq.toolchain.quantizers import ActivationQuantizer
+from efq.toolchain.student import Student
+
+IR_VERSION = 10
+Range = tuple[float, int]  # scale and zero point of a uint8 tensor
+
+
+def build_qdq_model(student: Student, profile: TargetProfile) -> onnx.ModelProto:
+    """The ONNX model of `student` for `profile`, checked by onnx's own checker.
+
+    Raises UsageError for activations that the target cannot hold.
+    """
+    builder = _Builder(student, profile)
+    for node in student.network.graph.nodes:
+        builder.add(node)
+    graph = ir.Graph(
+        inputs=[builder.images],
+        outputs=[builder.embeddings],
+        nodes=builder.nodes,
+        initializers=builder.initializers,
+        opset_imports={"": profile.opset},
+        name=student.backbone,
+    )
+    model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, producer_name="efq"))
+    onnx.checker.check_model(model, full_check=True)
+    del model.graph.value_info[:]  # every shape and type can be inferred again
+    return model
+
+
+class _Builder:
+    """Nodes and initializers of the graph, and for each student node its float value and 8-bit range."""
+
+    def __init__(self, student: Student, profile: TargetProfile) -> None:
+        self.network, self.profile = student.network, profile
+        self.nodes: list[ir.Node] = []
+        self.initializers: list[ir.Value] = []
+        self.values: dict[fx.Node, ir.Value] = {}
+        self.ranges: dict[fx.Node, Range] = {}
+        contract = student.contract
+        self.images = ir.Value(
+            name="images",
+            type=ir.TensorType(ir.DataType.UINT8),
+            shape=ir.Shape(["batch", contract.height, contract.width, 3]),
+        )
+        self.embeddings = ir.Value(
+            name="embeddings",
+            type=ir.TensorType(ir.DataType.FLOAT),
+            shape=ir.Shape(["batch", student.embedding_size]),
+        )
+
+    def add(self, node: fx.Node) -> None:
+        """Write one node of the student."""
+        if node.op == "placeholder":
+            self.values[node] = self.images
+        elif node.op == "output":
+            self._normalize(self.values[producer(node)])
+        else:
+            module = module_of(self.network, node)
+            assert module is not None
+            self._add_module(node, module)
+
+    def _add_module(self, node: fx.Node, module: nn.Module) -> None:
+        inputs = [self.values[source] for source in node.all_input_nodes]
+        match module:
+            case ImageInput():
+                channels_first = self._node("Transpose", inputs, {"perm": [0, 3, 1, 2]})
+                self.ranges[node] = (IMAGE_SCALE, IMAGE_ZERO_POINT)
+                self.values[node] = self._dequantize(channels_first, *self.ranges[node])
+            case ActivationQuantizer():
+                self._quantize_dequantize(node, inputs[0], _range_of(node, module))
+            case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
+                self.values[node] = self._weighted(node, module, inputs[0])
+            case _ if isinstance(module, SCALE_PRESERVING):
+                moved = self._node(*_operator_of(module, inputs, self._constant))
+                self._quantize_dequantize(node, moved, self.ranges[producer(node)])
+            case _:
+                self.values[node] = self._node(*_operator_of(module, inputs, self._constant))
+
+    def _weighted(
+        self, node: fx.Node, module: QuantizedConv2d | QuantizedLinear | ChannelAffine, value: ir.Value
+    ) -> ir.Value:
+        source = producer(node)
+        if source not in self.ranges:
+            message = f"layer {node.target!r} reads a tensor without a quantizer: make the student again"
+            raise UsageError(message)
+        layer = integer_layer(str(node.target), module, self.ranges[source][0])
+        weight = [self._constant(layer.weights), self._constant(layer.scales)]
+        if isinstance(module, QuantizedLinear):
+            # ONNX Runtime fuses a Gemm, unlike a Conv, only when the weight's zero points are written out.
+            weight.append(self._constant(np.zeros(len(layer.scales), dtype=np.int8)))
+        operands = [value, self._node("DequantizeLinear", weight, {"axis": 0})]
+        if layer.bias.any():
+            operands.append(self._bias(layer, self.ranges[source][0], weight[1]))
+        if isinstance(module, QuantizedLinear):
+            return self._node("Gemm", operands, {"transB": 1})
+        return self._node("Conv", operands, _convolution_attributes(module))
+
+    def _bias(self, layer: IntegerLayer, input_scale: float, weight_scales: ir.Value) -> ir.Value:
+        """The bias with its scale x * w, a product the runtime folds at load: a stored one would be 4 bytes a channel."""
+        scales = self._node("Mul", [self._constant(np.float32(input_scale)), weight_scales], {})
+        return self._node("DequantizeLinear", [self._constant(layer.bias), scales], {"axis": 0})
+
+    def _quantize_dequantize(self, node: fx.Node, value: ir.Value, bounds: Range) -> None:
+        scale, zero_point = self._scale_and_zero_point(*bounds)
+        integers = self._node("QuantizeLinear", [value, scale, zero_point], {})
+        self.ranges[node] = bounds
+        self.values[node] = self._node("DequantizeLinear", [integers, scale, zero_point], {})
+
+    def _dequantize(self, value: ir.Value, scale: float, zero_point: int) -> ir.Value:
+        return self._node("DequantizeLinear", [value, *self._scale_and_zero_point(scale, zero_point)], {})
+
+    def _scale_and_zero_point(self, scale: float, zero_point: int) -> tuple[ir.Value, ir.Value]:
+        return self._constant(np.float32(scale)), self._constant(np.uint8(zero_point))
+
+    def _normalize(self, value: ir.Value) -> None:
+        self._append(
+            ir.node("LpNormalization", [value], {"axis": 1, "p": 2}, outputs=[self.embeddings], name="normalization")
+        )
+
+    def _constant(self, array: NDArray[Any] | np.generic) -> ir.Value:
+        name = f"c{len(self.initializers)}"
+        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array), name=name))
+        value.type = ir.TensorType(value.const_value.dtype)  # type: ignore[union-attr]
+        value.shape = ir.Shape(np.asarray(array).shape)
+        self.initializers.append(value)
+        return value
+
+    def _node(self, operator: str, inputs: list[ir.Value], attributes: Mapping[str, Any]) -> ir.Value:
+        number = len(self.nodes)
+        output = ir.Value(name=f"v{number}")
+        self._append(ir.node(operator, inputs, dict(attributes), outputs=[output], name=f"n{number}"))
+        return output
+
+    def _append(self, node: ir.Node) -> None:
+        self.nodes.append(node)
+
+
+def _range_of(node: fx.Node, quantizer: ActivationQuantizer) -> Range:
+    """Scale and zero point on the uint8 grid: a signed grid is shifted by 128, the same integers."""
+    if quantizer.bits != 8:
+        message = (
+            f"{node.target!r} has {quantizer.bits}-bit activations: this target stores 8-bit activations; "
+            "distill with activation_bits = 8"
+        )
+        raise UsageError(message)
+    shift = 128 if quantizer.signed else 0
+    return float(quantizer.scale.detach()), quantizer.integer_zero_point + shift
+
+
+def _convolution_attributes(module: QuantizedConv2d | ChannelAffine) -> dict[str, Any]:
+    if isinstance(module, ChannelAffine):
+        return {"group": module.weight.numel(), "kernel_shape": [1, 1]}
+    rows, columns = (int(size) for size in module.padding)
+    return {
+        "group": module.groups,
+        "kernel_shape": list(module.kernel_size),
+        "strides": list(module.stride),
+        "dilations": list(module.dilation),
+        "pads": [rows, columns, rows, columns],
+    }
+
+
+def _operator_of(module: nn.Module, inputs: list[ir.Value], constant: Any) -> tuple[str, list[ir.Value], dict[str, Any]]:
+    """The ONNX operator, inputs and attributes of an operation without weights."""
+    match module:
+        case Add():
+            return "Add", inputs, {}
+        case Concat():
+            return "Concat", inputs, {"axis": 1}
+        case Flatten():
+            return "Flatten", inputs, {"axis": 1}
+        case GlobalAveragePool():
+            return "GlobalAveragePool", inputs, {}
+        case LeakyRelu():
+            return "LeakyRelu", inputs, {"alpha": float(module.slope.detach())}
+        case Crop():
+            bounds = [[module.top, module.left], [module.bottom, module.right], [2, 3]]
+            return "Slice", [*inputs, *[constant(np.array(value, dtype=np.int64)) for value in bounds]], {}
+        case nn.MaxPool2d():
+            return "MaxPool", inputs, _pool_attributes(module)
+        case nn.AvgPool2d():
+            return "AveragePool", inputs, _pool_attributes(module) | {"count_include_pad": 1}
+    message = f"{type(module).__name__} has no ONNX operator"
+    raise UsageError(message)
+
+
+def _pool_attributes(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
+    def pair(value: Any) -> list[int]:
+        return list(value) if isinstance(value, tuple | list) else [int(value)] * 2
+
+    return {
+        "kernel_shape": pair(module.kernel_size),
+        "strides": pair(module.stride),
+        "pads": pair(module.padding) * 2,
+        "ceil_mode": int(module.ceil_mode),
+    }

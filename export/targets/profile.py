@@ -1,0 +1,39 @@
+"""What a runtime fuses into integer kernels: the profile the exporter lowers a student's scales to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from efq.runtime.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetProfile:
+    """How activations and weights are stored for a target.
+
+    activations: "uint8" stores a signed grid shifted by 128 (the same integers) and puts every zero point into the graph.
+    opset: of the ONNX graph.
+    """
+
+    name: str
+    activations: str
+    opset: int
+    description: str
+
+
+ORT_CPU = TargetProfile(
+    name="ort-cpu",
+    activations="uint8",
+    opset=21,
+    description="ONNX Runtime on CPUs: uint8 activations, int8 weights per channel, int32 bias with scale x * w",
+)
+
+TARGETS = {profile.name: profile for profile in (ORT_CPU,)}
+
+
+def find_target(name: str) -> TargetProfile:
+    """The profile of that name. Raises UsageError when there is none."""
+    if name not in TARGETS:
+        message = f"unknown target {name!r}: expected one of {', '.join(sorted(TARGETS))}"
+        raise UsageError(message)
+    return TARGETS[name]

@@ -1,0 +1,89 @@
+"""efq-demo as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from efq.benchmarks.demo_command import MARKER, PAGE, main
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture(autouse=True)
+def without_kit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EFQ_FACES", raising=False)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """One quick run, whose outcome the tests look at."""
+    output = tmp_path_factory.mktemp("demo") / "output"
+    kit = os.environ.pop("EFQ_FACES", None)
+    try:
+        result = run("-o", str(output), "--quick", "--json")
+    finally:
+        if kit is not None:
+            os.environ["EFQ_FACES"] = kit
+    return output, result
+
+
+@pytest.mark.slow
+def test_quick_demo_ends_with_an_integer_artifact_near_its_teacher(demo: tuple[Path, Result]) -> None:
+    output, result = demo
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["multiply_adds_in_integer_kernels"] == 1.0
+    assert list(found["networks"]) == ["teacher", "student", "artifact"]
+    assert found["networks"]["artifact"]["cosine_mean"] > 0.9
+    names = ["faces", "teacher", "distillation", "export", "speed and parity", "accuracy", "gallery search and page"]
+    assert [step["name"] for step in found["steps"]] == names
+    assert (output / "artifact" / "parity.json").is_file()
+    assert not (output / "cache").exists()
+
+
+@pytest.mark.slow
+def test_page_holds_everything_itself(demo: tuple[Path, Result]) -> None:
+    output, _ = demo
+    page = (output / PAGE).read_text(encoding="utf-8")
+    assert page.count("data:image/") >= 1 + 4 + 6
+    assert "http" not in page.replace("http-equiv", "")
+    assert "$" not in page
+    for heading in ("The faces", "Training the teacher", "Accuracy", "Speed and size", "Searching a gallery"):
+        assert heading in page
+
+
+@pytest.mark.slow
+def test_json_names_the_folder_and_nothing_else_is_on_stdout(demo: tuple[Path, Result]) -> None:
+    output, result = demo
+    assert json.loads(result.stdout)["output"] == str(output)
+
+
+def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "letter.txt").write_text("dear")
+    result = run("-o", str(tmp_path / "letters"), "--quick")
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["letter.txt"]
+
+
+def test_a_kit_without_its_files_is_named_and_the_older_demo_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / MARKER).write_text("")
+    (output / PAGE).write_text("older")
+    monkeypatch.setenv("EFQ_FACES", str(tmp_path / "nowhere"))
+    result = run("-o", str(output), "--quick")
+    assert result.exit_code == 1
+    assert "unset EFQ_FACES" in result.stderr
+    assert (output / PAGE).read_text() == "older"
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
