@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from efq.benchmarks.candidates import (
@@ -28,12 +29,16 @@ from efq.benchmarks.machine import Machine, describe_machine
 from efq.benchmarks.parity import Comparison, compare
 from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
 from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
+from efq.export.integer_reference import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact import Artifact
 from efq.runtime.console import log, progress
 from efq.runtime.files import sha256_file
 from efq.toolchain.data.faces import open_faces
-from efq.toolchain.networks import EmbeddingNetwork, open_network
+from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
+from efq.toolchain.student import load_student
+
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _EMBEDDING_CHUNK = 64
 _LOG_SECONDS = 5.0
@@ -118,7 +123,9 @@ def run_bench(config: BenchConfig) -> Bench:
             candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=reduce_range)
         records = _records(candidates, config.threads[0])
         latency = _measure(candidates, images, config)
-        comparison = None if faces is None else _compare(candidates, students, names, faces, max(config.threads))
+        simulations = _open_simulations(config, names)
+        torch_forms = [(students, names), (simulations, names)]
+        comparison = None if faces is None else _compare(candidates, torch_forms, faces, max(config.threads))
     results = BenchResults(
         command=config.command,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -160,10 +167,20 @@ def _check_unseen(network: EmbeddingNetwork, faces: EvaluationFaces) -> None:
         raise UsageError(message)
 
 
-def _open_students(config: BenchConfig, names: Sequence[str]) -> dict[str, EmbeddingNetwork]:
+def _open_students(config: BenchConfig, names: Sequence[str]) -> dict[str, Embed]:
+    """The torch students, computed with their integers as the artifacts compute them."""
+    device = torch.device("cpu")
+    return {
+        f"{name} (torch student)": torch_embedding(IntegerReference(load_student(path)), device)
+        for name, path in zip(names, config.students, strict=False)
+    }
+
+
+def _open_simulations(config: BenchConfig, names: Sequence[str]) -> dict[str, Embed]:
+    """The torch students as they were trained: integers simulated in float32."""
     threads = max(config.threads)
     return {
-        f"{name} (torch student)": open_network(path, threads=threads)
+        f"{name} (torch, fake quantization)": open_network(path, threads=threads).embed
         for name, path in zip(names, config.students, strict=False)
     }
 
@@ -234,19 +251,21 @@ def _log_rounds(title: str, rounds: int) -> Callable[[], None]:
 
 def _compare(
     candidates: Sequence[Candidate],
-    students: Mapping[str, EmbeddingNetwork],
-    names: Sequence[str],
+    torch_forms: Sequence[tuple[Mapping[str, Embed], Sequence[str]]],
     faces: EvaluationFaces,
     threads: int,
 ) -> Comparison:
     embedders = {candidate.name: candidate.open(threads).embed for candidate in candidates}
-    embedders |= {name: network.embed for name, network in students.items()}
+    also: list[tuple[str, str]] = []
+    for forms, names in torch_forms:
+        embedders |= forms
+        also += list(zip(forms, names, strict=False))
     embeddings = {name: _embed_all(name, embed, faces) for name, embed in embedders.items()}
-    return compare(embeddings, faces, reference=candidates[0].name, also=list(zip(students, names, strict=False)))
+    return compare(embeddings, faces, reference=candidates[0].name, also=also)
 
 
 def _embed_all(
-    name: str, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]], faces: EvaluationFaces
+    name: str, embed: Embed, faces: EvaluationFaces
 ) -> NDArray[np.float32]:
     parts = []
     images = faces.faces.images

@@ -41,6 +41,8 @@ def main(output: Path, seed: int, quick: bool, force: bool, as_json: bool) -> No
     An output folder made by efq-demo is replaced.
     """
     _require_train_packages()
+    # Read by OpenMP when torch is loaded: on a busy machine threads that spin make training many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from efq.benchmarks.demo.chain import run_demo
     from efq.benchmarks.demo.settings import DEFAULT, QUICK
 

@@ -19,15 +19,18 @@ from efq.benchmarks.demo.sources import Source, draw_source, open_kit, with_teac
 from efq.benchmarks.parity_record import parity_record
 from efq.benchmarks.report import write_report
 from efq.export.artifact_writer import update_parity
-from efq.export.export import export_student
+from efq.export.exporter import export_student
+from efq.export.targets import find_target
 from efq.runtime.artifact import Artifact
 from efq.runtime.console import log
 from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
 from efq.toolchain.recipe import Recipe
+from efq.toolchain.student import load_student
 from efq.toolchain.teacher import load_teacher
 
 EXAMPLES, BEST = 6, 7
+_NAME = "demo-w8a8"
 _OUR_LICENCE = "Apache-2.0"
 _KIT_LICENCE = "research use only"
 
@@ -51,7 +54,7 @@ def run_demo(
         with clock.step("distillation"):
             _distill(source, settings.drawn_recipe if source.drawn else settings.kit_recipe, student, seed=seed)
         with clock.step("export"):
-            export_student(student, artifact, bits=8, target="ort-cpu")
+            export_student(load_student(student), find_target("ort-cpu"), artifact, bits=8, name=_NAME)
         with clock.step("speed and parity"):
             bench = _bench(source, artifact, report, settings, command)
         with clock.step("accuracy"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from efq.toolchain.distillation.calibrate import calibrate_teacher
 from efq.toolchain.distillation.distill import Licences, distill
 from efq.toolchain.distillation.memory import reuse_freed_memory
 
-__all__ = ["Licences", "distill", "reuse_freed_memory"]
+__all__ = ["Licences", "calibrate_teacher", "distill", "reuse_freed_memory"]

@@ -1,0 +1,110 @@
+"""efq-export: a student becomes an artifact that an integer runtime serves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from efq.runtime.console import efq_command, log
+from efq.runtime.errors import UsageError
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--bits", type=click.IntRange(2, 8), default=8, show_default=True, help="Bits of the weights.")
+@click.option("--target", default="ort-cpu", show_default=True, help="The runtime to export for.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The artifact folder to write.")
+@click.option("--calibrate", type=click.Path(path_type=Path), help="Quantize a float MODEL on this folder of faces.")
+@click.option("--list", "listing", type=click.Path(path_type=Path), help="Calibrate only on the images this file names.")
+@click.option("--recipe", default="prelu", show_default=True, help="With --calibrate: the recipe to lower by.")
+@click.option("--backbone", help="With --calibrate: the float model's network; found by its keys when left out.")
+@click.option("--name", help="Name of the artifact.")
+@click.option("--allow-float", is_flag=True, help="Write the artifact even when multiply-adds run in float.")
+@click.option("--force", is_flag=True, help="Replace an existing artifact folder.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@efq_command
+def main(
+    model: Path,
+    bits: int,
+    target: str,
+    output: Path | None,
+    calibrate: Path | None,
+    listing: Path | None,
+    recipe: str,
+    backbone: str | None,
+    name: str | None,
+    allow_float: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Export MODEL, a student made by efq-distill, for an integer runtime.
+
+    The artifact folder holds the ONNX graph, a manifest, checksums and a model card. Exit code 3: multiply-adds would
+    run in float. A float checkpoint is refused, unless --calibrate quantizes it without training.
+    """
+    if output is None and not dry_run:
+        message = "expected the artifact folder to write: add -o DIR, or --dry-run to see the plan"
+        raise UsageError(message)
+
+    from efq.export.exporter import check_bits, export_student
+    from efq.export.plan import export_plan
+    from efq.export.targets import find_target
+
+    profile = find_target(target)
+    student = _student(model, calibrate, listing, recipe, backbone)
+    check_bits(student, bits)
+    if dry_run or output is None:
+        _print_plan(export_plan(student, profile), as_json)
+        return
+    result = export_student(
+        student, profile, output, bits=bits, name=name, allow_float=allow_float, force=force
+    )
+    if as_json:
+        print(json.dumps(result.to_dict()))
+        return
+    print(result.coverage)
+    print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
+
+
+def _student(model: Path, calibrate: Path | None, listing: Path | None, recipe: str, backbone: str | None) -> Any:
+    from efq.toolchain.backbones import read_checkpoint
+    from efq.toolchain.distillation import calibrate_teacher
+    from efq.toolchain.student import is_student, load_student
+    from efq.toolchain.teacher import load_teacher
+
+    if is_student(read_checkpoint(model)):
+        if calibrate is not None:
+            message = f"{model} is a student already: export it without --calibrate"
+            raise UsageError(message)
+        return load_student(model)
+    if calibrate is None:
+        message = (
+            f"expected a student, found the float checkpoint {model}: make a student with "
+            f"efq-distill {model} --faces FACES -o student.pt, or quantize it without training with --calibrate FACES"
+        )
+        raise UsageError(message)
+    teacher = load_teacher(model, backbone)
+    student, cosine = calibrate_teacher(teacher, calibrate, listing=listing, recipe=recipe)
+    log(
+        f"quantized without training: mean cosine to the float model {cosine:.4f} on the calibration faces; "
+        "efq-distill pays the difference back"
+    )
+    return student
+
+
+def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(plan))
+        return
+    for key, value in plan.items():
+        shown = ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
+        print(f"{key:14} {shown:,}" if isinstance(shown, int) else f"{key:14} {shown}")
+
+
+if __name__ == "__main__":
+    main()

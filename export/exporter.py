@@ -1,0 +1,141 @@
+"""From a student to an artifact: graph, integer coverage, parity with the student, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from efq.export.artifact_writer import write_artifact
+from efq.export.coverage import CoverageReport, measure_coverage
+from efq.export.integer_reference import IntegerReference
+from efq.export.qdq_graph import build_qdq_model
+from efq.export.targets import TargetProfile
+from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
+from efq.runtime.errors import ParityError, UsageError
+from efq.runtime.manifest import Manifest
+from efq.toolchain.networks import torch_embedding
+from efq.toolchain.student import Student
+
+LEAST_COSINE = 0.9999  # between the student computed in integers and the artifact; below it the export went wrong
+_CHECK_IMAGES = 8
+_TOOLS = ("efq", "numpy", "onnx", "onnx-ir", "onnxruntime", "torch")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+    """What an export wrote: the folder, the coverage, the least cosine to the student, and the model's size in bytes."""
+
+    directory: Path
+    coverage: CoverageReport
+    least_cosine: float
+    model_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "directory": str(self.directory),
+            "model_bytes": self.model_bytes,
+            "least_cosine_to_integer_student": self.least_cosine,
+            "coverage": self.coverage.to_dict(),
+        }
+
+
+def export_student(
+    student: Student,
+    profile: TargetProfile,
+    directory: Path,
+    *,
+    bits: int,
+    name: str | None = None,
+    allow_float: bool = False,
+    force: bool = False,
+) -> Export:
+    """Write the artifact of `student` for `profile` into `directory`.
+
+    Raises UsageError when the student was not made for `bits` or the folder is taken, CoverageError (exit 3) when
+    multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings are not the
+    student's. Nothing is written then.
+    """
+    check_bits(student, bits)
+    images = check_images(student)
+    model = build_qdq_model(student, profile)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        coverage = measure_coverage(path, images=images)
+        coverage.check(allow_float=allow_float)
+        least = _least_cosine(student, path, images)
+    if least < LEAST_COSINE:
+        message = (
+            f"expected the exported graph to give the student's embeddings, found a cosine of {least:.6f}: this CPU's "
+            "integer kernels round or saturate differently (see docs/results.md), or the student file is damaged"
+        )
+        raise ParityError(message)
+    manifest = make_manifest(student, profile, coverage, name or f"{student.backbone}-w{bits}a8-{profile.name}")
+    write_artifact(
+        directory,
+        model=model,
+        manifest=manifest,
+        training_hashes=student.training_hashes,
+        parity={"export_check": {"images": len(images), "least_cosine_to_integer_student": least}},
+        force=force,
+    )
+    size = (directory / "model.onnx").stat().st_size
+    return Export(directory=directory, coverage=coverage, least_cosine=least, model_bytes=size)
+
+
+def check_bits(student: Student, bits: int) -> None:
+    """Raises UsageError when the student's weights or activations are not on the grid that `bits` means."""
+    found = (student.recipe["weight_bits"], student.recipe["activation_bits"])
+    if found != (bits, 8):
+        message = (
+            f"expected a student with {bits}-bit weights and 8-bit activations for --bits {bits}, found "
+            f"{found[0]}-bit weights and {found[1]}-bit activations: distill one with that recipe, or export with "
+            f"--bits {found[0]}"
+        )
+        raise UsageError(message)
+
+
+def check_images(student: Student) -> NDArray[np.uint8]:
+    """A few smooth random images of the student's size, (8, H, W, 3): they exercise the graph, they are no faces."""
+    generator = np.random.default_rng(0)
+    height, width = student.contract.height, student.contract.width
+    coarse = torch.from_numpy(generator.uniform(0, 255, (_CHECK_IMAGES, 3, 8, 8)).astype(np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    return smooth.permute(0, 2, 3, 1).round().byte().contiguous().numpy()
+
+
+def make_manifest(student: Student, profile: TargetProfile, coverage: CoverageReport, name: str) -> Manifest:
+    """The manifest of an artifact of `student`."""
+    return Manifest(
+        name=name,
+        target=profile.name,
+        bits={"weights": student.recipe["weight_bits"], "activations": student.recipe["activation_bits"]},
+        backbone=student.backbone,
+        recipe=dict(student.recipe) | {"activations": dict(student.activations), "training": dict(student.training)},
+        input=student.contract,
+        embedding_size=student.embedding_size,
+        teacher=dict(student.teacher),
+        data=dict(student.data),
+        licence=student.teacher["licence"],
+        thresholds=dict(student.thresholds),
+        coverage=coverage.to_dict(),
+        tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+
+
+def _least_cosine(student: Student, path: Path, images: NDArray[np.uint8]) -> float:
+    wanted = torch_embedding(IntegerReference(student), torch.device("cpu"))(images)
+    found = OnnxRuntimeModel(path, threads=1).run(images)
+    return float((wanted * found).sum(1).min())
+
+

@@ -1,0 +1,42 @@
+"""Quantize a float network without training it: lowering and calibration alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from efq.runtime.console import log
+from efq.toolchain.data import FaceSet, open_faces
+from efq.toolchain.distillation.distill import Licences, lower_teacher, package
+from efq.toolchain.distillation.processes import Processes
+from efq.toolchain.networks import torch_embedding
+from efq.toolchain.recipe import load_recipe
+from efq.toolchain.student import Student
+from efq.toolchain.teacher import Teacher
+
+_LARGEST_SET = 1000
+
+
+def calibrate_teacher(
+    teacher: Teacher, faces: Path, *, listing: Path | None = None, recipe: str = "prelu", seed: int = 0
+) -> tuple[Student, float]:
+    """The untrained student of `teacher` and its mean cosine to the teacher on some of the calibration faces.
+
+    The faces it was calibrated on count as its training images: it is not evaluated on them.
+    """
+    untrained = dataclasses.replace(load_recipe(recipe), steps=0)
+    found = open_faces(faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed)
+    network, report = lower_teacher(teacher, found, untrained, seed=seed, log=log)
+    processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))
+    student = package(network, report, teacher, found, untrained, {"steps": 0}, Licences(), processes)
+    return student, _mean_cosine(student, teacher, found)
+
+
+def _mean_cosine(student: Student, teacher: Teacher, faces: FaceSet) -> float:
+    images = np.array(faces.images[:64])
+    device = torch.device("cpu")
+    wanted = torch_embedding(teacher.normalized, device)(images)
+    return float((torch_embedding(student.network, device)(images) * wanted).sum(1).mean())
