@@ -264,9 +264,7 @@ def _compare(
     return compare(embeddings, faces, reference=candidates[0].name, also=also)
 
 
-def _embed_all(
-    name: str, embed: Embed, faces: EvaluationFaces
-) -> NDArray[np.float32]:
+def _embed_all(name: str, embed: Embed, faces: EvaluationFaces) -> NDArray[np.float32]:
     parts = []
     images = faces.faces.images
     with progress(f"embedding: {name}", len(images), "images") as bar:

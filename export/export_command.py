@@ -18,7 +18,9 @@ from efq.runtime.errors import UsageError
 @click.option("--target", default="ort-cpu", show_default=True, help="The runtime to export for.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The artifact folder to write.")
 @click.option("--calibrate", type=click.Path(path_type=Path), help="Quantize a float MODEL on this folder of faces.")
-@click.option("--list", "listing", type=click.Path(path_type=Path), help="Calibrate only on the images this file names.")
+@click.option(
+    "--list", "listing", type=click.Path(path_type=Path), help="Calibrate only on the images this file names."
+)
 @click.option("--recipe", default="prelu", show_default=True, help="With --calibrate: the recipe to lower by.")
 @click.option("--backbone", help="With --calibrate: the float model's network; found by its keys when left out.")
 @click.option("--name", help="Name of the artifact.")
@@ -61,9 +63,7 @@ def main(
     if dry_run or output is None:
         _print_plan(export_plan(student, profile), as_json)
         return
-    result = export_student(
-        student, profile, output, bits=bits, name=name, allow_float=allow_float, force=force
-    )
+    result = export_student(student, profile, output, bits=bits, name=name, allow_float=allow_float, force=force)
     if as_json:
         print(json.dumps(result.to_dict()))
         return

@@ -31,7 +31,7 @@ _TOOLS = ("efq", "numpy", "onnx", "onnx-ir", "onnxruntime", "torch")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
-    """What an export wrote: the folder, the coverage, the least cosine to the student, and the model's size in bytes."""
+    """What an export wrote: folder, coverage, least cosine to the student in integers, bytes of the model file."""
 
     directory: Path
     coverage: CoverageReport
@@ -137,5 +137,3 @@ def _least_cosine(student: Student, path: Path, images: NDArray[np.uint8]) -> fl
     wanted = torch_embedding(IntegerReference(student), torch.device("cpu"))(images)
     found = OnnxRuntimeModel(path, threads=1).run(images)
     return float((wanted * found).sum(1).min())
-
-

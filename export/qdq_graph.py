@@ -133,7 +133,7 @@ class _Builder:
         return self._node("Conv", operands, _convolution_attributes(module))
 
     def _bias(self, layer: IntegerLayer, input_scale: float, weight_scales: ir.Value) -> ir.Value:
-        """The bias with its scale x * w, a product the runtime folds at load: a stored one would be 4 bytes a channel."""
+        """The bias with its scale x * w, a product the runtime folds at load: stored it takes 4 bytes a channel."""
         scales = self._node("Mul", [self._constant(np.float32(input_scale)), weight_scales], {})
         return self._node("DequantizeLinear", [self._constant(layer.bias), scales], {"axis": 0})
 
@@ -197,7 +197,9 @@ def _convolution_attributes(module: QuantizedConv2d | ChannelAffine) -> dict[str
     }
 
 
-def _operator_of(module: nn.Module, inputs: list[ir.Value], constant: Any) -> tuple[str, list[ir.Value], dict[str, Any]]:
+def _operator_of(
+    module: nn.Module, inputs: list[ir.Value], constant: Any
+) -> tuple[str, list[ir.Value], dict[str, Any]]:
     """The ONNX operator, inputs and attributes of an operation without weights."""
     match module:
         case Add():
@@ -214,20 +216,25 @@ def _operator_of(module: nn.Module, inputs: list[ir.Value], constant: Any) -> tu
             bounds = [[module.top, module.left], [module.bottom, module.right], [2, 3]]
             return "Slice", [*inputs, *[constant(np.array(value, dtype=np.int64)) for value in bounds]], {}
         case nn.MaxPool2d():
-            return "MaxPool", inputs, _pool_attributes(module)
+            return "MaxPool", inputs, _pool_attributes(module) | {"dilations": _pair(module.dilation)}
         case nn.AvgPool2d():
-            return "AveragePool", inputs, _pool_attributes(module) | {"count_include_pad": 1}
+            return (
+                "AveragePool",
+                inputs,
+                _pool_attributes(module) | {"count_include_pad": int(module.count_include_pad)},
+            )
     message = f"{type(module).__name__} has no ONNX operator"
     raise UsageError(message)
 
 
 def _pool_attributes(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
-    def pair(value: Any) -> list[int]:
-        return list(value) if isinstance(value, tuple | list) else [int(value)] * 2
-
     return {
-        "kernel_shape": pair(module.kernel_size),
-        "strides": pair(module.stride),
-        "pads": pair(module.padding) * 2,
+        "kernel_shape": _pair(module.kernel_size),
+        "strides": _pair(module.stride),
+        "pads": _pair(module.padding) * 2,
         "ceil_mode": int(module.ceil_mode),
     }
+
+
+def _pair(value: Any) -> list[int]:
+    return list(value) if isinstance(value, tuple | list) else [int(value)] * 2

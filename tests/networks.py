@@ -52,7 +52,9 @@ def randomize(network: Network, *, seed: int = 0, slopes: tuple[float, ...] = SL
 
 def normalized(network: nn.Module) -> NormalizedNetwork:
     """The float function a lowered graph of `network` is compared with: uint8 images in."""
-    return NormalizedNetwork(network, MEAN, STD).eval()
+    result = NormalizedNetwork(network, MEAN, STD).eval()
+    result.memory_format = torch.contiguous_format  # for networks with a view
+    return result
 
 
 def conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -178,3 +180,10 @@ def teacher_network() -> nn.Module:
 def random_rows(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal float32 values."""
     return torch.from_numpy(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+@torch.no_grad()
+def relative_difference(found: nn.Module, wanted: nn.Module, images: Tensor) -> float:
+    """The largest absolute difference of two networks' embeddings, relative to the largest absolute embedding value."""
+    reference = wanted(images)
+    return float((found(images) - reference).abs().max() / reference.abs().max())

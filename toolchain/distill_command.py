@@ -74,7 +74,9 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = load_teacher(teacher, backbone)
-    found = open_faces(faces, listing=listing, max_images=max_images, contract=loaded.contract, resize=resize, seed=seed)
+    found = open_faces(
+        faces, listing=listing, max_images=max_images, contract=loaded.contract, resize=resize, seed=seed
+    )
     log(f"{loaded.backbone.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
     distill(
         loaded,
@@ -92,7 +94,8 @@ def main(
 def _recipe(name: str, steps: int | None, learning_rate: float | None, metric_weight: float | None) -> Recipe:
     changes = {"steps": steps, "learning_rate": learning_rate, "metric_weight": metric_weight}
     return dataclasses.replace(
-        load_recipe(name), **{key: value for key, value in changes.items() if value is not None}  # type: ignore[arg-type]
+        load_recipe(name),
+        **{key: value for key, value in changes.items() if value is not None},  # type: ignore[arg-type]
     )
 
 

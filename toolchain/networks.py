@@ -88,9 +88,7 @@ def torch_device(name: str) -> torch.device:
     raise DeviceError(message)
 
 
-def torch_embedding(
-    network: nn.Module, device: torch.device
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def torch_embedding(network: nn.Module, device: torch.device) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Embed in batches with a torch network on `device`."""
     network = network.to(device).eval()
 

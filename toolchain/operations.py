@@ -19,10 +19,11 @@ IMAGE_SCALE = 1.0 / 128.0
 
 
 class ImageInput(nn.Module):
-    """uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W): DequantizeLinear of the image itself, scale 1/128, zero point 128."""
+    """uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W): DequantizeLinear with scale 1/128, zero point 128."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.permute(0, 3, 1, 2).float() - IMAGE_ZERO_POINT) * IMAGE_SCALE
+        values: Tensor = (images.permute(0, 3, 1, 2).float() - IMAGE_ZERO_POINT) * IMAGE_SCALE
+        return values
 
 
 class QuantizedConv2d(nn.Conv2d):
@@ -57,7 +58,7 @@ class ChannelAffine(nn.Module):
 
     def __init__(self, channels: int, *, has_bias: bool = True) -> None:
         super().__init__()
-        self.has_bias = has_bias
+        self.channels, self.has_bias = channels, has_bias
         self.weight_quantizer: WeightQuantizer | None = None
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels), requires_grad=has_bias)

@@ -82,7 +82,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them."""
         values = dataclasses.asdict(self)
-        values["layers"] = {pattern: kind for pattern, kind in self.layers}
+        values["layers"] = dict(self.layers)
         return values
 
     @classmethod

@@ -15,11 +15,12 @@ from efq.runtime.contract import InputContract
 from efq.runtime.errors import CheckpointError
 from efq.runtime.files import atomic_write_bytes
 from efq.toolchain.backbones import read_checkpoint
+from efq.toolchain.lowering.graph import to_channels_last
 from efq.toolchain.operations import (
     OPERATIONS,
+    WEIGHTED,
     ChannelAffine,
     Crop,
-    LeakyRelu,
     QuantizedConv2d,
     QuantizedLinear,
 )
@@ -36,8 +37,8 @@ class Student:
 
     network: uint8 (N, H, W, 3) images -> float32 (N, embedding_size) raw embeddings.
     backbone, recipe: the teacher's network and the recipe (plain values) the student was made with.
-    teacher: {"name", "sha256", "licence"}; data: {"images", "identities", "sha256", "licence"} of the fine-tuning faces,
-    with 0 images for a student that was only calibrated.
+    teacher: {"name", "sha256", "licence"}; data: {"images", "identities", "sha256", "licence"} of the fine-tuning
+    faces, with 0 images for a student that was only calibrated.
     thresholds: {"1e-3": cosine threshold, ...} on the fine-tuning faces.
     training_hashes: the first 16 hexadecimal digits of the SHA-256 of each fine-tuning image.
     notes: what lowering changed; training: steps, seconds and final losses.
@@ -141,42 +142,35 @@ def build_graph(entries: list[dict[str, Any]]) -> fx.GraphModule:
             network.add_submodule(entry["layer"], _build(entry["kind"], entry["arguments"]))
             nodes[entry["name"]] = graph.create_node("call_module", entry["layer"], inputs, {}, entry["name"])
     built = fx.GraphModule(network, graph)
-    built.to(memory_format=torch.channels_last)
+    to_channels_last(built)
     return built
 
 
+_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
+    QuantizedConv2d: _CONVOLUTION,
+    QuantizedLinear: ("in_features", "out_features"),
+    ChannelAffine: ("channels", "has_bias"),
+    ActivationQuantizer: ("bits", "signed", "learn_zero_point", "upper_bound"),
+    Crop: ("top", "bottom", "left", "right"),
+    nn.MaxPool2d: ("kernel_size", "stride", "padding", "ceil_mode"),
+    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode"),
+}
+
+
 def _arguments_of(module: nn.Module) -> dict[str, Any]:
-    match module:
-        case QuantizedConv2d():
-            names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-            return {name: _plain(getattr(module, name)) for name in names} | _weight_bits(module)
-        case QuantizedLinear():
-            return {"in_features": module.in_features, "out_features": module.out_features} | _weight_bits(module)
-        case ChannelAffine():
-            return {"channels": module.weight.numel(), "has_bias": module.has_bias} | _weight_bits(module)
-        case ActivationQuantizer():
-            names = ("bits", "signed", "learn_zero_point", "upper_bound")
-            return {name: getattr(module, name) for name in names}
-        case Crop():
-            return {name: getattr(module, name) for name in ("top", "bottom", "left", "right")}
-        case nn.MaxPool2d() | nn.AvgPool2d():
-            names = ("kernel_size", "stride", "padding", "ceil_mode")
-            return {name: _plain(getattr(module, name)) for name in names}
-        case LeakyRelu():
-            return {}
-    return {}
-
-
-def _weight_bits(module: QuantizedConv2d | QuantizedLinear | ChannelAffine) -> dict[str, Any]:
-    return {"weight_bits": None if module.weight_quantizer is None else module.weight_quantizer.bits}
+    arguments = {name: _plain(getattr(module, name)) for name in _ARGUMENTS.get(type(module), ())}
+    if isinstance(module, WEIGHTED):
+        arguments["weight_bits"] = None if module.weight_quantizer is None else module.weight_quantizer.bits
+    return arguments
 
 
 def _build(kind: str, arguments: Mapping[str, Any]) -> nn.Module:
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
-    bits = options.pop("weight_bits", None)
+    bits: Any = options.pop("weight_bits", None)
     module = _KINDS[kind](**options)
     if bits is not None:
-        assert isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine)
+        assert isinstance(module, WEIGHTED)
         module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
     return module
 

@@ -11,7 +11,7 @@ from efq.runtime.errors import UsageError
 class TargetProfile:
     """How activations and weights are stored for a target.
 
-    activations: "uint8" stores a signed grid shifted by 128 (the same integers) and puts every zero point into the graph.
+    activations: "uint8" stores a signed grid shifted by 128, the same integers, with its zero point in the graph.
     opset: of the ONNX graph.
     """
 

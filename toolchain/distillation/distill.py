@@ -15,8 +15,8 @@ from efq.toolchain.data import FaceSet
 from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
-from efq.toolchain.lowering import LoweringReport, lower
 from efq.toolchain.losses import impostor_thresholds
+from efq.toolchain.lowering import LoweringReport, lower
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipe import Recipe
 from efq.toolchain.student import Student, build_graph, describe_graph, save_student
@@ -61,18 +61,27 @@ def distill(
         log(f"resuming at step {state['step']} of {recipe.steps}")
     else:
         state = None
-        network, report = lower_teacher(teacher, faces, recipe, seed=seed, log=log if processes.leads else _silent)
+        lowered, report = lower_teacher(teacher, faces, recipe, seed=seed, log=log if processes.leads else _silent)
+        network = build_graph(describe_graph(lowered))  # parameters in the order that a resumed run has them
+        network.load_state_dict(lowered.state_dict())
     trainer = Trainer(network, teacher.normalized, faces, recipe, seed=seed, processes=processes)
     if state is not None:
         trainer.load_state(state)
 
     def checkpoint() -> None:
-        extra = {"lowering": {"changed": report.changed, "notes": list(report.notes), "activations": report.activations}}
+        extra = {
+            "lowering": {"changed": report.changed, "notes": list(report.notes), "activations": report.activations}
+        }
         save_resume(state_path, trainer.state() | extra, run, describe_graph(network))
 
     trainer.run(checkpoint)
-    training = {"steps": recipe.steps, "images": recipe.steps * recipe.batch, "seconds": round(trainer.seconds, 1)}
-    training |= {"seed": seed, "device": str(processes.device), "processes": processes.world_size}
+    training: dict[str, Any] = {"steps": recipe.steps, "images": recipe.steps * recipe.batch}
+    training |= {
+        "seconds": round(trainer.seconds, 1),
+        "seed": seed,
+        "device": str(processes.device),
+        "processes": processes.world_size,
+    }
     training |= {name: float(value) for name, value in trainer.averages.items()}
     student = package(network, report, teacher, faces, recipe, training, licences, processes)
     if processes.leads:
@@ -137,9 +146,7 @@ def package(
 
 def _report_of(state: dict[str, Any]) -> LoweringReport:
     saved = state["lowering"]
-    return LoweringReport(
-        changed=saved["changed"], notes=tuple(saved["notes"]), activations=saved["activations"]
-    )
+    return LoweringReport(changed=saved["changed"], notes=tuple(saved["notes"]), activations=saved["activations"])
 
 
 def _silent(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Absorb a per-channel affine map (image normalization, IResNet's pre-activation BatchNorm) into the layers that read it.
+"""Absorb a per-channel affine map (image normalization, IResNet's pre-activation BatchNorm) into its readers.
 
 Requires: a graph with folded BatchNorms. Ensures: a ChannelAffine read only by convolutions and linear layers is gone.
 The function is unchanged except where a convolution pads with zeros: the padding stood for 0 *after* the affine map and
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, fx
+from torch.nn import functional
 
 from efq.toolchain.lowering.graph import PassResult, calls, remove, scale_input, weighted_users
 from efq.toolchain.operations import ChannelAffine, QuantizedConv2d
@@ -38,24 +39,25 @@ def absorb_affine(network: fx.GraphModule) -> PassResult:
 def border_note(name: str, convolution: QuantizedConv2d, offset: Tensor) -> list[str]:
     """Empty when the border is exact, else one line with the largest output difference at the border.
 
-    A tap over the padding now misses weight * offset[c]; the largest difference sums the absolute values of one
-    whole row or column of taps. `offset` (C,) is what the affine map adds to each input channel.
+    Every tap over the padding now misses weight * offset[c]. `offset` (C,) is what the affine map adds to each input
+    channel.
     """
-    if not any(convolution.padding) or not bool(offset.any()):  # type: ignore[arg-type]
+    if not any(convolution.padding) or not bool(offset.any()):
         return []
     difference = border_difference(convolution, offset)
     return [f"{name}: interior exact, border outputs differ by at most {difference:.3g}"]
 
 
 def border_difference(convolution: QuantizedConv2d, offset: Tensor) -> float:
-    """The largest absolute output difference when zero padding replaces padding with `offset`."""
-    outputs, per_group = convolution.weight.shape[:2]
-    grouped = offset.reshape(convolution.groups, per_group).repeat_interleave(outputs // convolution.groups, 0)
-    taps = (convolution.weight * grouped[:, :, None, None]).sum(1)  # (outputs, kernel, kernel)
-    pad_rows, pad_columns = convolution.padding
-    sides = []
-    if pad_rows:
-        sides += [taps[:, : int(pad_rows)], taps[:, -int(pad_rows) :]]
-    if pad_columns:
-        sides += [taps[:, :, : int(pad_columns)], taps[:, :, -int(pad_columns) :]]
-    return max(float(side.sum((1, 2)).abs().max()) for side in sides)
+    """The largest absolute output difference when zero padding replaces padding with `offset`.
+
+    Compared at every position, corners too, of a constant input of the kernel's size; inputs are at least as large.
+    """
+    sizes = zip(convolution.kernel_size, convolution.dilation, strict=True)
+    reach = [dilation * (kernel - 1) + 1 for kernel, dilation in sizes]
+    constant = offset.reshape(1, -1, 1, 1).expand(-1, -1, *reach)
+    padding, dilation = convolution.padding, convolution.dilation
+    outputs = functional.conv2d(constant, convolution.weight, None, 1, padding, dilation, convolution.groups)
+    rows, columns = (int(size) for size in padding)
+    inside = outputs[:, :, rows : rows + 1, columns : columns + 1]
+    return float((outputs - inside).abs().max())

@@ -32,7 +32,7 @@ def linearize_embedding_layer(network: fx.GraphModule, example: Tensor) -> PassR
 
 def _covers_input(convolution: QuantizedConv2d, shape: torch.Size) -> bool:
     return (
-        tuple(shape[2:]) == tuple(convolution.kernel_size) and not any(convolution.padding) and convolution.groups == 1  # type: ignore[arg-type]
+        tuple(shape[2:]) == tuple(convolution.kernel_size) and not any(convolution.padding) and convolution.groups == 1
     )
 
 
@@ -49,5 +49,3 @@ def _rewrite(network: fx.GraphModule, source: fx.Node, flatten: fx.Node, convolu
     flatten.replace_all_uses_with(layer, delete_user_cb=lambda user: user is not layer)
     network.graph.erase_node(source)
     network.delete_all_unused_submodules()
-
-

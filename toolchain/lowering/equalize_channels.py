@@ -68,6 +68,6 @@ def _channel_ranges(network: fx.GraphModule, images: Tensor) -> dict[fx.Node, Te
                 ranges[n] = torch.maximum(ranges[n], largest) if n in ranges else largest
             return result
 
-    for batch in images.split(32):
+    for batch in torch.split(images, 32):
         Recorder(network).run(batch)
     return ranges

@@ -23,19 +23,33 @@ from efq.toolchain.lowering.graph import (
     scale_output,
     weighted_users,
 )
-from efq.toolchain.operations import WEIGHTED, Add, ChannelAffine
+from efq.toolchain.operations import WEIGHTED, Add, ChannelAffine, Flatten, QuantizedLinear
 
 
 def exact_prelu(network: fx.GraphModule) -> PassResult:
-    """Rewrite every PReLU in place. Raises LoweringError where slopes above 1 cannot be mirrored."""
+    """Rewrite every PReLU in place.
+
+    Raises LoweringError where one stands behind a linear layer, or where slopes above 1 cannot be mirrored.
+    """
     rewritten = 0
     for node, module in calls(network, nn.PReLU):
-        slopes = _mirror(network, node, module.weight.detach())
+        _require_maps(network, node)
+        slopes = _mirror(network, node, module.get_parameter("weight").detach())
         _rewrite(network, node, slopes)
         rewritten += 1
     network.delete_all_unused_submodules()
     network.recompile()
     return PassResult(changed=rewritten)
+
+
+def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:
+    """A depthwise convolution takes (N, C, H, W), not the (N, C) of a linear layer."""
+    if isinstance(module_of(network, producer(node)), QuantizedLinear | Flatten):
+        message = (
+            f"cannot write {node.target!r} in integers: expected it behind a convolution, found it behind a linear "
+            "layer; choose relu or leaky for it in the recipe"
+        )
+        raise LoweringError(message)
 
 
 def _mirror(network: fx.GraphModule, node: fx.Node, slopes: Tensor) -> Tensor:

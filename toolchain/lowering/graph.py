@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, fx, nn
 
-from efq.toolchain.operations import ChannelAffine, Flatten, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.operations import ChannelAffine, Crop, Flatten, QuantizedConv2d, QuantizedLinear
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,13 @@ class PassResult:
 
     changed: int
     notes: tuple[str, ...] = ()
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Lay out every convolution's weight as oneDNN and cuDNN like it best; the function is unchanged."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def module_of(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
@@ -62,13 +69,13 @@ def remove(network: fx.GraphModule, node: fx.Node) -> None:
 def weighted_users(
     network: fx.GraphModule, node: fx.Node
 ) -> list[tuple[fx.Node, QuantizedConv2d | QuantizedLinear | ChannelAffine]] | None:
-    """The weighted operations that read `node`, directly or through Flatten; None when anything else reads it too."""
+    """The weighted operations that read `node`, also through Flatten or Crop; None when anything else reads it."""
     found: list[tuple[fx.Node, QuantizedConv2d | QuantizedLinear | ChannelAffine]] = []
     for user in node.users:
         module = module_of(network, user)
         if isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine):
             found.append((user, module))
-        elif isinstance(module, Flatten):
+        elif isinstance(module, Flatten | Crop):
             deeper = weighted_users(network, user)
             if deeper is None:
                 return None
@@ -91,13 +98,14 @@ def scale_output(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
 def scale_input(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
     """Replace f(x) of a weighted operation by f(weight[c] * x + bias[c]), exact away from zero padding.
 
-    `weight`, `bias` (C,) over the input channels; a linear layer behind a Flatten has C * H * W inputs.
+    `weight`, `bias` (C,) over the input channels; a layer behind a Flatten has C * H * W inputs.
     """
     assert isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine)
     assert module.bias is not None
     if isinstance(module, ChannelAffine):
-        module.bias.add_(module.weight * bias)
-        module.weight.mul_(weight)
+        positions = module.weight.numel() // weight.numel()
+        module.bias.add_(module.weight * bias.repeat_interleave(positions))
+        module.weight.mul_(weight.repeat_interleave(positions))
         return
     factors, offsets = _input_terms(module, weight), _input_terms(module, bias)
     module.bias.add_((module.weight * offsets).flatten(1).sum(1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
@@ -15,7 +14,7 @@ from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import PassResult
+from efq.toolchain.lowering.graph import PassResult, to_channels_last
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.replace_prelu import replace_prelu
 from efq.toolchain.lowering.start_ranges import start_ranges
@@ -68,5 +67,5 @@ def lower(
     run("exact_prelu", exact_prelu(graph))
     run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
-    graph.to(memory_format=torch.channels_last)
+    to_channels_last(graph)
     return graph, LoweringReport(changed=changed, notes=tuple(notes), activations=activations)

@@ -53,7 +53,11 @@ def _patches(module: QuantizedConv2d, inputs: Tensor, residual: Tensor, *, rows:
         strided = inputs[:, :, :: module.stride[0], :: module.stride[1]]
         return strided.permute(0, 2, 3, 1).flatten(0, 2), residual.permute(0, 2, 3, 1).flatten(0, 2)
     patches = functional.unfold(
-        inputs.contiguous(), module.kernel_size, module.dilation, module.padding, module.stride  # type: ignore[arg-type]
+        inputs.contiguous(),
+        module.kernel_size,
+        module.dilation,
+        module.padding,  # type: ignore[arg-type]
+        module.stride,
     )
     return patches.permute(0, 2, 1).flatten(0, 1), residual.permute(0, 2, 3, 1).flatten(0, 2)
 
@@ -79,7 +83,11 @@ def _solve_depthwise(module: QuantizedConv2d, inputs: Tensor, residual: Tensor) 
         part = slice(first, min(first + 64, channels))
         width = part.stop - part.start
         patches = functional.unfold(
-            inputs[::step, part].contiguous(), module.kernel_size, module.dilation, module.padding, module.stride  # type: ignore[arg-type]
+            inputs[::step, part].contiguous(),
+            module.kernel_size,
+            module.dilation,
+            module.padding,  # type: ignore[arg-type]
+            module.stride,
         )
         rows = patches.reshape(-1, width, taps, positions).permute(1, 0, 3, 2).flatten(1, 2)  # (width, M, taps)
         wanted = residual[::step, part].permute(1, 0, 2, 3).flatten(1)[:, :, None]

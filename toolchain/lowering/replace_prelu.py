@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -56,12 +57,12 @@ def replace_prelu(network: fx.GraphModule, choices: Mapping[str, str], images: T
 
 @torch.no_grad()
 def relu_fit_errors(network: fx.GraphModule, images: Tensor) -> dict[str, tuple[float, int]]:
-    """For each PReLU, in graph order: the error of its fitted ReLU on the teacher's values, and its elements an image."""
+    """For each PReLU, in graph order: the error of its fitted ReLU on the teacher's values, its elements an image."""
     found: dict[str, tuple[float, int]] = {}
 
     class Recorder(fx.Interpreter):
-        def call_module(self, target: object, args: tuple[Tensor, ...], kwargs: dict[str, object]) -> Tensor:
-            result: Tensor = super().call_module(target, args, kwargs)  # type: ignore[arg-type]
+        def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            result = super().call_module(target, args, kwargs)
             if isinstance(network.get_submodule(str(target)), nn.PReLU):
                 fit = fit_relu(rows_of(args[0]), rows_of(result))
                 found[str(target)] = (fit.error, result[0].numel())

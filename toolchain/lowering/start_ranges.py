@@ -31,7 +31,7 @@ def start_ranges(network: fx.GraphModule, images: Tensor) -> PassResult:
 
     hooks = [quantizer.register_forward_pre_hook(record) for quantizer in quantizers]
     set_enabled(network, enabled=False)
-    for batch in images.split(_BATCH):
+    for batch in torch.split(images, _BATCH):
         network(batch)
     set_enabled(network, enabled=True)
     for hook in hooks:

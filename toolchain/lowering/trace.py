@@ -7,16 +7,17 @@ the float function is unchanged to rounding.
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn import functional
 
 from efq.runtime.errors import LoweringError
-from efq.toolchain.lowering.graph import producer, remove, replace_module
+from efq.toolchain.lowering.graph import remove, replace_module
 from efq.toolchain.operations import (
     IMAGE_SCALE,
     IMAGE_ZERO_POINT,
@@ -42,13 +43,14 @@ def trace(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -
     Raises LoweringError when the network cannot be traced or holds an operation without an integer form.
     """
     try:
-        graph = fx.symbolic_trace(network.eval())
+        graph = fx.symbolic_trace(copy.deepcopy(network).eval())
     except Exception as error:
         message = (
             f"cannot trace {type(network).__name__}: {error}; expected a feed-forward network without control flow "
             "on tensor values"
         )
         raise LoweringError(message) from error
+    _separate_calls(graph)
     _prepend_input(graph, mean, std)
     for node in list(graph.graph.nodes):
         _canonicalize(graph, node)
@@ -57,6 +59,17 @@ def trace(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -
     graph.recompile()
     graph.requires_grad_(True)
     return graph.eval()
+
+
+def _separate_calls(network: fx.GraphModule) -> None:
+    """Give every call of a module that is called more than once its own copy: the passes change modules in place."""
+    called: set[str] = set()
+    for node in network.graph.nodes:
+        if node.op == "call_module" and node.target in called:
+            module = copy.deepcopy(network.get_submodule(str(node.target)))
+            node.target = f"{node.target}_for_{node.name}"
+            network.add_submodule(node.target, module)
+        called.add(str(node.target))
 
 
 def _prepend_input(network: fx.GraphModule, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -86,7 +99,7 @@ def _canonicalize(network: fx.GraphModule, node: fx.Node) -> None:
         _canonicalize_module(network, node, network.get_submodule(str(node.target)))
         return
     key = node.target if node.op == "call_function" else str(node.target)
-    if key == "size" or key is getattr:
+    if key == "size" or key is getattr or _is_size(node):
         return
     handler = _FUNCTIONS.get(key)
     replacement = handler(node) if handler is not None else None
@@ -102,6 +115,12 @@ def _canonicalize(network: fx.GraphModule, node: fx.Node) -> None:
     _call_instead(network, node, replacement)
 
 
+def _is_size(node: fx.Node) -> bool:
+    """x.shape[0] or x.size()[0]: a number for a view, gone with it."""
+    source = node.args[0] if node.target is operator.getitem else None
+    return isinstance(source, fx.Node) and (source.target is getattr or source.target == "size")
+
+
 def _call_instead(network: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
     tensors = node.args[0] if isinstance(module, Concat) else node.args
     inputs = tuple(value for value in tensors if isinstance(value, fx.Node))  # type: ignore[union-attr]
@@ -114,7 +133,7 @@ def _call_instead(network: fx.GraphModule, node: fx.Node, module: nn.Module) -> 
 
 
 def _canonicalize_module(network: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
-    if isinstance(module, _KEPT + (Add, ChannelAffine, ImageInput)):
+    if isinstance(module, (*_KEPT, Add, ChannelAffine, ImageInput)):
         return
     if isinstance(module, _DROPPED):
         remove(network, node)
@@ -138,7 +157,7 @@ def _module_form(module: nn.Module) -> nn.Module | None:
         case nn.BatchNorm2d() | nn.BatchNorm1d():
             return _affine(module)
         case nn.PReLU():
-            return module if module.num_parameters > 1 else LeakyRelu(float(module.weight))
+            return module if module.num_parameters > 1 else LeakyRelu(float(module.weight.detach()))
         case nn.LeakyReLU():
             return LeakyRelu(module.negative_slope)
         case nn.Flatten() if module.start_dim == 1:
@@ -153,10 +172,10 @@ def _convolution(module: nn.Conv2d) -> QuantizedConv2d:
     result = QuantizedConv2d(
         module.in_channels,
         module.out_channels,
-        module.kernel_size,  # type: ignore[arg-type]
-        module.stride,  # type: ignore[arg-type]
-        module.padding,  # type: ignore[arg-type]
-        module.dilation,  # type: ignore[arg-type]
+        module.kernel_size,
+        module.stride,
+        module.padding,
+        module.dilation,
         module.groups,
     )
     result.weight.copy_(module.weight)

@@ -20,7 +20,9 @@ class ActivationQuantizer(nn.Module):
     `enabled = False` passes values through: the float function of the network.
     """
 
-    def __init__(self, *, bits: int, signed: bool, learn_zero_point: bool = False, upper_bound: float | None = None) -> None:
+    def __init__(
+        self, *, bits: int, signed: bool, learn_zero_point: bool = False, upper_bound: float | None = None
+    ) -> None:
         super().__init__()
         self.bits = bits
         self.signed = signed
@@ -46,7 +48,10 @@ class ActivationQuantizer(nn.Module):
         """Set the range that minimizes the squared error on `samples` (any shape)."""
         with torch.no_grad():
             scale, zero_point = search_tensor_range(
-                samples.clamp(max=self.upper_bound) if self.upper_bound is not None else samples, self.lowest, self.highest, with_zero_point=self.learn_zero_point
+                samples.clamp(max=self.upper_bound) if self.upper_bound is not None else samples,
+                self.lowest,
+                self.highest,
+                with_zero_point=self.learn_zero_point,
             )
             self.log_scale.fill_(math.log(scale))
             self.zero_point.fill_(zero_point)

@@ -40,7 +40,7 @@ def _fake_quantize_blocks(values: Tensor, scale: Tensor, low: float, high: float
     result = torch.empty_like(values)
     source, target = _storage_order(values), _storage_order(result)
     block = BLOCK if values.device.type == "cpu" else values.numel()
-    for part, out in zip(source.split(block), target.split(block), strict=True):
+    for part, out in zip(torch.split(source, block), torch.split(target, block), strict=True):
         torch.div(part, scale, out=out)
         out.round_().clamp_(low, high).mul_(scale)
     return result
@@ -55,9 +55,7 @@ class _FakeQuantizeTensor(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int
-    ) -> Tensor:
+    def forward(ctx: Any, values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
         values = values if _is_dense(values) else values.contiguous()
         offset = float(zero_point.round())
         low, high = lowest - offset, highest - offset
@@ -106,13 +104,11 @@ class _FakeQuantizeChannels(torch.autograd.Function):
         return passed, along_scale, None, None
 
 
-def fake_quantize_tensor(
-    values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int
-) -> Tensor:
+def fake_quantize_tensor(values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
     """DequantizeLinear(QuantizeLinear(values)), bit for bit, with straight-through gradients.
 
-    `values` float32 of any shape, `scale` float32 (), `zero_point` float32 () in [lowest, highest], rounded half to even
-    before its use.
+    `values` float32 of any shape, `scale` float32 (), `zero_point` float32 () in [lowest, highest], rounded half to
+    even before its use.
     """
     result: Tensor = _FakeQuantizeTensor.apply(values, scale, zero_point, lowest, highest)  # type: ignore[no-untyped-call]
     return result

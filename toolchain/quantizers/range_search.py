@@ -27,9 +27,7 @@ def search_channel_scales(weight: Tensor, highest: int) -> Tensor:
     return best_scale
 
 
-def search_tensor_range(
-    samples: Tensor, lowest: int, highest: int, *, with_zero_point: bool
-) -> tuple[float, int]:
+def search_tensor_range(samples: Tensor, lowest: int, highest: int, *, with_zero_point: bool) -> tuple[float, int]:
     """The scale and zero point with the least squared error on `samples` (any shape, float32).
 
     Without a zero point the grid is symmetric around 0 (or starts at 0 where `lowest` is 0).
@@ -44,7 +42,7 @@ def search_tensor_range(
     else:
         candidates = _asymmetric_candidates(smallest, largest, lowest, highest)
     usable = [(max(scale, SMALLEST_SCALE), zero_point) for scale, zero_point in candidates]
-    return min(usable, key=lambda candidate: _squared_error(values, *candidate, lowest, highest))
+    return min(usable, key=lambda found: _squared_error(values, found[0], found[1], lowest, highest))
 
 
 def _asymmetric_candidates(smallest: float, largest: float, lowest: int, highest: int) -> list[tuple[float, int]]:
