@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efq.toolchain.teacher import NormalizedNetwork
+from efq.runtime import InputContract
+from efq.toolchain.data import FaceSet
+from efq.toolchain.lowering import lower
+from efq.toolchain.recipe import Recipe
+from efq.toolchain.student import Student
+from efq.toolchain.teacher import NormalizedNetwork, Teacher, load_teacher
 
 MEAN, STD = (127.5, 127.5, 127.5), (128.0, 128.0, 128.0)
 Network = TypeVar("Network", bound=nn.Module)
+TEACHER = "networks:teacher_network"
 SLOPES = (-0.6, 0.0, 0.25, 0.8, 1.0, 1.7)
 
 
@@ -187,3 +196,61 @@ def relative_difference(found: nn.Module, wanted: nn.Module, images: Tensor) -> 
     """The largest absolute difference of two networks' embeddings, relative to the largest absolute embedding value."""
     reference = wanted(images)
     return float((found(images) - reference).abs().max() / reference.abs().max())
+
+
+def make_student(network: nn.Module, *, size: int = 28, images: int = 64, **recipe: Any) -> Student:
+    """The untrained student of a tiny network for images of `size`; `recipe` changes its recipe."""
+    chosen = Recipe(**{"name": "tiny", "activation": "prelu"} | recipe)
+    graph, report = lower(network, chosen, random_images(images, size=size), mean=MEAN, std=STD)
+    with torch.no_grad():
+        embedding_size = int(graph(random_images(1, size=size)).shape[1])
+    return Student(
+        network=graph,
+        backbone="tiny",
+        recipe=chosen.to_dict(),
+        contract=InputContract(height=size, width=size),
+        embedding_size=embedding_size,
+        teacher={"name": "tiny", "sha256": "0" * 64, "licence": "Apache-2.0"},
+        data={"images": 2, "identities": 1, "sha256": "1" * 64, "licence": "none"},
+        activations=report.activations,
+        notes=report.notes,
+        training={"steps": 0, "loss": 0.25},
+        thresholds={"1e-3": 0.5},
+        training_hashes=("00112233445566aa", "ffeeddccbbaa0099"),
+    )
+
+
+def make_teacher(path: Path, *, seed: int = 0, slopes: tuple[float, ...] = (-0.3, 0.1, 0.4, 0.8)) -> Teacher:
+    """A random `teacher_network` whose state dict is written to `path`."""
+    torch.save(randomize(teacher_network(), seed=seed, slopes=slopes).state_dict(), path)
+    return load_teacher(path, TEACHER)
+
+
+def draw_faces(people: int = 8, each: int = 3) -> NDArray[np.uint8]:
+    """`each` noisy images of each of `people` smooth random patterns, (people * each, 112, 112, 3)."""
+    patterns = random_images(people, size=112).numpy().repeat(each, 0).astype(np.float64)
+    noise = np.random.default_rng(0).normal(scale=12.0, size=patterns.shape)
+    return np.clip(patterns + noise, 0, 255).astype(np.uint8)
+
+
+def make_faces(people: int = 8, each: int = 3) -> FaceSet:
+    """`draw_faces` as an open set."""
+    labels = np.repeat(np.arange(people), each)
+    return FaceSet(
+        root=Path(),
+        paths=tuple(f"{label}/{place}.png" for place, label in enumerate(labels)),
+        labels=labels,
+        identities=tuple(str(label) for label in range(people)),
+        hashes=tuple(f"{place:064x}" for place in range(len(labels))),
+        unreadable=(),
+        images=draw_faces(people, each),
+    )
+
+
+def write_faces(root: Path, people: int = 8, each: int = 3) -> Path:
+    """`draw_faces` as a folder of PNG files by identity."""
+    for place, face in enumerate(draw_faces(people, each)):
+        folder = root / f"p{place // each}"
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{place % each}.png"), face[:, :, ::-1])
+    return root

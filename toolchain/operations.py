@@ -35,7 +35,8 @@ class QuantizedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
-        return self._conv_forward(input, weight, self.bias)
+        result: Tensor = self._conv_forward(input, weight, self.bias)
+        return result
 
 
 class QuantizedLinear(nn.Linear):

@@ -12,6 +12,7 @@ from typing import Any, Self
 from efq.runtime.errors import UsageError
 from efq.toolchain.data.augmentation import Augmentation
 
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 _RANGES: dict[str, tuple[float, float]] = {
     "weight_bits": (2, 8),
     "activation_bits": (2, 8),
@@ -25,6 +26,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0.0, 1.0),
     "warmup_share": (0.0, 1.0),
     "metric_weight": (0.0, 1000.0),
+    "feature_weight": (0.0, 1000.0),
     "calibration_images": (1, 100_000),
     "fitting_images": (1, 100_000),
 }
@@ -39,6 +41,7 @@ class Recipe:
     `edge_weight_bits` are the least bits of the first and last layer. `activation_zero_points` lets signed activations
     learn a zero point (targets with unsigned activations). Learning rates are AdamW's; `range_learning_rate` is that of
     the logarithm of every scale. `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out.
+    `feature_weight` multiplies the loss on residual sums at the first step and falls linearly to 0 at the last.
     `steps` counts optimizer steps of identities_per_batch * images_per_identity images.
     """
 
@@ -58,14 +61,20 @@ class Recipe:
     weight_decay: float = 0.0
     warmup_share: float = 0.05
     metric_weight: float = 0.0
+    feature_weight: float = 0.0
     calibration_images: int = 256
     fitting_images: int = 256
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        for known in dataclasses.fields(self):
+            value, kinds = getattr(self, known.name), _TYPES.get(str(known.type))
+            if kinds is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds == (bool,))):
+                message = f"recipe {self.name!r}: expected {known.name} to be {known.type}, found {value!r}"
+                raise UsageError(message)
         for field, (low, high) in _RANGES.items():
             value = getattr(self, field)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            if not low <= value <= high:
                 message = f"recipe {self.name!r}: expected {field} between {low:g} and {high:g}, found {value!r}"
                 raise UsageError(message)
         kinds = ("relu", "leaky", "prelu", "mixed")
@@ -94,9 +103,17 @@ class Recipe:
             message = f"expected the recipe keys {sorted(names)}, found unknown {unknown}, name {values.get('name')!r}"
             raise UsageError(message)
         arguments = dict(values)
-        arguments["layers"] = tuple(dict(values.get("layers", {})).items())
-        arguments["augmentation"] = _augmentation(values.get("augmentation", {}))
+        arguments["layers"] = tuple(_table(values, "layers").items())
+        arguments["augmentation"] = _augmentation(_table(values, "augmentation"))
         return cls(**arguments)
+
+
+def _table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    table = values.get(key, {})
+    if not isinstance(table, Mapping):
+        message = f"expected [{key}] of the recipe to be a table, found {table!r}"
+        raise UsageError(message)
+    return dict(table)
 
 
 def _augmentation(values: Mapping[str, Any]) -> Augmentation:
@@ -104,6 +121,10 @@ def _augmentation(values: Mapping[str, Any]) -> Augmentation:
     unknown = sorted(set(values) - names)
     if unknown:
         message = f"expected the augmentation keys {sorted(names)}, found unknown {unknown}"
+        raise UsageError(message)
+    wrong = sorted(key for key, value in values.items() if isinstance(value, bool) or not isinstance(value, int | float))
+    if wrong:
+        message = f"expected numbers in the recipe's augmentation, found {wrong[0]} = {values[wrong[0]]!r}"
         raise UsageError(message)
     return Augmentation(**values)
 
@@ -118,15 +139,15 @@ def load_recipe(name: str) -> Recipe:
     """The recipe of that name, or of a TOML file. Raises UsageError when there is none or it does not parse."""
     path = Path(name)
     if name in recipe_names():
-        text = resources.files("efq.toolchain.recipes").joinpath(f"{name}.toml").read_text()
+        data = resources.files("efq.toolchain.recipes").joinpath(f"{name}.toml").read_bytes()
     elif path.suffix == ".toml" and path.is_file():
-        text = path.read_text()
+        data = path.read_bytes()
     else:
         message = f"unknown recipe {name!r}: expected one of {', '.join(recipe_names())}, or the path of a .toml file"
         raise UsageError(message)
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"cannot read the recipe {name}: {error}"
         raise UsageError(message) from error
     return Recipe.from_dict({"name": path.stem, **values})

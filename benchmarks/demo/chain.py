@@ -47,7 +47,7 @@ def run_demo(
     student, artifact, report = folder / "student.pt", folder / "artifact", folder / "bench"
     with _cache_inside(folder):
         with clock.step("faces"):
-            source = draw_source(folder, settings.dataset, seed=seed) if kit is None else open_kit(kit)
+            source = draw_source(folder, settings.dataset, seed=seed) if kit is None else open_kit(kit, folder)
         if source.drawn:
             with clock.step("teacher"):
                 source = with_teacher(source, settings.teacher, seed=seed)
@@ -59,21 +59,23 @@ def run_demo(
             bench = _bench(source, artifact, report, settings, command)
         with clock.step("accuracy"):
             measurement = measure_networks(source, student, artifact, resamples=settings.resamples)
-        with clock.step("gallery search and page"):
-            faces = measurement.faces
-            search = search_gallery(
-                measurement.embeddings[faces.compared], faces.labels, examples=EXAMPLES, best=BEST, seed=seed
-            )
-            result = DemoResult(
-                command=command,
-                source=source,
-                steps=clock.steps,
-                manifest=Artifact.open(artifact).manifest,
-                bench=bench,
-                measurement=measurement,
-                search=search,
-            )
-            page = build_page(result, report / "plots")
+        search = search_gallery(
+            measurement.embeddings[measurement.faces.compared],
+            measurement.faces.labels,
+            examples=EXAMPLES,
+            best=BEST,
+            seed=seed,
+        )
+        result = DemoResult(
+            command=command,
+            source=source,
+            steps=clock.steps,
+            manifest=Artifact.open(artifact).manifest,
+            bench=bench,
+            measurement=measurement,
+            search=search,
+        )
+        page = build_page(result, report / "plots")
     return result, page
 
 

@@ -61,14 +61,22 @@ def _summary(result: DemoResult) -> str:
 
 def _tiles(result: DemoResult) -> str:
     teacher, _, artifact = result.measurement.networks
-    drop = 100 * (artifact.folds.accuracy.value - teacher.folds.accuracy.value)
+    difference = artifact.folds.difference or Estimate(value=0.0)
+    between = "" if difference.low is None or difference.high is None else _interval(difference.low, difference.high)
     tiles = (
         (f"{100 * result.multiply_add_fraction:.4g} %", "of multiply-adds in integer kernels"),
         (f"{result.artifact_latencies[0].speedup:.2f} x", "as fast as the float teacher, one image, one thread"),
         (f"{100 * result.size_ratio:.0f} %", "of the teacher's file size"),
-        (f"{drop:+.2f}", f"points of ten-fold accuracy (teacher {100 * teacher.folds.accuracy.value:.2f} %)"),
+        (
+            f"{100 * difference.value:+.2f}",
+            f"points of ten-fold accuracy{between}; the teacher has {100 * teacher.folds.accuracy.value:.2f} %",
+        ),
     )
     return "".join(f'<div class="tile"><b>{html.escape(figure)}</b><span>{text}</span></div>' for figure, text in tiles)
+
+
+def _interval(low: float, high: float) -> str:
+    return f" (interval {100 * low:+.2f} to {100 * high:+.2f})"
 
 
 def _faces_note(result: DemoResult) -> str:

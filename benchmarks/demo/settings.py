@@ -32,7 +32,7 @@ DEFAULT = DemoSettings(
     dataset=DatasetSize(),
     teacher=TeacherSettings(),
     drawn_recipe=Recipe(name="demo", activation="mixed", steps=200, identities_per_batch=16, fitting_images=128),
-    kit_recipe=Recipe(name="demo-prelu", activation="prelu", steps=60, identities_per_batch=16),
+    kit_recipe=Recipe(name="demo-prelu", activation="prelu", steps=40, identities_per_batch=16, learning_rate=1e-4),
     rounds=150,
     seconds=8.0,
     resamples=100,
@@ -44,7 +44,7 @@ QUICK = DemoSettings(
     drawn_recipe=Recipe(
         name="demo-quick", activation="prelu", steps=4, identities_per_batch=8, calibration_images=32, fitting_images=32
     ),
-    kit_recipe=Recipe(name="demo-quick", activation="prelu", steps=4, identities_per_batch=8),
+    kit_recipe=Recipe(name="demo-quick", activation="prelu", steps=4, identities_per_batch=8, learning_rate=1e-4),
     rounds=10,
     seconds=1.0,
     resamples=20,

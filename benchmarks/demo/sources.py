@@ -8,7 +8,11 @@ from pathlib import Path
 from efq.benchmarks.demo.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LISTING, DatasetSize, draw_dataset
 from efq.benchmarks.demo.teacher import BACKBONE, TeacherSettings, train_teacher
 from efq.runtime.errors import InputError
+from efq.runtime.files import atomic_write_text
 from efq.toolchain.data import open_faces
+
+KIT_FILES = ("splits/train.txt", "splits/dev_lfw_pairs.txt", "weights/mobilefacenet_y1.pt")
+KIT_STRIDE = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,21 +54,29 @@ def with_teacher(source: Source, settings: TeacherSettings, *, seed: int) -> Sou
     return dataclasses.replace(source, teacher_losses=tuple(losses))
 
 
-def open_kit(kit: Path) -> Source:
-    """The kit's faces, splits and MobileFaceNet. Raises InputError when it lacks one of them."""
-    source = Source(
-        drawn=False,
-        root=kit,
-        train=kit / "splits/train.txt",
-        dev=kit / "splits/dev.txt",
-        pairs=kit / "splits/dev_lfw_pairs.txt",
-        teacher=kit / "weights/mobilefacenet_y1.pt",
-        backbone=None,
-    )
-    for path in (source.train, source.dev, source.pairs, source.teacher):
+def open_kit(kit: Path, folder: Path) -> Source:
+    """The kit's training faces and MobileFaceNet; of its development faces every third pair and the images in these,
+    which are enough for a demo, listed in `folder`.
+
+    Raises InputError when the kit lacks a file.
+    """
+    train, pairs, teacher = (kit / name for name in KIT_FILES)
+    for path in (train, pairs, teacher):
         if not path.is_file():
             message = (
                 f"expected a kit of faces and teachers in EFQ_FACES, found no {path}; unset EFQ_FACES to draw faces"
             )
             raise InputError(message)
-    return source
+    lines = pairs.read_text(encoding="utf-8").splitlines()[::KIT_STRIDE]
+    images = sorted({path for line in lines for path in line.split("\t")[:2]})
+    atomic_write_text(folder / DEV_PAIRS, "".join(f"{line}\n" for line in lines))
+    atomic_write_text(folder / DEV_LISTING, "".join(f"{image}\n" for image in images))
+    return Source(
+        drawn=False,
+        root=kit,
+        train=train,
+        dev=folder / DEV_LISTING,
+        pairs=folder / DEV_PAIRS,
+        teacher=teacher,
+        backbone=None,
+    )

@@ -16,7 +16,7 @@ from efq.toolchain.distillation.processes import Processes, join_processes, leav
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
 from efq.toolchain.losses import impostor_thresholds
-from efq.toolchain.lowering import LoweringReport, lower
+from efq.toolchain.lowering import LoweringReport, float_graph, lower
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipe import Recipe
 from efq.toolchain.student import Student, build_graph, describe_graph, save_student
@@ -55,6 +55,7 @@ def distill(
     run = {"teacher": teacher.sha256, "data": faces.sha256, "recipe": recipe.to_dict(), "seed": seed}
     run["world_size"] = processes.world_size
     state_path = resume_path(output)
+    mean, std = teacher.backbone.mean, teacher.backbone.std
     if resume:
         state, graph = load_resume(state_path, run)
         network, report = build_graph(graph), _report_of(state)
@@ -64,7 +65,7 @@ def distill(
         lowered, report = lower_teacher(teacher, faces, recipe, seed=seed, log=log if processes.leads else _silent)
         network = build_graph(describe_graph(lowered))  # parameters in the order that a resumed run has them
         network.load_state_dict(lowered.state_dict())
-    trainer = Trainer(network, teacher.normalized, faces, recipe, seed=seed, processes=processes)
+    trainer = Trainer(network, float_graph(teacher.network, mean, std), faces, recipe, seed=seed, processes=processes)
     if state is not None:
         trainer.load_state(state)
 

@@ -11,27 +11,30 @@ from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipe import Recipe
 
 _LAST_SHARE = 0.01  # of the peak learning rate, at the last step
+_SMALLEST_SIZE = 1e-3  # root mean square below which a tensor's rate does not fall further
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with its own learning rate for the quantizers' ranges; weight decay on weights alone."""
-    ranges = [
-        parameter
+    """AdamW with a learning rate for each tensor, relative to its own size.
+
+    AdamW moves every value by about the learning rate. With BatchNorm folded the weights' sizes span two decades
+    between layers, so one rate would scatter the small tensors and freeze the large ones; here the rate is multiplied
+    by the tensor's root mean square at the start. The logarithms of scales have `range_learning_rate` as it is.
+    """
+    ranges = {
+        id(parameter)
         for module in network.modules()
         if isinstance(module, ActivationQuantizer | WeightQuantizer)
         for parameter in module.parameters(recurse=False)
-        if parameter.requires_grad
-    ]
-    known = {id(parameter) for parameter in ranges}
-    others = [parameter for parameter in network.parameters() if parameter.requires_grad and id(parameter) not in known]
-    weights = [parameter for parameter in others if parameter.dim() > 1]
-    biases = [parameter for parameter in others if parameter.dim() <= 1]
-    groups = [
-        {"params": weights, "peak": recipe.learning_rate, "weight_decay": recipe.weight_decay},
-        {"params": biases, "peak": recipe.learning_rate, "weight_decay": 0.0},
-        {"params": ranges, "peak": recipe.range_learning_rate, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate)
+    }
+    groups = []
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            size = max(float(parameter.detach().square().mean().sqrt()), _SMALLEST_SIZE)
+            peak = recipe.range_learning_rate if id(parameter) in ranges else recipe.learning_rate * size
+            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+            groups.append({"params": [parameter], "peak": peak, "weight_decay": decay})
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:

@@ -20,7 +20,9 @@ from efq.toolchain.losses import (
     EmbeddingBank,
     EvaluationMetricConfig,
     EvaluationMetricLoss,
+    FeatureRecorder,
     cosine_loss,
+    feature_loss,
     impostor_thresholds,
 )
 from efq.toolchain.recipe import Recipe
@@ -33,8 +35,9 @@ class Trainer:
     """Fine-tunes `network` in place so that its embeddings become the teacher's.
 
     The loss is 1 - cosine to the teacher's embedding of the same augmented view, plus `recipe.metric_weight` times the
-    evaluation-based metric loss. Everything random is a function of (seed, step), so a state saved between two steps
-    continues bit for bit (on one CPU thread).
+    evaluation-based metric loss, plus `recipe.feature_weight` times the feature loss. `teacher` is a float graph of the
+    same operations as `network` (see `lowering.float_graph`). Everything random is a function of (seed, step), so a
+    state saved between two steps continues bit for bit (on one CPU thread).
     """
 
     def __init__(
@@ -49,6 +52,9 @@ class Trainer:
     ) -> None:
         self.network = network.to(processes.device).train()
         self.teacher = teacher.to(processes.device).eval()
+        self.features: tuple[FeatureRecorder, FeatureRecorder] | None = None
+        if recipe.feature_weight > 0:
+            self.features = (FeatureRecorder(self.network), FeatureRecorder(self.teacher))
         self.faces, self.recipe, self.seed, self.processes = faces, recipe, seed, processes
         self.model: nn.Module = self.network
         if processes.world_size > 1:
@@ -119,6 +125,11 @@ class Trainer:
             loss = embedding_loss + self.recipe.metric_weight * terms.loss
             losses |= {"genuine": terms.genuine, "impostor": terms.impostor}
             self._share_bank(indices, embeddings, wanted)
+        if self.features is not None:
+            mismatch = feature_loss(self.features[0].features, self.features[1].features)
+            remaining = 1 - self.step / self.recipe.steps
+            loss = loss + self.recipe.feature_weight * remaining * mismatch
+            losses["features"] = mismatch.detach()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)

@@ -9,6 +9,7 @@ from efq.toolchain.losses.evaluation_metric import (
     EvaluationMetricLoss,
     EvaluationMetricTerms,
 )
+from efq.toolchain.losses.feature import FeatureRecorder, feature_loss
 from efq.toolchain.losses.thresholds import impostor_thresholds
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "EvaluationMetricConfig",
     "EvaluationMetricLoss",
     "EvaluationMetricTerms",
+    "FeatureRecorder",
     "cosine_loss",
+    "feature_loss",
     "impostor_thresholds",
 ]

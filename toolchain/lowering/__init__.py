@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from efq.toolchain.lowering.lower import LoweringReport, lower
+from efq.toolchain.lowering.lower import LoweringReport, float_graph, lower
 
-__all__ = ["LoweringReport", "lower"]
+__all__ = ["LoweringReport", "float_graph", "lower"]

@@ -31,6 +31,17 @@ class LoweringReport:
     activations: dict[str, str]
 
 
+def float_graph(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> fx.GraphModule:
+    """`network` on uint8 (N, H, W, 3) images with its BatchNorms folded: the same float function, faster.
+
+    Its residual sums have the names they have in the lowered student. Raises LoweringError as `lower` does.
+    """
+    graph = trace(network, mean, std)
+    fold_batchnorm(graph)
+    to_channels_last(graph)
+    return graph.requires_grad_(False)
+
+
 def lower(
     network: nn.Module,
     recipe: Recipe,

@@ -19,7 +19,7 @@ LARGEST_SYSTEM = 1_200  # unknowns an output; wider layers keep their weights
 
 @torch.no_grad()
 def reconstruct(module: QuantizedConv2d | QuantizedLinear | ChannelAffine, inputs: Tensor, targets: Tensor) -> bool:
-    """Update weight and bias in place; False when the layer is of a kind or size that is left as it is.
+    """Update weight and bias in place; False for a layer left as it is: its kind, its size, or too few equations.
 
     `inputs` are what the layer reads now, `targets` what it should give, both as the layer's own shapes.
     """
@@ -33,15 +33,21 @@ def reconstruct(module: QuantizedConv2d | QuantizedLinear | ChannelAffine, input
     residual = targets - module(inputs)
     if module.groups == 1:
         unknowns = module.weight[0].numel()
-        if unknowns > LARGEST_SYSTEM:
+        if unknowns > LARGEST_SYSTEM or _positions(residual) < 2 * unknowns:
             return False
         patches, wanted = _patches(module, inputs, residual, rows=ROWS)
         _solve_dense(module, patches, wanted)
         return True
-    if module.groups == module.in_channels == module.out_channels:
+    taps = module.weight[0].numel()
+    if module.groups == module.in_channels == module.out_channels and _positions(residual) >= 2 * taps:
         _solve_depthwise(module, inputs, residual)
         return True
     return False
+
+
+def _positions(outputs: Tensor) -> int:
+    """How many equations the positions of all images give each output channel."""
+    return outputs.shape[0] * outputs.shape[2] * outputs.shape[3]
 
 
 def _patches(module: QuantizedConv2d, inputs: Tensor, residual: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:

@@ -133,7 +133,7 @@ def _call_instead(network: fx.GraphModule, node: fx.Node, module: nn.Module) -> 
 
 
 def _canonicalize_module(network: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
-    if isinstance(module, (*_KEPT, Add, ChannelAffine, ImageInput)):
+    if isinstance(module, (*_KEPT, Add, ChannelAffine, ImageInput)) and not _is_special_pool(module):
         return
     if isinstance(module, _DROPPED):
         remove(network, node)
@@ -146,6 +146,11 @@ def _canonicalize_module(network: fx.GraphModule, node: fx.Node, module: nn.Modu
         )
         raise LoweringError(message)
     replace_module(network, node, replacement)
+
+
+def _is_special_pool(module: nn.Module) -> bool:
+    indices = isinstance(module, nn.MaxPool2d) and module.return_indices
+    return indices or (isinstance(module, nn.AvgPool2d) and module.divisor_override is not None)
 
 
 def _module_form(module: nn.Module) -> nn.Module | None:

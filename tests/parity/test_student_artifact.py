@@ -1,0 +1,83 @@
+"""A torch student and its exported artifact give the same embeddings."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, make_student, random_images, randomize
+
+from efq.export import export_student, find_target
+from efq.export.qdq_graph import build_qdq_model
+from efq.runtime import Embedder, InputContract
+from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
+from efq.toolchain.data import open_faces
+from efq.toolchain.lowering import lower
+from efq.toolchain.networks import torch_embedding
+from efq.toolchain.recipe import Recipe
+from efq.toolchain.student import Student, load_student, save_student
+from efq.toolchain.teacher import load_teacher
+
+IMAGES = random_images(32, seed=11).numpy()
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky", "prelu", "mixed"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_through_the_files(name: str, activation: str, tmp_path: Path) -> None:
+    """student.pt -> artifact -> Embedder, against the student in torch."""
+    save_student(make_student(randomize(NETWORKS[name]()), activation=activation), tmp_path / "student.pt")
+    student = load_student(tmp_path / "student.pt")
+    export = export_student(student, find_target("ort-cpu"), tmp_path / "artifact", bits=8)
+    embedder = Embedder.open(tmp_path / "artifact", threads=1)
+    assert embedder.contract == InputContract(height=28, width=28)
+    wanted = torch_embedding(student.network, CPU)(IMAGES)
+    cosines = (embedder.embed(IMAGES) * wanted).sum(1)
+    assert float(cosines.min()) >= 0.999
+    assert export.least_cosine >= 0.999
+    assert export.coverage.multiply_add_fraction == 1.0
+    assert embedder.manifest.bits == {"weights": 8, "activations": 8}
+
+
+@pytest.mark.faces
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["prelu", "relu"])
+def test_of_the_mobilefacenet_on_faces(
+    faces_root: Path, activation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InsightFace's MobileFaceNet, calibrated on few faces: every image's cosine and the same decisions."""
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+    listing = faces_root / "splits" / "dev.txt"
+    faces = open_faces(faces_root, listing=listing, max_images=96)
+    teacher = load_teacher(faces_root / "weights" / "mobilefacenet_y1.pt")
+    recipe = Recipe(name="t", activation=activation)
+    images = np.array(faces.images)
+    backbone = teacher.backbone
+    network, report = lower(
+        teacher.network, recipe, torch.from_numpy(images[:32]), mean=backbone.mean, std=backbone.std
+    )
+    describe = functools.partial(
+        Student,
+        network=network,
+        backbone=backbone.name,
+        recipe=recipe.to_dict(),
+        contract=teacher.contract,
+        embedding_size=128,
+    )
+    student = describe(
+        teacher={}, data={}, activations=report.activations, notes=(), training={}, thresholds={}, training_hashes=()
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(build_qdq_model(student, find_target("ort-cpu")).SerializeToString())
+    wanted = torch_embedding(network, CPU)(images)
+    found = OnnxRuntimeModel(path, threads=1).run(images)
+    assert float((found * wanted).sum(1).min()) >= 0.999
+    upper = np.triu_indices(len(images), 1)
+    decisions = [(embeddings @ embeddings.T)[upper] > 0.4 for embeddings in (found, wanted)]
+    assert float((decisions[0] == decisions[1]).mean()) >= 0.999
+    if activation == "prelu":
+        float_embeddings = torch_embedding(teacher.normalized, CPU)(images)
+        assert float((found * float_embeddings).sum(1).mean()) > 0.98

@@ -1,0 +1,210 @@
+"""Backbones by name: their keys, finding them by a checkpoint's keys, and everything wrong with a checkpoint."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from networks import randomize
+from torch import nn
+
+from efq.runtime.errors import CheckpointError, UsageError
+from efq.toolchain.backbones import Backbone, backbone_names, find_backbone, load_backbone, read_checkpoint, register
+from efq.toolchain.backbones.iresnet import DEPTHS
+from efq.toolchain.teacher import load_teacher
+
+FACTORY = "networks:teacher_network"
+SMALL = ("mobilefacenet", "mobilefacenet-y1", "mobilefacenet-relu6", "mobilefacenet-112x96", "mobileface-v2")
+KEYS = {
+    "mobilefacenet": ("layers.0.layers.0.weight", "layers.3.layers.0.layers.2.layers.1.running_var", "features.layers.3.bias"),
+    "mobilefacenet-y1": ("stem.prelu.weight", "units.14.2.bn.running_mean", "fbn.weight"),
+    "mobilefacenet-relu6": ("conv1.0.weight", "features.5.conv.1.0.weight", "gdconv.depthwise.weight"),
+    "mobilefacenet-112x96": ("conv1.prelu.weight", "blocks.0.conv.7.running_var", "linear7.conv.weight"),
+    "mobileface-v2": ("stem.0.bias", "units.11.6.weight", "fc.weight"),
+    "iresnet18": ("conv1.weight", "layer1.0.bn1.weight", "layer1.0.downsample.0.weight", "layer4.1.bn3.bias", "features.bias"),
+}
+
+
+def save(network: nn.Module, path: Path, wrap: Callable[[dict[str, Any]], Any] = lambda weights: weights) -> Path:
+    torch.save(wrap(network.state_dict()), path)
+    return path
+
+
+def test_registered_names() -> None:
+    assert backbone_names() == tuple(sorted((*SMALL, *[f"iresnet{depth}" for depth in DEPTHS])))
+
+
+@pytest.mark.parametrize("name", [*SMALL, "iresnet18"])
+def test_a_checkpoint_comes_back_and_is_found_by_its_keys(name: str, tmp_path: Path) -> None:
+    network = randomize(find_backbone(name).build())
+    assert set(KEYS[name]) <= set(network.state_dict())
+    path = save(network, tmp_path / "weights.pt")
+    found, loaded = load_backbone(path)
+    assert found.name == name
+    assert not loaded.training
+    images = torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+    assert load_backbone(path, name)[0] is find_backbone(name)
+
+
+def test_keys_of_iresnet100() -> None:
+    """arcface_torch's names: 3, 13, 30 and 3 blocks; built without memory."""
+    with torch.device("meta"):
+        weights = find_backbone("iresnet100").build().state_dict()
+    blocks = [len({key.split(".")[1] for key in weights if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
+    assert blocks == [3, 13, 30, 3]
+    assert weights["fc.weight"].shape == (512, 25088)
+    assert weights["layer3.29.conv2.weight"].shape == (256, 256, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks", "scale"), [(512, (1, 4, 6, 2), 2), (128, (2, 8, 16, 4), 4), (256, (1, 2, 2, 1), 1)]
+)
+def test_sizes_of_mobilefacenet_are_read_off_the_checkpoint(
+    size: int, blocks: tuple[int, int, int, int], scale: int, tmp_path: Path
+) -> None:
+    with torch.device("meta"):
+        shapes = find_backbone("mobilefacenet").build(embedding_size=size, blocks=blocks, scale=scale).state_dict()
+    weights = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in shapes.items()}
+    torch.save(weights, tmp_path / "weights.pt")
+    found, network = load_backbone(tmp_path / "weights.pt")
+    assert found.name == "mobilefacenet"
+    assert {key: value.shape for key, value in network.state_dict().items()} == {
+        key: value.shape for key, value in weights.items()
+    }
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "net_state_dict", "model_state_dict", "model", "backbone"])
+def test_wrapped_checkpoints(wrapper: str, tmp_path: Path) -> None:
+    network = randomize(find_backbone(FACTORY).build())
+    path = save(
+        network,
+        tmp_path / "weights.pt",
+        lambda weights: {wrapper: {f"module.{key}": value for key, value in weights.items()}, "epoch": 3},
+    )
+    _, loaded = load_backbone(path, FACTORY)
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.state_dict().items())
+
+
+def test_a_wrong_network_is_named_with_its_differences(tmp_path: Path) -> None:
+    network = randomize(find_backbone(FACTORY).build())
+    path = save(network, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=r"fits none of the known backbones .*--backbone package.module:factory"):
+        load_backbone(path)
+    with pytest.raises(CheckpointError, match=r"is not a iresnet50: missing \['bn1.bias'.* unknown \['bn.bias'"):
+        load_backbone(path, "iresnet50")
+    torch.save(network.state_dict() | {"fc.weight": torch.zeros(16, 25)}, path)
+    with pytest.raises(CheckpointError, match=r"of another shape \['fc.weight'\]"):
+        load_backbone(path, FACTORY)
+    torch.save({key: value for key, value in network.state_dict().items() if key != "stem.0.weight"}, path)
+    with pytest.raises(CheckpointError, match=r"missing \['stem.0.weight'\]"):
+        load_backbone(path, FACTORY)
+
+
+def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
+    network = randomize(find_backbone(FACTORY).build())
+    weights = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(weights, tmp_path / "weights.pt")
+    load_backbone(tmp_path / "weights.pt", FACTORY)
+
+
+class Payload:
+    """What a pickle could do."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (print, ("a pickle ran code",))
+
+
+def test_a_pickle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"weights": Payload()}, tmp_path / "zip.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps({"weights": Payload()}, protocol=2))
+    torch.save(nn.Conv2d(1, 1, 1), tmp_path / "module.pt")
+    for name in ("zip.pt", "plain.pt", "module.pt"):
+        with pytest.raises(CheckpointError, match=r"cannot read .* as a torch checkpoint of plain tensors"):
+            read_checkpoint(tmp_path / name)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no checkpoint at all", bytes(1000)])
+def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_checkpoint(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(share: float, tmp_path: Path) -> None:
+    path = save(find_backbone(FACTORY).build(), tmp_path / "weights.pt")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_checkpoint(path)
+
+
+def test_missing_and_empty_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="found nothing at"):
+        read_checkpoint(tmp_path / "weights.pt")
+    torch.save([torch.zeros(1)], tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="found list"):
+        read_checkpoint(tmp_path / "weights.pt")
+    torch.save({"epoch": 3}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="expected tensors by name"):
+        load_backbone(tmp_path / "weights.pt")
+
+
+def test_factories(tmp_path: Path) -> None:
+    path = save(randomize(find_backbone(FACTORY).build()), tmp_path / "weights.pt")
+    teacher = load_teacher(path, FACTORY)
+    assert teacher.backbone.name == FACTORY
+    assert teacher.normalized(torch.zeros(2, 112, 112, 3, dtype=torch.uint8)).shape == (2, 16)
+    for name in ("missing_module:factory", "networks:missing", "networks:"):
+        with pytest.raises(UsageError, match=r"cannot find the network .*expected package.module:factory"):
+            find_backbone(name)
+    with pytest.raises(UsageError, match="unknown backbone 'resnet'.*iresnet100"):
+        find_backbone("resnet")
+
+
+def test_registering_a_name_twice() -> None:
+    with pytest.raises(UsageError, match="'iresnet50', which is registered already"):
+        register(Backbone(name="iresnet50", build=nn.Identity))
+
+
+class Viewing(nn.Module):
+    """A network whose view needs contiguous tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.fc = nn.Conv2d(3, 4, 28, 28), nn.Linear(64, 8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.layer(images)
+        result: torch.Tensor = self.fc(features.view(features.shape[0], -1))
+        return result
+
+
+class Maps(nn.Conv2d):
+    """A network that gives maps, no embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 28, 28)
+
+
+def test_a_network_that_views_its_tensors(tmp_path: Path) -> None:
+    network = randomize(Viewing())
+    teacher = load_teacher(save(network, tmp_path / "weights.pt"), "test_backbones:Viewing")
+    images = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        wanted = network((images.permute(0, 3, 1, 2).float().contiguous() - 127.5) / 127.5)
+        torch.testing.assert_close(teacher.normalized(images), wanted)
+    assert not any(parameter.requires_grad for parameter in teacher.normalized.parameters())
+
+
+def test_a_network_without_embeddings(tmp_path: Path) -> None:
+    path = save(Maps(), tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=r"one embedding, \(1, d\), for one image of 112x112: found \(1, 4, 4, 4\)"):
+        load_teacher(path, "test_backbones:Maps")

@@ -1,0 +1,184 @@
+"""Distillation of a tiny network: it learns, it is reproducible, it resumes bit for bit."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from networks import TEACHER, draw_faces, make_faces, make_teacher
+from torch import Tensor
+
+from efq.runtime.errors import CheckpointError, EfqError, InputError, UsageError
+from efq.toolchain.data import Augmentation
+from efq.toolchain.distillation import Licences, distill
+from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
+from efq.toolchain.distillation.trainer import Trainer
+from efq.toolchain.networks import torch_embedding
+from efq.toolchain.recipe import Recipe
+from efq.toolchain.student import Student, load_student
+from efq.toolchain.teacher import Teacher, load_teacher
+
+FACES = make_faces()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+    return make_teacher(tmp_path_factory.mktemp("teacher") / "teacher.pt")
+
+
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "activation": "relu",
+        "steps": 6,
+        "identities_per_batch": 4,
+        "learning_rate": 1e-2,
+        "augmentation": Augmentation(low_resolution=0.0, blur=0.0),
+    }
+    return Recipe(**values | changes)
+
+
+def weights(student: Student) -> dict[str, Tensor]:
+    return student.network.state_dict()
+
+
+def equal(first: Student, second: Student) -> bool:
+    found, wanted = weights(first), weights(second)
+    return list(found) == list(wanted) and all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def mean_cosine(student: Student, teacher: Teacher) -> float:
+    device = torch.device("cpu")
+    wanted = torch_embedding(teacher.normalized, device)(draw_faces())
+    return float((torch_embedding(student.network, device)(draw_faces()) * wanted).sum(1).mean())
+
+
+@pytest.mark.parametrize("options", [{}, {"metric_weight": 1.0}, {"feature_weight": 0.1}], ids=["plain", "metric", "features"])
+def test_the_student_comes_closer_to_the_teacher(teacher: Teacher, options: dict[str, float], tmp_path: Path) -> None:
+    started = distill(teacher, FACES, recipe(steps=0, **options), tmp_path / "started.pt")
+    finished = distill(teacher, FACES, recipe(steps=60, **options), tmp_path / "finished.pt")
+    before, after = mean_cosine(started, teacher), mean_cosine(finished, teacher)
+    assert 1 - after < 0.8 * (1 - before)
+    assert {"loss", "genuine", "impostor"} & set(finished.training) == (
+        {"loss", "genuine", "impostor"} if "metric_weight" in options else {"loss"}
+    )
+
+
+def test_what_the_file_says_of_itself(teacher: Teacher, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "student.pt"
+    made = distill(teacher, FACES, recipe(), output, licences=Licences(teacher="MIT", data="CC0"))
+    student = load_student(output)
+    assert equal(student, made)
+    assert student.teacher == {"name": "networks:teacher_network", "sha256": teacher.sha256, "licence": "MIT"}
+    assert student.data == {"images": 24, "identities": 8, "sha256": FACES.sha256, "licence": "CC0"}
+    assert student.training_hashes == tuple(sorted(FACES.short_hashes))
+    assert (student.training["steps"], student.training["images"], student.training["seed"]) == (6, 48, 0)
+    assert list(student.thresholds) == ["1e-2", "1e-3", "1e-4"]
+    assert Recipe.from_dict(student.recipe) == recipe()
+    assert not student.network.training
+    assert [path.name for path in output.parent.iterdir()] == ["student.pt"]
+
+
+def test_seeds(teacher: Teacher, tmp_path: Path) -> None:
+    students = [distill(teacher, FACES, recipe(), tmp_path / "student.pt", seed=seed) for seed in (0, 0, 1)]
+    assert equal(students[0], students[1])
+    assert not equal(students[0], students[2])
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing handles it."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Save the state after every step, and stop for good once `after` states are written."""
+    written = []
+
+    def save_and_stop(*arguments: Any) -> None:
+        save_resume(*arguments)
+        written.append(arguments)
+        if len(written) == after:
+            raise Killed
+
+    monkeypatch.setitem(distill.__globals__, "save_resume", save_and_stop)
+    monkeypatch.setattr(Trainer, "run", functools.partialmethod(Trainer.run, checkpoint_seconds=-1.0))
+
+
+@pytest.mark.parametrize("options", [{"activation": "relu"}, {"activation": "prelu", "metric_weight": 1.0}], ids=str)
+def test_resumes_bit_for_bit(
+    teacher: Teacher, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = distill(teacher, FACES, recipe(**options), tmp_path / "whole.pt")
+    output = tmp_path / "student.pt"
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=3)
+        with pytest.raises(Killed):
+            distill(teacher, FACES, recipe(**options), output)
+    assert not output.exists()
+    resumed = distill(teacher, FACES, recipe(**options), output, resume=True)
+    assert equal(resumed, whole)
+    assert resumed.training["loss"] == whole.training["loss"]
+    assert (resumed.notes, resumed.activations) == (whole.notes, whole.activations)
+    assert not resume_path(output).exists()
+
+
+def test_another_run_does_not_resume_it(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "student.pt"
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=1)
+        with pytest.raises(Killed):
+            distill(teacher, FACES, recipe(), output)
+    other = make_teacher(tmp_path / "other.pt", seed=3)
+    for change, arguments, seed in (
+        ("recipe", (teacher, FACES, recipe(steps=7)), 0),
+        ("data", (teacher, make_faces(people=9), recipe()), 0),
+        ("teacher", (other, FACES, recipe()), 0),
+        ("seed", (teacher, FACES, recipe()), 5),
+    ):
+        with pytest.raises(UsageError, match=f"belongs to a run with another {change}: repeat its options"):
+            distill(*arguments, output, seed=seed, resume=True)  # type: ignore[arg-type]
+    assert resume_path(output).exists()
+
+
+def test_nothing_to_resume(teacher: Teacher, tmp_path: Path) -> None:
+    output = tmp_path / "student.pt"
+    with pytest.raises(CheckpointError, match="found none: start it without --resume"):
+        distill(teacher, FACES, recipe(), output, resume=True)
+    torch.save({"other": 1}, resume_path(output))
+    with pytest.raises(CheckpointError, match="is not the state of a distillation"):
+        load_resume(resume_path(output), {})
+    resume_path(output).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        load_resume(resume_path(output), {})
+
+
+def test_batches_larger_than_the_set(teacher: Teacher, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="choose a smaller batch"):
+        distill(teacher, FACES, recipe(identities_per_batch=13), tmp_path / "student.pt")
+
+
+def test_one_identity_gives_no_thresholds(teacher: Teacher, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least two identities"):
+        distill(teacher, make_faces(people=1, each=9), recipe(steps=1), tmp_path / "student.pt")
+    assert not (tmp_path / "student.pt").exists()
+
+
+def test_a_loss_that_is_not_finite(teacher: Teacher, tmp_path: Path) -> None:
+    content = torch.load(teacher.path, weights_only=True)
+    content["fc.bias"][0] = torch.nan
+    torch.save(content, tmp_path / "broken.pt")
+    broken = load_teacher(tmp_path / "broken.pt", TEACHER)
+    with pytest.raises(EfqError, match="the loss is not finite at step 0: lower the learning rate"):
+        distill(broken, FACES, recipe(), tmp_path / "student.pt")
+    assert not (tmp_path / "student.pt").exists()

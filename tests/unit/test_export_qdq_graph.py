@@ -1,0 +1,159 @@
+"""The exported graph against the torch student, in ONNX Runtime with its optimizations off and on."""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from networks import NETWORKS, SLOPES, conv_block, make_student, random_images, randomize
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efq.export.coverage import measure_coverage
+from efq.export.qdq_graph import build_qdq_model
+from efq.export.targets import find_target
+from efq.runtime.errors import UsageError
+from efq.toolchain.student import Student
+
+ORT_CPU = find_target("ort-cpu")
+IMAGES = random_images(7, seed=4)
+
+
+def run(model: onnx.ModelProto, images: Tensor, *, optimized: bool) -> NDArray[np.float32]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    result: NDArray[np.float32] = session.run(["embeddings"], {"images": images.numpy()})[0]
+    return result
+
+
+@torch.no_grad()
+def embed(student: Student, images: Tensor) -> NDArray[np.float32]:
+    return functional.normalize(student.network(images), dim=1).numpy()
+
+
+@pytest.fixture(scope="module")
+def bottleneck() -> Student:
+    return make_student(randomize(NETWORKS["bottleneck"]()))
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky", "prelu", "mixed"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_graph_gives_the_embeddings_of_the_student_in_integers(name: str, activation: str, tmp_path: Path) -> None:
+    student = make_student(randomize(NETWORKS[name]()), activation=activation)
+    model = build_qdq_model(student, ORT_CPU)
+    wanted = embed(student, IMAGES)
+    for optimized in (False, True):
+        found = run(model, IMAGES, optimized=optimized)
+        assert found.dtype == np.float32
+        assert float((found * wanted).sum(1).min()) >= 0.999
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    coverage = measure_coverage(path, images=IMAGES.numpy(), runs=1)
+    assert coverage.multiply_add_fraction == 1.0
+    assert coverage.float_islands == coverage.float_products == ()
+
+
+@pytest.mark.parametrize("slopes", [(-0.7,), (0.2, 0.9), (1.0,), (1.5, 3.0), SLOPES], ids=str)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_slopes_and_bits(slopes: tuple[float, ...], bits: int) -> None:
+    student = make_student(randomize(NETWORKS["preactivation"](), slopes=slopes), weight_bits=bits)
+    model = build_qdq_model(student, ORT_CPU)
+    # The bias is rounded to x_scale * w_scale, which 4-bit weights make coarse.
+    least = 0.999 if bits == 8 else 0.995
+    assert float((run(model, IMAGES, optimized=True) * embed(student, IMAGES)).sum(1).min()) >= least
+
+
+def test_batch_is_dynamic(bottleneck: Student) -> None:
+    model = build_qdq_model(bottleneck, ORT_CPU)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    whole = run(model, IMAGES, optimized=True)
+    for count in (1, 2, 7):
+        found = run(model, IMAGES[:count], optimized=True)
+        assert found.shape == (count, 16)
+        np.testing.assert_array_equal(found, whole[:count])
+
+
+def test_integers_are_stored(bottleneck: Student) -> None:
+    """int8 weights, int32 biases, uint8 zero points; the only floats are scales."""
+    model = build_qdq_model(bottleneck, ORT_CPU)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    operators = collections.Counter(node.op_type for node in model.graph.node)
+    assert set(operators) == {
+        *("Transpose", "DequantizeLinear", "QuantizeLinear", "Conv", "Gemm", "Add", "Mul", "Flatten", "LpNormalization")
+    }
+    producers = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            weight, *bias = (producers[name] for name in node.input[1:])
+            assert weight.op_type == "DequantizeLinear"
+            assert constants[weight.input[0]].data_type == TensorProto.INT8
+            for dequantized in bias:
+                assert constants[dequantized.input[0]].data_type == TensorProto.INT32
+    floats = [numpy_helper.to_array(tensor) for tensor in constants.values() if tensor.data_type == TensorProto.FLOAT]
+    assert all(value.ndim <= 1 and (value > 0).all() for value in floats)
+    weights = sum(module.weight.numel() for module in bottleneck.network.modules() if hasattr(module, "weight_quantizer"))
+    stored = sum(np.prod(tensor.dims) for tensor in constants.values() if tensor.data_type == TensorProto.INT8)
+    assert weights <= stored <= weights + 16  # and the zero points of the embedding layer's weights
+
+
+def test_signature(bottleneck: Student) -> None:
+    model = build_qdq_model(bottleneck, ORT_CPU)
+    (images,), (embeddings,) = model.graph.input, model.graph.output
+    assert (images.name, images.type.tensor_type.elem_type) == ("images", TensorProto.UINT8)
+    assert [dim.dim_value for dim in images.type.tensor_type.shape.dim][1:] == [28, 28, 3]
+    assert (embeddings.name, embeddings.type.tensor_type.elem_type) == ("embeddings", TensorProto.FLOAT)
+    assert embeddings.type.tensor_type.shape.dim[1].dim_value == 16
+    assert model.opset_import[0].version == 21
+
+
+def test_learned_zero_points_are_exported(bottleneck: Student) -> None:
+    """Zero points away from 0 and, where they are learned, between integers and beyond the grid."""
+    student = make_student(randomize(NETWORKS["bottleneck"]()))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in student.network.named_parameters():
+            if name.endswith("zero_point") and parameter.requires_grad:
+                parameter.add_(torch.randn((), generator=generator) * 9)
+    model = build_qdq_model(student, ORT_CPU)
+    assert float((run(model, IMAGES, optimized=True) * embed(student, IMAGES)).sum(1).min()) >= 0.999
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1, 0, dilation=2), nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(3, 2, 1)],
+    ids=str,
+)
+def test_pools(pool: nn.Module) -> None:
+    layers = [conv_block(3, 8, 3, 2), pool, conv_block(8, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 16)]
+    student = make_student(randomize(nn.Sequential(*layers), slopes=(0.1,)), activation="leaky")
+    model = build_qdq_model(student, ORT_CPU)
+    for optimized in (False, True):
+        assert float((run(model, IMAGES, optimized=optimized) * embed(student, IMAGES)).sum(1).min()) >= 0.999
+
+
+def test_activations_of_other_widths_are_refused() -> None:
+    student = make_student(randomize(NETWORKS["convolution-head"]()), activation_bits=6)
+    with pytest.raises(UsageError, match="has 6-bit activations: this target stores 8-bit"):
+        build_qdq_model(student, ORT_CPU)
+
+
+def test_an_operation_without_an_operator() -> None:
+    student = make_student(randomize(nn.Sequential(nn.Conv2d(3, 4, 28), nn.Flatten(), nn.ReLU())))
+    with pytest.raises(UsageError, match="ReLU has no ONNX operator"):
+        build_qdq_model(student, ORT_CPU)
+
+
+def test_unknown_target() -> None:
+    with pytest.raises(UsageError, match="unknown target 'tpu': expected one of ort-cpu"):
+        find_target("tpu")

@@ -1,0 +1,79 @@
+"""PReLU written as integer operations is exact for every slope."""
+
+from __future__ import annotations
+
+import pytest
+from networks import MEAN, NETWORKS, SLOPES, STD, normalized, random_images, randomize, relative_difference
+from torch import Tensor, fx, nn
+
+from efq.runtime.errors import LoweringError
+from efq.toolchain.lowering.exact_prelu import exact_prelu
+from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
+from efq.toolchain.lowering.graph import calls
+from efq.toolchain.lowering.trace import trace
+from efq.toolchain.operations import Add, ChannelAffine
+
+IMAGES = random_images(4)
+
+
+def folded(network: nn.Module) -> fx.GraphModule:
+    graph = trace(network, MEAN, STD)
+    fold_batchnorm(graph)
+    return graph
+
+
+@pytest.mark.parametrize(
+    "slopes", [(-3.0, -0.5), (0.0,), (0.3, 0.999), (1.0,), (1.001, 2.5, 40.0), SLOPES], ids=lambda slopes: str(slopes)
+)
+@pytest.mark.parametrize("name", ["bottleneck", "preactivation", "convolution-head"])
+def test_float_function_is_unchanged(name: str, slopes: tuple[float, ...]) -> None:
+    network = randomize(NETWORKS[name](), slopes=slopes)
+    graph = folded(network)
+    count = len(list(calls(graph, nn.PReLU)))
+    assert exact_prelu(graph).changed == count > 0
+    assert not list(calls(graph, nn.PReLU))
+    assert relative_difference(graph, normalized(network), IMAGES) < 1e-4
+
+
+def test_its_form() -> None:
+    """a * x + relu((1 - a) * x): two depthwise products, one of them rectified, and a sum, all slopes at most 1."""
+    graph = folded(randomize(NETWORKS["convolution-head"]()))
+    before = len(list(calls(graph, ChannelAffine)))
+    exact_prelu(graph)
+    affines = [module for _, module in calls(graph, ChannelAffine)][before:]
+    assert len(affines) == 2
+    linear, rectified = affines
+    assert isinstance(linear, ChannelAffine)
+    assert isinstance(rectified, ChannelAffine)
+    assert not linear.has_bias
+    assert not linear.bias.requires_grad
+    assert float((linear.weight + rectified.weight - 1).detach().abs().max()) < 1e-6
+    assert float(linear.weight.detach().max()) <= 1.0
+    assert len(list(calls(graph, nn.ReLU))) == len(list(calls(graph, Add))) == 1
+
+
+class Residual(nn.Module):
+    """A PReLU that an addition reads: its slopes above 1 cannot be mirrored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.prelu, self.layer = nn.Conv2d(3, 4, 3, 2), nn.PReLU(4), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.prelu(self.stem(x))
+        return (x + self.layer(x)).flatten(1)
+
+
+def test_steep_slopes_need_weighted_neighbours() -> None:
+    with pytest.raises(LoweringError, match=r"'prelu' in integers: 2 of its slopes are above 1"):
+        exact_prelu(folded(randomize(Residual(), slopes=(1.5, 0.5))))
+    gentle = randomize(Residual(), slopes=(0.5, 1.0, -0.5))
+    graph = folded(gentle)
+    exact_prelu(graph)
+    assert relative_difference(graph, normalized(gentle), IMAGES) < 1e-5
+
+
+def test_behind_a_linear_layer_is_refused() -> None:
+    network = randomize(nn.Sequential(nn.Flatten(), nn.Linear(28 * 28 * 3, 4), nn.PReLU(4), nn.Linear(4, 4)))
+    with pytest.raises(LoweringError, match=r"'2' in integers: expected it behind a convolution"):
+        exact_prelu(folded(network))

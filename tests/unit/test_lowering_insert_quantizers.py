@@ -1,0 +1,126 @@
+"""Quantizers on every tensor an integer kernel reads, and on every weight."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import MEAN, NETWORKS, STD, random_images, randomize, relative_difference
+from torch import Tensor, fx, nn
+
+from efq.runtime.errors import LoweringError
+from efq.toolchain.lowering.absorb_affine import absorb_affine
+from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
+from efq.toolchain.lowering.exact_prelu import exact_prelu
+from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
+from efq.toolchain.lowering.graph import calls, module_of, producer
+from efq.toolchain.lowering.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
+from efq.toolchain.lowering.trace import trace
+from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.recipe import Recipe
+
+IMAGES = random_images(16)
+RECIPE = Recipe(name="t", activation="prelu")
+
+
+def exact(network: nn.Module) -> fx.GraphModule:
+    graph = trace(network, MEAN, STD)
+    fold_batchnorm(graph)
+    linearize_embedding_layer(graph, IMAGES[:1])
+    absorb_affine(graph)
+    exact_prelu(graph)
+    return graph
+
+
+def quantized_source(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """What gave `node` its scale, looking through operations that keep it."""
+    module = module_of(graph, node)
+    return quantized_source(graph, producer(node)) if isinstance(module, SCALE_PRESERVING) else module
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_integer_kernel_reads_quantized_tensors(name: str) -> None:
+    graph = exact(randomize(NETWORKS[name]()))
+    result = insert_quantizers(graph, RECIPE)
+    assert result.changed == len(list(calls(graph, ActivationQuantizer)))
+    kernels = (*WEIGHTED, Add, Concat, nn.AvgPool2d, nn.MaxPool2d)
+    for node, module in calls(graph, *kernels):
+        for source in node.all_input_nodes:
+            assert isinstance(quantized_source(graph, source), ActivationQuantizer | ImageInput), (node, source)
+        if isinstance(module, WEIGHTED):
+            assert isinstance(module.weight_quantizer, WeightQuantizer)
+    assert not list(calls(graph, nn.ReLU, nn.ReLU6, nn.PReLU))
+    for node, _ in calls(graph, ActivationQuantizer):
+        assert not isinstance(module_of(graph, producer(node)), (ActivationQuantizer, *SCALE_PRESERVING))
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    assert isinstance(module_of(graph, producer(output)), WEIGHTED)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_disabled_it_is_the_float_function(name: str) -> None:
+    network = randomize(NETWORKS[name]())
+    graph, before = exact(network), exact(network)
+    insert_quantizers(graph, RECIPE)
+    start_ranges(graph, IMAGES)
+    assert relative_difference(graph, before, IMAGES) > 1e-4
+    set_enabled(graph, enabled=False)
+    for _, module in calls(graph, *WEIGHTED):
+        module.weight_quantizer = None
+    assert relative_difference(graph, before, IMAGES) == 0.0
+
+
+def test_signs_and_upper_bounds() -> None:
+    """Unsigned behind ReLU and what only joins or averages such tensors, signed elsewhere; ReLU6 starts below 6."""
+    graph = exact(randomize(NETWORKS["pooling"]()))
+    insert_quantizers(graph, RECIPE)
+    found = {
+        str(node.target): (module.signed, module.upper_bound, module.learn_zero_point)
+        for node, module in calls(graph, ActivationQuantizer)
+        if isinstance(module, ActivationQuantizer)
+    }
+    assert found == {
+        "stem.2": (False, 6.0, False),
+        "relu": (False, None, False),
+        "relu_for_relu_1": (False, None, False),
+        "cat_quantizer": (False, None, False),
+        "narrow.0_quantizer": (True, None, True),
+        "narrow.2_quantizer": (True, None, True),
+        "narrow.3_quantizer": (True, None, True),
+        "relu_2": (False, None, False),
+        "pool_quantizer": (False, None, False),
+    }
+
+
+def test_zero_points_only_where_the_recipe_wants_them() -> None:
+    graph = exact(randomize(NETWORKS["bottleneck"]()))
+    insert_quantizers(graph, Recipe(name="t", activation_zero_points=False))
+    quantizers = [module for _, module in calls(graph, ActivationQuantizer)]
+    assert not any(module.learn_zero_point for module in quantizers)
+
+
+@pytest.mark.parametrize(("bits", "edge"), [(8, 8), (4, 8), (4, 4), (4, 2), (2, 6)])
+def test_bits_of_weights_and_activations(bits: int, edge: int) -> None:
+    graph = exact(randomize(NETWORKS["bottleneck"]()))
+    recipe = Recipe(name="t", weight_bits=bits, edge_weight_bits=edge, activation_bits=7)
+    insert_quantizers(graph, recipe)
+    found = [module.weight_quantizer.bits for _, module in calls(graph, *WEIGHTED)]  # type: ignore[union-attr]
+    assert found[0] == found[-1] == max(bits, edge)
+    assert set(found[1:-1]) == {bits}
+    assert {module.bits for _, module in calls(graph, ActivationQuantizer)} == {7}
+
+
+class ReluBesideAddition(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        return torch.flatten(x + torch.relu(x), 1)
+
+
+def test_a_relu_beside_another_reader_is_refused() -> None:
+    graph = exact(ReluBesideAddition())
+    with pytest.raises(LoweringError, match="input of a ReLU, 'layer', is read by another layer"):
+        insert_quantizers(graph, RECIPE)

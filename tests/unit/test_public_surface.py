@@ -1,0 +1,104 @@
+"""What each package offers, and that dependencies point one way: benchmarks -> export -> toolchain -> runtime."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ("runtime", "toolchain", "export", "benchmarks")  # each may import those before it
+HEAVY = {"torch", "onnx", "onnx_ir", "openvino", "nncf", "matplotlib"}
+
+SURFACE = {
+    "runtime": {
+        *("CheckpointError", "ChecksumError", "CoverageError", "DeviceError", "EfqError", "Embedder", "GateError"),
+        *("IncompatibleArtifactError", "InputContract", "InputError", "LoweringError", "Manifest"),
+        *("MissingDependencyError", "ParityError", "SchemaError", "UnreadableImageError", "UsageError", "align"),
+    },
+    "runtime.backends": set(),
+    "toolchain": set(),
+    "toolchain.backbones": {"Backbone", "backbone_names", "find_backbone", "load_backbone", "read_checkpoint", "register"},
+    "toolchain.data": {
+        *("Augmentation", "FaceSet", "IdentityBalancedSampler", "augment", "face_paths", "open_faces", "open_paths"),
+    },
+    "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
+    "toolchain.evaluation": {
+        *("Agreement", "AllPairs", "AllPairsResult", "Estimate", "EvaluationReport", "FarResult", "FoldAccuracy"),
+        *("FoldResult", "NetworkSummary", "PairList", "TarAtFar", "all_pairs", "equal_decisions", "fold_accuracy"),
+        *("measure_agreement", "measure_all_pairs", "measure_folds", "pair_similarities", "read_pairs", "roc_curve"),
+        "tar_at_far",
+    },
+    "toolchain.losses": {
+        *("EmbeddingBank", "EvaluationMetricConfig", "EvaluationMetricLoss", "EvaluationMetricTerms"),
+        *("FeatureRecorder", "cosine_loss", "feature_loss", "impostor_thresholds"),
+    },
+    "toolchain.lowering": {"LoweringReport", "float_graph", "lower"},
+    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer"},
+    "toolchain.recipes": set(),
+    "export": {
+        *("TARGETS", "CoverageReport", "Export", "TargetProfile", "export_student", "find_target", "measure_coverage"),
+    },
+    "export.targets": {"TARGETS", "TargetProfile", "find_target"},
+    "benchmarks": {"Latency", "Machine", "describe_machine", "measure"},
+    "benchmarks.demo": set(),
+    "benchmarks.peers": set(),
+}
+
+
+def sources(layer: str) -> list[Path]:
+    return sorted((ROOT / layer).rglob("*.py"))
+
+
+def imported_modules(tree: ast.AST) -> set[str]:
+    """The absolute names of all modules that `tree` imports, wherever the statement stands."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_every_package_is_pinned_and_packaged() -> None:
+    packages = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for layer in LAYERS
+        for path in sources(layer)
+        if path.name == "__init__.py"
+    }
+    assert packages == set(SURFACE)
+    configuration = (ROOT / "pyproject.toml").read_text()
+    assert all(f'"efq.{package}"' in configuration for package in packages)
+
+
+@pytest.mark.parametrize("package", sorted(SURFACE))
+def test_public_names(package: str) -> None:
+    module = importlib.import_module(f"efq.{package}")
+    names = getattr(module, "__all__", [])
+    assert set(names) == SURFACE[package]
+    assert len(names) == len(set(names))
+    assert all(getattr(module, name) is not None for name in names)
+    assert module.__doc__
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_dependencies_point_one_way(layer: str) -> None:
+    allowed = LAYERS[: LAYERS.index(layer) + 1]
+    wrong = []
+    for path in sources(layer):
+        for name in imported_modules(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = name.split(".")
+            if parts[0] == "efq" and len(parts) > 1 and parts[1] not in allowed:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_the_runtime_never_imports_a_framework() -> None:
+    for path in sources("runtime"):
+        roots = {name.split(".")[0] for name in imported_modules(ast.parse(path.read_text(encoding="utf-8")))}
+        assert not roots & HEAVY, path
