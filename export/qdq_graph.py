@@ -1,8 +1,9 @@
 """Write a student as an ONNX graph of QuantizeLinear / DequantizeLinear nodes around float operators.
 
 The graph takes uint8 (N, H, W, 3) RGB images and gives float32 (N, d) embeddings of unit length; N is symbolic. Weights
-are stored as int8 and biases as int32. Every operator an integer kernel is to run reads DequantizeLinear and is read by
-QuantizeLinear, so that the runtime can fuse the three; the embedding layer gives float32.
+are stored as int8, their scales as bfloat16 (folded at load) and biases as int32. Every operator an integer kernel is
+to run reads DequantizeLinear and is read by QuantizeLinear, so that the runtime can fuse the three; the embedding layer
+gives float32.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -121,7 +123,8 @@ class _Builder:
             message = f"layer {node.target!r} reads a tensor without a quantizer: make the student again"
             raise UsageError(message)
         layer = integer_layer(str(node.target), module, self.ranges[source][0])
-        weight = [self._constant(layer.weights), self._constant(layer.scales)]
+        scales = self._node("Cast", [self._constant(layer.scales.astype(ml_dtypes.bfloat16))], {"to": 1})
+        weight = [self._constant(layer.weights), scales]
         if isinstance(module, QuantizedLinear):
             # ONNX Runtime fuses a Gemm, unlike a Conv, only when the weight's zero points are written out.
             weight.append(self._constant(np.zeros(len(layer.scales), dtype=np.int8)))
@@ -129,8 +132,9 @@ class _Builder:
         if layer.bias.any():
             operands.append(self._bias(layer, self.ranges[source][0], weight[1]))
         if isinstance(module, QuantizedLinear):
-            return self._node("Gemm", operands, {"transB": 1})
-        return self._node("Conv", operands, _convolution_attributes(module))
+            return self._node("Gemm", operands, {"transB": 1}, str(node.target))
+        name = str(node.target) if isinstance(module, QuantizedConv2d) else ""
+        return self._node("Conv", operands, _convolution_attributes(module), name)
 
     def _bias(self, layer: IntegerLayer, input_scale: float, weight_scales: ir.Value) -> ir.Value:
         """The bias with its scale x * w, a product the runtime folds at load: stored it takes 4 bytes a channel."""
@@ -162,10 +166,12 @@ class _Builder:
         self.initializers.append(value)
         return value
 
-    def _node(self, operator: str, inputs: list[ir.Value], attributes: Mapping[str, Any]) -> ir.Value:
-        number = len(self.nodes)
-        output = ir.Value(name=f"v{number}")
-        self._append(ir.node(operator, inputs, dict(attributes), outputs=[output], name=f"n{number}"))
+    def _node(
+        self, operator: str, inputs: list[ir.Value], attributes: Mapping[str, Any], name: str = ""
+    ) -> ir.Value:
+        """Add an operator; convolutions and matrix products carry their layer's `name`, which reports show."""
+        output = ir.Value(name=f"v{len(self.nodes)}")
+        self._append(ir.node(operator, inputs, dict(attributes), outputs=[output], name=name))
         return output
 
     def _append(self, node: ir.Node) -> None:
@@ -185,16 +191,17 @@ def _range_of(node: fx.Node, quantizer: ActivationQuantizer) -> Range:
 
 
 def _convolution_attributes(module: QuantizedConv2d | ChannelAffine) -> dict[str, Any]:
+    """Those that are not ONNX's defaults; the kernel's shape is the weight's."""
     if isinstance(module, ChannelAffine):
-        return {"group": module.weight.numel(), "kernel_shape": [1, 1]}
+        return {"group": module.weight.numel()}
     rows, columns = (int(size) for size in module.padding)
-    return {
-        "group": module.groups,
-        "kernel_shape": list(module.kernel_size),
-        "strides": list(module.stride),
-        "dilations": list(module.dilation),
-        "pads": [rows, columns, rows, columns],
+    attributes = {
+        "group": (module.groups, 1),
+        "strides": (list(module.stride), [1, 1]),
+        "dilations": (list(module.dilation), [1, 1]),
+        "pads": ([rows, columns, rows, columns], [0, 0, 0, 0]),
     }
+    return {name: value for name, (value, default) in attributes.items() if value != default}
 
 
 def _operator_of(

@@ -18,7 +18,10 @@ _BIAS_LIMIT = float(2**30)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IntegerLayer:
-    """weights int8 (outputs, ...), scales float32 (outputs,), bias int32 (outputs,) of scale input_scale * scales."""
+    """weights int8 (outputs, ...); scales float32 (outputs,), bfloat16 numbers; bias int32 (outputs,).
+
+    The bias's scale is the input's scale times `scales`.
+    """
 
     weights: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -37,7 +40,8 @@ def integer_layer(name: str, module: WeightedOperation, input_scale: float) -> I
         message = f"layer {name!r} has no weight quantizer: export a student made by efq-distill, or use --calibrate"
         raise UsageError(message)
     weight = _kernel(module)
-    scales = torch.maximum(quantizer.scale, bias.abs() / (input_scale * _BIAS_LIMIT))
+    least = bias.abs() / (input_scale * _BIAS_LIMIT)
+    scales = torch.maximum(quantizer.scale, least.bfloat16().float())
     steps = scales.reshape(-1, *[1] * (weight.dim() - 1))
     integers = quantize(weight, steps, 0.0, quantizer.lowest, quantizer.highest)
     bias_scales = np.float32(input_scale) * scales.numpy()

@@ -20,12 +20,22 @@ from efq.toolchain.teacher import load_teacher
 FACTORY = "networks:teacher_network"
 SMALL = ("mobilefacenet", "mobilefacenet-y1", "mobilefacenet-relu6", "mobilefacenet-112x96", "mobileface-v2")
 KEYS = {
-    "mobilefacenet": ("layers.0.layers.0.weight", "layers.3.layers.0.layers.2.layers.1.running_var", "features.layers.3.bias"),
+    "mobilefacenet": (
+        "layers.0.layers.0.weight",
+        "layers.3.layers.0.layers.2.layers.1.running_var",
+        "features.layers.3.bias",
+    ),
     "mobilefacenet-y1": ("stem.prelu.weight", "units.14.2.bn.running_mean", "fbn.weight"),
     "mobilefacenet-relu6": ("conv1.0.weight", "features.5.conv.1.0.weight", "gdconv.depthwise.weight"),
     "mobilefacenet-112x96": ("conv1.prelu.weight", "blocks.0.conv.7.running_var", "linear7.conv.weight"),
     "mobileface-v2": ("stem.0.bias", "units.11.6.weight", "fc.weight"),
-    "iresnet18": ("conv1.weight", "layer1.0.bn1.weight", "layer1.0.downsample.0.weight", "layer4.1.bn3.bias", "features.bias"),
+    "iresnet18": (
+        "conv1.weight",
+        "layer1.0.bn1.weight",
+        "layer1.0.downsample.0.weight",
+        "layer4.1.bn3.bias",
+        "features.bias",
+    ),
 }
 
 
@@ -206,5 +216,7 @@ def test_a_network_that_views_its_tensors(tmp_path: Path) -> None:
 
 def test_a_network_without_embeddings(tmp_path: Path) -> None:
     path = save(Maps(), tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match=r"one embedding, \(1, d\), for one image of 112x112: found \(1, 4, 4, 4\)"):
+    with pytest.raises(
+        CheckpointError, match=r"one embedding, \(1, d\), for one image of 112x112: found \(1, 4, 4, 4\)"
+    ):
         load_teacher(path, "test_backbones:Maps")

@@ -65,7 +65,9 @@ def mean_cosine(student: Student, teacher: Teacher) -> float:
     return float((torch_embedding(student.network, device)(draw_faces()) * wanted).sum(1).mean())
 
 
-@pytest.mark.parametrize("options", [{}, {"metric_weight": 1.0}, {"feature_weight": 0.1}], ids=["plain", "metric", "features"])
+@pytest.mark.parametrize(
+    "options", [{}, {"metric_weight": 1.0}, {"feature_weight": 0.1}], ids=["plain", "metric", "features"]
+)
 def test_the_student_comes_closer_to_the_teacher(teacher: Teacher, options: dict[str, float], tmp_path: Path) -> None:
     started = distill(teacher, FACES, recipe(steps=0, **options), tmp_path / "started.pt")
     finished = distill(teacher, FACES, recipe(steps=60, **options), tmp_path / "finished.pt")

@@ -38,7 +38,9 @@ def test_rates_follow_the_size_of_each_tensor() -> None:
         group = groups[id(parameter)]
         size = float(parameter.detach().double().square().mean().sqrt())
         is_range = name.endswith((".log_scale", ".zero_point"))
-        assert group["lr"] == pytest.approx(0.002 if is_range else 0.01 * max(size, 1e-4), rel=0.5 if size < 1e-2 else 1e-3)
+        assert group["lr"] == pytest.approx(
+            0.002 if is_range else 0.01 * max(size, 1e-4), rel=0.5 if size < 1e-2 else 1e-3
+        )
         assert group["weight_decay"] == (0.1 if parameter.dim() > 1 else 0.0)
     set_learning_rate(optimizer, recipe, 9)
     assert all(group["lr"] < 0.1 * group["peak"] for group in optimizer.param_groups)

@@ -59,7 +59,12 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": tests, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     result = subprocess.run(
-        [*launch, str(tmp_path / "run.py"), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240, check=False
+        [*launch, str(tmp_path / "run.py"), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]

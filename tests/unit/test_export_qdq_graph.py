@@ -102,7 +102,9 @@ def test_integers_are_stored(bottleneck: Student) -> None:
                 assert constants[dequantized.input[0]].data_type == TensorProto.INT32
     floats = [numpy_helper.to_array(tensor) for tensor in constants.values() if tensor.data_type == TensorProto.FLOAT]
     assert all(value.ndim <= 1 and (value > 0).all() for value in floats)
-    weights = sum(module.weight.numel() for module in bottleneck.network.modules() if hasattr(module, "weight_quantizer"))
+    weights = sum(
+        module.weight.numel() for module in bottleneck.network.modules() if hasattr(module, "weight_quantizer")
+    )
     stored = sum(np.prod(tensor.dims) for tensor in constants.values() if tensor.data_type == TensorProto.INT8)
     assert weights <= stored <= weights + 16  # and the zero points of the embedding layer's weights
 
@@ -131,11 +133,23 @@ def test_learned_zero_points_are_exported(bottleneck: Student) -> None:
 
 @pytest.mark.parametrize(
     "pool",
-    [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1, 0, dilation=2), nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(3, 2, 1)],
+    [
+        nn.MaxPool2d(3, 2, 1),
+        nn.MaxPool2d(2, 1, 0, dilation=2),
+        nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+        nn.AvgPool2d(3, 2, 1),
+    ],
     ids=str,
 )
 def test_pools(pool: nn.Module) -> None:
-    layers = [conv_block(3, 8, 3, 2), pool, conv_block(8, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 16)]
+    layers = [
+        conv_block(3, 8, 3, 2),
+        pool,
+        conv_block(8, 16, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 16),
+    ]
     student = make_student(randomize(nn.Sequential(*layers), slopes=(0.1,)), activation="leaky")
     model = build_qdq_model(student, ORT_CPU)
     for optimized in (False, True):

@@ -20,7 +20,14 @@ SURFACE = {
     },
     "runtime.backends": set(),
     "toolchain": set(),
-    "toolchain.backbones": {"Backbone", "backbone_names", "find_backbone", "load_backbone", "read_checkpoint", "register"},
+    "toolchain.backbones": {
+        "Backbone",
+        "backbone_names",
+        "find_backbone",
+        "load_backbone",
+        "read_checkpoint",
+        "register",
+    },
     "toolchain.data": {
         *("Augmentation", "FaceSet", "IdentityBalancedSampler", "augment", "face_paths", "open_faces", "open_paths"),
     },

@@ -27,7 +27,10 @@ def test_a_saved_student_comes_back(name: str, activation: str, tmp_path: Path) 
         assert torch.equal(loaded.network(IMAGES), student.network(IMAGES))
     plain = [field.name for field in dataclasses.fields(student) if field.name != "network"]
     assert {key: getattr(loaded, key) for key in plain} == {key: getattr(student, key) for key in plain}
-    flags = [{key: value.requires_grad for key, value in graph.named_parameters()} for graph in (loaded.network, student.network)]
+    flags = [
+        {key: value.requires_grad for key, value in graph.named_parameters()}
+        for graph in (loaded.network, student.network)
+    ]
     assert flags[0] == flags[1]
     assert not loaded.network.training
 
@@ -52,7 +55,9 @@ def test_loads_without_running_code(tmp_path: Path) -> None:
     ids=str,
 )
 def test_pools_keep_their_options(pool: nn.Module) -> None:
-    network = randomize(nn.Sequential(nn.Conv2d(3, 4, 3, 4), pool, nn.Conv2d(4, 16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    network = randomize(
+        nn.Sequential(nn.Conv2d(3, 4, 3, 4), pool, nn.Conv2d(4, 16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    )
     student = make_student(network)
     built = build_graph(describe_graph(student.network))
     built.load_state_dict(student.network.state_dict())
@@ -98,7 +103,9 @@ def test_truncated(saved: Path, share: float, tmp_path: Path) -> None:
         ({"notes": None}, CheckpointError, "not a complete student file"),
     ],
 )
-def test_wrong_content(saved: Path, changes: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
+def test_wrong_content(
+    saved: Path, changes: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
     torch.save(torch.load(saved, weights_only=True) | changes, tmp_path / "student.pt")
     with pytest.raises(error, match=message):
         load_student(tmp_path / "student.pt")

@@ -23,7 +23,7 @@ from efq.toolchain.student import Student, build_graph, describe_graph, save_stu
 from efq.toolchain.teacher import Teacher
 
 _THRESHOLD_RATES = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
-_THRESHOLD_IMAGES = 2000
+_THRESHOLD_IMAGES = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

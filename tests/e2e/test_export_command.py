@@ -1,0 +1,200 @@
+"""efq-export as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from networks import (
+    NETWORKS,
+    TEACHER,
+    draw_faces,
+    make_student,
+    make_teacher,
+    randomize,
+    teacher_network,
+    write_faces,
+)
+
+from efq.export.export_command import main
+from efq.runtime import Embedder
+from efq.toolchain.networks import torch_embedding
+from efq.toolchain.student import load_student, save_student
+
+FILES = {"README.md", "checksums.sha256", "manifest.json", "model.onnx", "parity.json", "training_data.json"}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with student.pt, four_bits.pt, teacher.pt and faces/."""
+    root = tmp_path_factory.mktemp("inputs")
+    network = randomize(teacher_network(), slopes=(-0.3, 0.1, 0.4))
+    save_student(make_student(network, size=112), root / "student.pt")
+    save_student(make_student(network, size=112, weight_bits=4), root / "four_bits.pt")
+    save_student(make_student(randomize(NETWORKS["bottleneck"]()), activation_bits=6), root / "narrow.pt")
+    make_teacher(root / "teacher.pt")
+    write_faces(root / "faces")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+    return
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "artifact"
+    result = run(inputs / "student.pt", "--bits", 8, "--target", "ort-cpu", "-o", output)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in output.iterdir()} == FILES
+    assert "multiply-adds    " in result.stdout
+    assert "(100 %)" in result.stdout
+    assert "float islands: none" in result.stdout
+    assert f"try: efq-embed {output}" in result.stdout
+    faces = draw_faces(4, 2)
+    embedder = Embedder.open(output, threads=1)
+    wanted = torch_embedding(load_student(inputs / "student.pt").network, torch.device("cpu"))(faces)
+    found = embedder.embed(faces)
+    assert float((found * wanted).sum(1).min()) > 0.999
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert embedder.manifest.name == "tiny-w8a8-ort-cpu"
+    assert embedder.manifest.thresholds == {"1e-3": 0.5}
+    assert json.loads((output / "training_data.json").read_text())["images"] == 2
+
+
+def test_json(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "artifact"
+    result = run(inputs / "student.pt", "-o", output, "--json", "--name", "mine")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["coverage"]["multiply_adds"]["fraction"] == 1.0
+    assert report["least_cosine_to_integer_student"] > 0.9999
+    assert report["model_bytes"] == (output / "model.onnx").stat().st_size
+    assert Embedder.open(output).manifest.name == "mine"
+
+
+def test_dry_run_writes_nothing(inputs: Path, tmp_path: Path) -> None:
+    for options in ((), ("-o", tmp_path / "artifact")):
+        result = run(inputs / "student.pt", "--dry-run", *options)
+        assert result.exit_code == 0, result.output
+        assert "uint8 (N, 112, 112, 3) RGB" in result.stdout
+        assert list(tmp_path.iterdir()) == []
+    plan = json.loads(run(inputs / "student.pt", "--dry-run", "--json").stdout)
+    assert plan["target"] == "ort-cpu"
+    assert plan["bits"] == {"weights": 8, "activations": 8}
+    assert plan["prelu_layers"] == {"prelu": 6}
+    assert plan["operations"]["QuantizedConv2d"] == 9
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_planned_size_is_that_of_the_file(inputs: Path, tmp_path: Path) -> None:
+    plan = json.loads(run(inputs / "student.pt", "--dry-run", "--json").stdout)
+    report = json.loads(run(inputs / "student.pt", "-o", tmp_path / "artifact", "--json").stdout)
+    assert report["model_bytes"] - 4000 < plan["model_bytes"] <= report["model_bytes"]  # without the metadata
+
+
+def test_other_bits(inputs: Path, tmp_path: Path) -> None:
+    result = run(inputs / "student.pt", "--bits", 4, "-o", tmp_path / "artifact")
+    assert result.exit_code == 2
+    assert "expected a student with 4-bit weights" in result.stderr
+    assert "or export with --bits 8" in result.stderr
+    assert run(inputs / "four_bits.pt", "-o", tmp_path / "artifact").exit_code == 2
+    assert not (tmp_path / "artifact").exists()
+    result = run(inputs / "four_bits.pt", "--bits", 4, "-o", tmp_path / "artifact")
+    assert result.exit_code == 0, result.output
+    assert Embedder.open(tmp_path / "artifact").manifest.bits == {"weights": 4, "activations": 8}
+
+
+def test_narrow_activations(inputs: Path, tmp_path: Path) -> None:
+    result = run(inputs / "narrow.pt", "-o", tmp_path / "artifact")
+    assert result.exit_code == 2
+    assert "found 8-bit weights and 6-bit activations" in result.stderr
+
+
+def test_a_float_checkpoint_is_refused_with_the_command_that_helps(inputs: Path, tmp_path: Path) -> None:
+    teacher = inputs / "teacher.pt"
+    result = run(teacher, "-o", tmp_path / "artifact")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"efq-distill {teacher} --faces FACES -o student.pt" in result.stderr
+    assert "--calibrate FACES" in result.stderr
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_calibrate(inputs: Path, tmp_path: Path) -> None:
+    options = ("--calibrate", inputs / "faces", "--backbone", TEACHER, "-o", tmp_path / "artifact")
+    result = run(inputs / "teacher.pt", *options)
+    assert result.exit_code == 0, result.output
+    assert "quantized without training: mean cosine to the float model 0.9" in result.stderr
+    embedder = Embedder.open(tmp_path / "artifact", threads=1)
+    assert embedder.manifest.data["images"] == 0
+    assert json.loads((tmp_path / "artifact" / "training_data.json").read_text())["images"] == 24
+
+
+def test_an_existing_artifact_stays(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "artifact"
+    output.mkdir()
+    (output / "precious.txt").write_text("precious")
+    result = run(inputs / "student.pt", "-o", output)
+    assert result.exit_code == 2
+    assert "use --force" in result.stderr
+    assert [path.name for path in output.iterdir()] == ["precious.txt"]
+    assert run(inputs / "student.pt", "-o", output, "--force").exit_code == 0
+    assert {path.name for path in output.iterdir()} == FILES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("student.pt",), 2, "add -o DIR, or --dry-run"),
+        (("student.pt", "-o", "out", "--target", "tpu"), 2, "unknown target 'tpu': expected one of ort-cpu"),
+        (("student.pt", "-o", "out", "--bits", "9"), 2, "9 is not in the range"),
+        (("student.pt", "-o", "out", "--calibrate", "faces"), 2, "is a student already"),
+        (("missing.pt", "-o", "out"), 1, "found nothing at missing.pt"),
+        (("faces", "-o", "out"), 1, "found nothing at faces"),
+        (("broken.pt", "-o", "out"), 1, "cannot read broken.pt"),
+        (("teacher.pt", "-o", "out", "--calibrate", "missing"), 1, "fits none of the known backbones"),
+        (("teacher.pt", "-o", "out", "--calibrate", "missing", "--backbone", TEACHER), 1, "expected a folder of faces"),
+        (
+            ("teacher.pt", "-o", "out", "--calibrate", "faces", "--recipe", "x", "--backbone", TEACHER),
+            2,
+            "unknown recipe",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_arguments(
+    inputs: Path, arguments: tuple[str, ...], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("student.pt", "teacher.pt", "faces"):
+        (tmp_path / name).symlink_to(inputs / name)
+    (tmp_path / "broken.pt").write_bytes((inputs / "student.pt").read_bytes()[:5000])
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_useless_embeddings_fail_with_exit_code_3(inputs: Path, tmp_path: Path) -> None:
+    """Ranges so wide that every activation becomes 0."""
+    student = load_student(inputs / "student.pt")
+    for module in student.network.modules():
+        if hasattr(module, "log_scale") and hasattr(module, "zero_point"):
+            with torch.no_grad():
+                module.log_scale.fill_(5.0)
+    save_student(student, tmp_path / "wrong.pt")
+    result = run(tmp_path / "wrong.pt", "-o", tmp_path / "artifact")
+    assert result.exit_code == 3, result.output
+    assert "expected the exported graph to give the student's embeddings" in result.stderr
+    assert not (tmp_path / "artifact").exists()
