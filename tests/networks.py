@@ -138,7 +138,10 @@ class PreactivationNetwork(nn.Module):
 
 
 class PoolingNetwork(nn.Module):
-    """ReLU6, one ReLU module called twice, LeakyReLU, concatenation and every kind of pooling: (N, 3, 28, 28) -> (N, 16)."""
+    """ReLU6, one ReLU module called twice, LeakyReLU, concatenation, every kind of pooling.
+
+    (N, 3, 28, 28) -> (N, 16).
+    """
 
     def __init__(self) -> None:
         super().__init__()

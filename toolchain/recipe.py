@@ -68,8 +68,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for known in dataclasses.fields(self):
-            value, kinds = getattr(self, known.name), _TYPES.get(str(known.type))
-            if kinds is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds == (bool,))):
+            value, types = getattr(self, known.name), _TYPES.get(str(known.type))
+            if types is not None and (not isinstance(value, types) or isinstance(value, bool) != (types == (bool,))):
                 message = f"recipe {self.name!r}: expected {known.name} to be {known.type}, found {value!r}"
                 raise UsageError(message)
         for field, (low, high) in _RANGES.items():
@@ -122,7 +122,9 @@ def _augmentation(values: Mapping[str, Any]) -> Augmentation:
     if unknown:
         message = f"expected the augmentation keys {sorted(names)}, found unknown {unknown}"
         raise UsageError(message)
-    wrong = sorted(key for key, value in values.items() if isinstance(value, bool) or not isinstance(value, int | float))
+    wrong = sorted(
+        key for key, value in values.items() if isinstance(value, bool) or not isinstance(value, int | float)
+    )
     if wrong:
         message = f"expected numbers in the recipe's augmentation, found {wrong[0]} = {values[wrong[0]]!r}"
         raise UsageError(message)

@@ -175,7 +175,7 @@ def test_factories(tmp_path: Path) -> None:
     for name in ("missing_module:factory", "networks:missing", "networks:"):
         with pytest.raises(UsageError, match=r"cannot find the network .*expected package.module:factory"):
             find_backbone(name)
-    with pytest.raises(UsageError, match="unknown backbone 'resnet'.*iresnet100"):
+    with pytest.raises(UsageError, match=r"unknown backbone 'resnet'.*iresnet100"):
         find_backbone("resnet")
 
 

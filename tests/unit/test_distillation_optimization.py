@@ -26,7 +26,7 @@ def test_schedule_of_very_short_runs(steps: int) -> None:
 
 
 def test_rates_follow_the_size_of_each_tensor() -> None:
-    """A weight's rate is relative to its root mean square; the logarithm of a scale has its own rate; biases no decay."""
+    """A weight's rate is relative to its root mean square; the logarithm of a scale has its own; biases no decay."""
     student = make_student(randomize(NETWORKS["bottleneck"]()), activation="prelu")
     recipe = Recipe(name="t", learning_rate=0.01, range_learning_rate=0.002, weight_decay=0.1, steps=10, warmup_share=0)
     optimizer = make_optimizer(student.network, recipe)

@@ -85,12 +85,13 @@ def test_batch_is_dynamic(bottleneck: Student) -> None:
 
 
 def test_integers_are_stored(bottleneck: Student) -> None:
-    """int8 weights, int32 biases, uint8 zero points; the only floats are scales."""
+    """int8 weights with bfloat16 scales, int32 biases; the only float32 constants are scales."""
     model = build_qdq_model(bottleneck, ORT_CPU)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     operators = collections.Counter(node.op_type for node in model.graph.node)
     assert set(operators) == {
-        *("Transpose", "DequantizeLinear", "QuantizeLinear", "Conv", "Gemm", "Add", "Mul", "Flatten", "LpNormalization")
+        *("Transpose", "DequantizeLinear", "QuantizeLinear", "Conv", "Gemm", "Add", "Mul", "Cast", "Flatten"),
+        "LpNormalization",
     }
     producers = {node.output[0]: node for node in model.graph.node}
     for node in model.graph.node:
@@ -98,6 +99,7 @@ def test_integers_are_stored(bottleneck: Student) -> None:
             weight, *bias = (producers[name] for name in node.input[1:])
             assert weight.op_type == "DequantizeLinear"
             assert constants[weight.input[0]].data_type == TensorProto.INT8
+            assert constants[producers[weight.input[1]].input[0]].data_type == TensorProto.BFLOAT16
             for dequantized in bias:
                 assert constants[dequantized.input[0]].data_type == TensorProto.INT32
     floats = [numpy_helper.to_array(tensor) for tensor in constants.values() if tensor.data_type == TensorProto.FLOAT]

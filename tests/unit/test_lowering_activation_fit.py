@@ -22,7 +22,7 @@ def fitted(fit: ReluFit, values: Tensor) -> Tensor:
 
 
 def brute_force_error(x: Tensor, y: Tensor) -> float:
-    """The least mean squared error of one channel over both signs and a kink at each sample, by NumPy's least squares."""
+    """The least mean squared error of one channel over both signs and a kink at each sample, by NumPy."""
     errors = []
     for sign, kink in itertools.product((1.0, -1.0), sorted(x.tolist())):
         rectified = np.maximum(sign * (x.double().numpy() - kink), 0)

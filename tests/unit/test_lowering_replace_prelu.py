@@ -117,7 +117,7 @@ def test_read_by_an_addition_it_stays_a_plain_relu() -> None:
 
 def test_relu_behind_an_addition_is_refused() -> None:
     graph = prepared(randomize(Residual()))
-    with pytest.raises(LoweringError, match="cannot fit a ReLU to 'second'.*choose prelu or leaky"):
+    with pytest.raises(LoweringError, match=r"cannot fit a ReLU to 'second'.*choose prelu or leaky"):
         replace_prelu(graph, {"second": "relu"}, IMAGES)
 
 

@@ -85,6 +85,7 @@ def test_weights_stay_on_the_symmetric_grid(bits: int) -> None:
     quantizer.start_from(weight)
     found = quantizer(weight)
     assert torch.equal(found, fake_quantize_channels(weight, quantizer.scale, quantizer.lowest, quantizer.highest))
+    assert torch.equal(quantizer.scale, quantizer.scale.bfloat16().float())  # two bytes in a file
     integers = (found / quantizer.scale.detach()[:, None, None, None]).round()
     assert int(integers.abs().max()) <= quantizer.highest == 2 ** (bits - 1) - 1
     error = float((found.detach() - weight).square().mean())

@@ -77,7 +77,7 @@ def test_wrong_values(changes: dict[str, Any], message: str) -> None:
 
 def test_wrong_files(tmp_path: Path) -> None:
     for name in ("missing", str(tmp_path / "missing.toml"), str(tmp_path)):
-        with pytest.raises(UsageError, match="unknown recipe .* expected one of mixed, prelu, relu"):
+        with pytest.raises(UsageError, match=r"unknown recipe .* expected one of mixed, prelu, relu"):
             load_recipe(name)
     for content in (b"activation = ", b"\xff\xfe", b'activation = "relu"\nactivation = "prelu"'):
         path = tmp_path / "broken.toml"
