@@ -6,7 +6,7 @@ import dataclasses
 
 from efq.benchmarks.demo.dataset import DatasetSize
 from efq.benchmarks.demo.teacher import TeacherSettings
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipe import Recipe, load_recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,20 +31,28 @@ class DemoSettings:
 DEFAULT = DemoSettings(
     dataset=DatasetSize(),
     teacher=TeacherSettings(),
-    drawn_recipe=Recipe(name="demo", activation="mixed", steps=200, identities_per_batch=16, fitting_images=128),
-    kit_recipe=Recipe(name="demo-prelu", activation="prelu", steps=40, identities_per_batch=16, learning_rate=1e-4),
+    drawn_recipe=dataclasses.replace(
+        load_recipe("mixed"), name="demo", steps=200, learning_rate=4e-3, fitting_images=128
+    ),
+    kit_recipe=dataclasses.replace(load_recipe("prelu"), name="demo", steps=40, calibration_images=128),
     rounds=150,
     seconds=8.0,
     resamples=100,
 )
 
+_QUICK_RECIPE = dataclasses.replace(
+    load_recipe("prelu"),
+    name="demo-quick",
+    steps=4,
+    identities_per_batch=8,
+    calibration_images=32,
+    fitting_images=32,
+)
 QUICK = DemoSettings(
     dataset=DatasetSize(train_identities=24, dev_identities=20, views=4, pairs_per_fold=12),
     teacher=TeacherSettings(steps=10, identities_per_batch=8),
-    drawn_recipe=Recipe(
-        name="demo-quick", activation="prelu", steps=4, identities_per_batch=8, calibration_images=32, fitting_images=32
-    ),
-    kit_recipe=Recipe(name="demo-quick", activation="prelu", steps=4, identities_per_batch=8, learning_rate=1e-4),
+    drawn_recipe=_QUICK_RECIPE,
+    kit_recipe=_QUICK_RECIPE,
     rounds=10,
     seconds=1.0,
     resamples=20,
