@@ -18,9 +18,11 @@ from torch.nn import functional
 
 from efq.export.coverage import measure_coverage
 from efq.export.integer_reference import IntegerReference
+from efq.export.integer_reference import IntegerReference
 from efq.export.qdq_graph import build_qdq_model
 from efq.export.targets import find_target
 from efq.runtime.errors import UsageError
+from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
 
 ORT_CPU = find_target("ort-cpu")
@@ -41,6 +43,16 @@ def run(model: onnx.ModelProto, images: Tensor, *, optimized: bool) -> NDArray[n
 def embed(student: Student, images: Tensor) -> NDArray[np.float32]:
     """The embeddings with the student's integers; fake quantization itself differs from any kernel by rounding."""
     return functional.normalize(IntegerReference(student)(images), dim=1).numpy()
+
+
+def assert_same_embeddings(found: NDArray[np.float32], student: Student, *, exact: bool = True) -> None:
+    """`exact`: those of the student in integers. Fake quantization and unfused kernels round a few values differently."""
+    simulated = (found * embed(student, IMAGES)).sum(1)
+    assert float(np.median(simulated)) >= 0.998
+    assert float(simulated.min()) >= 0.99
+    if exact:
+        wanted = torch_embedding(IntegerReference(student), torch.device("cpu"))(IMAGES.numpy())
+        assert float((found * wanted).sum(1).min()) >= 0.9999
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +142,7 @@ def test_learned_zero_points_are_exported(bottleneck: Student) -> None:
             if name.endswith("zero_point") and parameter.requires_grad:
                 parameter.add_(torch.randn((), generator=generator) * 9)
     model = build_qdq_model(student, ORT_CPU)
-    assert float((run(model, IMAGES, optimized=True) * embed(student, IMAGES)).sum(1).min()) >= 0.999
+    assert_same_embeddings(run(model, IMAGES, optimized=True), student)
 
 
 @pytest.mark.parametrize(
