@@ -166,9 +166,7 @@ class _Builder:
         self.initializers.append(value)
         return value
 
-    def _node(
-        self, operator: str, inputs: list[ir.Value], attributes: Mapping[str, Any], name: str = ""
-    ) -> ir.Value:
+    def _node(self, operator: str, inputs: list[ir.Value], attributes: Mapping[str, Any], name: str = "") -> ir.Value:
         """Add an operator; convolutions and matrix products carry their layer's `name`, which reports show."""
         output = ir.Value(name=f"v{len(self.nodes)}")
         self._append(ir.node(operator, inputs, dict(attributes), outputs=[output], name=name))
