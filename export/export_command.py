@@ -78,8 +78,8 @@ def _student(model: Path, calibrate: Path | None, listing: Path | None, recipe: 
     from efq.toolchain.teacher import load_teacher
 
     if is_student(read_checkpoint(model)):
-        if calibrate is not None:
-            message = f"{model} is a student already: export it without --calibrate"
+        if calibrate is not None or listing is not None or backbone is not None:
+            message = f"{model} is a student already: export it without --calibrate, --list and --backbone"
             raise UsageError(message)
         return load_student(model)
     if calibrate is None:

@@ -59,6 +59,9 @@ def main(
     The student is lowered (BatchNorm folded, PReLU replaced, quantizers on every tensor an integer kernel reads), then
     fine-tuned so that its embeddings become the teacher's. Export it with efq-export.
     """
+    if output.is_dir():
+        message = f"expected the name of a student file, found the folder {output}: add a file name, student.pt"
+        raise UsageError(message)
     if output.exists() and not force and not resume:
         message = f"expected a new output file, found {output}: choose another name, or --force"
         raise UsageError(message)
