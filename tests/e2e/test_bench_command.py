@@ -45,7 +45,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def artifact(tmp_path: Path, checkpoint: Path) -> Path:
     teacher = {"name": "tiny", "sha256": sha256_file(checkpoint), "licence": "Apache-2.0"}
-    return make_artifact(tmp_path / "artifact", manifest=make_manifest(teacher=teacher, coverage={}))
+    return make_artifact(
+        tmp_path / "artifact", manifest=make_manifest(teacher=teacher, coverage={}), training_data=True
+    )
 
 
 @pytest.fixture(scope="module")
