@@ -105,7 +105,8 @@ def _compute(node: fx.Node, module: nn.Module | None, inputs: list[_Value]) -> _
         case Add() if all(isinstance(value, _Levels) for value in inputs):
             return _Sum(left=inputs[0], right=inputs[1])  # type: ignore[arg-type]
         case _ if isinstance(module, SCALE_PRESERVING) and isinstance(first, _Levels):
-            return dataclasses.replace(first, integers=module(first.integers))
+            operands = [value.integers for value in inputs if isinstance(value, _Levels)]
+            return dataclasses.replace(first, integers=module(*operands))
     assert module is not None
     result: Tensor = module(*[_dequantized(value) for value in inputs])
     return result

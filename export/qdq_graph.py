@@ -34,6 +34,7 @@ from efq.toolchain.operations import (
     GlobalAveragePool,
     ImageInput,
     LeakyRelu,
+    Maximum,
     QuantizedConv2d,
     QuantizedLinear,
 )
@@ -67,13 +68,14 @@ def build_qdq_model(student: Student, profile: TargetProfile) -> onnx.ModelProto
 
 
 class _Builder:
-    """Nodes and initializers of the graph, and for each student node its float value and 8-bit range."""
+    """Nodes and initializers of the graph, and for each student node its float value, or its 8-bit value and range."""
 
     def __init__(self, student: Student, profile: TargetProfile) -> None:
         self.network, self.profile = student.network, profile
         self.nodes: list[ir.Node] = []
         self.initializers: list[ir.Value] = []
         self.values: dict[fx.Node, ir.Value] = {}
+        self.integers: dict[fx.Node, ir.Value] = {}
         self.ranges: dict[fx.Node, Range] = {}
         contract = student.contract
         self.images = ir.Value(
@@ -92,26 +94,29 @@ class _Builder:
         if node.op == "placeholder":
             self.values[node] = self.images
         elif node.op == "output":
-            self._normalize(self.values[producer(node)])
+            self._normalize(self._value(producer(node)))
         else:
             module = module_of(self.network, node)
             assert module is not None
             self._add_module(node, module)
 
     def _add_module(self, node: fx.Node, module: nn.Module) -> None:
-        inputs = [self.values[source] for source in node.all_input_nodes]
+        if isinstance(module, Maximum):
+            operands = [self.integers[source] for source in node.all_input_nodes]
+            self._keep_integers(node, self._node("Max", operands, {}), self.ranges[producer(node)])
+            return
+        inputs = [self._value(source) for source in node.all_input_nodes]
         match module:
             case ImageInput():
                 channels_first = self._node("Transpose", inputs, {"perm": [0, 3, 1, 2]})
-                self.ranges[node] = (IMAGE_SCALE, IMAGE_ZERO_POINT)
-                self.values[node] = self._dequantize(channels_first, *self.ranges[node])
+                self._keep_integers(node, channels_first, (IMAGE_SCALE, IMAGE_ZERO_POINT))
             case ActivationQuantizer():
-                self._quantize_dequantize(node, inputs[0], _range_of(node, module))
+                self._quantize(node, inputs[0], _range_of(node, module))
             case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
                 self.values[node] = self._weighted(node, module, inputs[0])
             case _ if isinstance(module, SCALE_PRESERVING):
                 moved = self._node(*_operator_of(module, inputs, self._constant))
-                self._quantize_dequantize(node, moved, self.ranges[producer(node)])
+                self._quantize(node, moved, self.ranges[producer(node)])
             case _:
                 self.values[node] = self._node(*_operator_of(module, inputs, self._constant))
 
@@ -141,14 +146,20 @@ class _Builder:
         scales = self._node("Mul", [self._constant(np.float32(input_scale)), weight_scales], {})
         return self._node("DequantizeLinear", [self._constant(layer.bias), scales], {"axis": 0})
 
-    def _quantize_dequantize(self, node: fx.Node, value: ir.Value, bounds: Range) -> None:
-        scale, zero_point = self._scale_and_zero_point(*bounds)
-        integers = self._node("QuantizeLinear", [value, scale, zero_point], {})
-        self.ranges[node] = bounds
-        self.values[node] = self._node("DequantizeLinear", [integers, scale, zero_point], {})
+    def _quantize(self, node: fx.Node, value: ir.Value, bounds: Range) -> None:
+        self._keep_integers(
+            node, self._node("QuantizeLinear", [value, *self._scale_and_zero_point(*bounds)], {}), bounds
+        )
 
-    def _dequantize(self, value: ir.Value, scale: float, zero_point: int) -> ir.Value:
-        return self._node("DequantizeLinear", [value, *self._scale_and_zero_point(scale, zero_point)], {})
+    def _keep_integers(self, node: fx.Node, integers: ir.Value, bounds: Range) -> None:
+        self.integers[node], self.ranges[node] = integers, bounds
+
+    def _value(self, node: fx.Node) -> ir.Value:
+        """The float value of `node`, dequantized where a float operator first reads it: an unread node stays behind."""
+        if node not in self.values:
+            bounds = self._scale_and_zero_point(*self.ranges[node])
+            self.values[node] = self._node("DequantizeLinear", [self.integers[node], *bounds], {})
+        return self.values[node]
 
     def _scale_and_zero_point(self, scale: float, zero_point: int) -> tuple[ir.Value, ir.Value]:
         return self._constant(np.float32(scale)), self._constant(np.uint8(zero_point))

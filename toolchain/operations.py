@@ -54,7 +54,7 @@ class QuantizedLinear(nn.Linear):
 class ChannelAffine(nn.Module):
     """weight[c] * x + bias[c] on (N, C, H, W) or (N, C), a depthwise 1x1 convolution.
 
-    What is left of a BatchNorm; without a learned bias (`has_bias` False: it stays 0) one branch of an exact PReLU.
+    What is left of a BatchNorm; without a learned bias (`has_bias` False: it stays 0) the slopes of an exact PReLU.
     """
 
     def __init__(self, channels: int, *, has_bias: bool = True) -> None:
@@ -75,6 +75,13 @@ class Add(nn.Module):
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         return left + right
+
+
+class Maximum(nn.Module):
+    """The larger of two tensors of one shape and one scale: on their integers it is exact."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return torch.where(left > right, left, right)
 
 
 class Concat(nn.Module):
@@ -122,7 +129,7 @@ class LeakyRelu(nn.Module):
 
 WeightedOperation = QuantizedConv2d | QuantizedLinear | ChannelAffine
 WEIGHTED = (QuantizedConv2d, QuantizedLinear, ChannelAffine)
-SCALE_PRESERVING = (Flatten, Crop, nn.MaxPool2d)  # their output has the input's integers
+SCALE_PRESERVING = (Flatten, Crop, nn.MaxPool2d, Maximum)  # their output has the scale of their input
 OPERATIONS: tuple[type[nn.Module], ...] = (
     ImageInput,
     QuantizedConv2d,
@@ -130,6 +137,7 @@ OPERATIONS: tuple[type[nn.Module], ...] = (
     ChannelAffine,
     ActivationQuantizer,
     Add,
+    Maximum,
     Concat,
     Flatten,
     GlobalAveragePool,

@@ -96,7 +96,7 @@ def test_integers_are_stored(bottleneck: Student) -> None:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     operators = collections.Counter(node.op_type for node in model.graph.node)
     assert set(operators) == {
-        *("Transpose", "DequantizeLinear", "QuantizeLinear", "Conv", "Gemm", "Add", "Mul", "Cast", "Flatten"),
+        *("Transpose", "DequantizeLinear", "QuantizeLinear", "Conv", "Gemm", "Add", "Max", "Mul", "Cast", "Flatten"),
         "LpNormalization",
     }
     producers = {node.output[0]: node for node in model.graph.node}

@@ -16,7 +16,7 @@ from efq.toolchain.lowering.graph import calls, module_of, producer
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
 from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput
+from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput, Maximum
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipe import Recipe
 
@@ -90,6 +90,18 @@ def test_signs_and_upper_bounds() -> None:
         "relu_2": (False, None, False),
         "pool_quantizer": (False, None, False),
     }
+
+
+def test_both_operands_of_a_maximum_share_a_quantizer() -> None:
+    """So that the larger integer is the larger value, and an exact PReLU adds no scale of its own."""
+    graph = exact(randomize(NETWORKS["bottleneck"]()))
+    insert_quantizers(graph, RECIPE)
+    maxima = list(calls(graph, Maximum))
+    assert maxima
+    for node, _ in maxima:
+        left, right = (module_of(graph, source) for source in node.all_input_nodes)
+        assert isinstance(left, ActivationQuantizer)
+        assert left is right
 
 
 def test_zero_points_only_where_the_recipe_wants_them() -> None:

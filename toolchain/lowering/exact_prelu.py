@@ -1,7 +1,8 @@
 """Write PReLU as integer operations without approximation.
 
-PReLU with slope a < 1 is a * x + relu((1 - a) * x): two depthwise 1x1 convolutions and an addition. A channel with
-a > 1 is mirrored first: prelu(x, a) = -a * prelu(-x, 1 / a), the signs and the factor going into the layers around it.
+PReLU with slope a <= 1 is max(x, a * x): one depthwise 1x1 convolution and a maximum, which on tensors of one scale is
+a maximum of bytes (docs/decisions/0009-prelu-as-a-maximum.md). A channel with a > 1 is mirrored first:
+prelu(x, a) = -a * prelu(-x, 1 / a), the signs and the factor going into the layers around it.
 
 Requires: a graph with folded BatchNorms; a PReLU with slopes above 1 stands between weighted operations.
 Ensures: no PReLU; the float function is unchanged to rounding.
@@ -23,7 +24,7 @@ from efq.toolchain.lowering.graph import (
     scale_output,
     weighted_users,
 )
-from efq.toolchain.operations import WEIGHTED, Add, ChannelAffine, Flatten, QuantizedLinear
+from efq.toolchain.operations import WEIGHTED, ChannelAffine, Flatten, Maximum, QuantizedLinear
 
 
 def exact_prelu(network: fx.GraphModule) -> PassResult:
@@ -75,13 +76,9 @@ def _mirror(network: fx.GraphModule, node: fx.Node, slopes: Tensor) -> Tensor:
 @torch.no_grad()
 def _rewrite(network: fx.GraphModule, node: fx.Node, slopes: Tensor) -> None:
     source, name = producer(node), str(node.target)
-    linear = ChannelAffine(slopes.numel(), has_bias=False)
-    rectified = ChannelAffine(slopes.numel(), has_bias=False)
-    linear.weight.copy_(slopes)
-    rectified.weight.copy_(1 - slopes)
-    first = insert_after(network, node, f"{name}_linear", linear, (source,))
-    second = insert_after(network, first, f"{name}_rectified", rectified, (source,))
-    third = insert_after(network, second, f"{name}_relu", nn.ReLU(), (second,))
-    total = insert_after(network, third, f"{name}_sum", Add(), (first, third))
-    node.replace_all_uses_with(total)
+    scaled = ChannelAffine(slopes.numel(), has_bias=False)
+    scaled.weight.copy_(slopes)
+    product = insert_after(network, node, f"{name}_slopes", scaled, (source,))
+    larger = insert_after(network, product, f"{name}_maximum", Maximum(), (source, product))
+    node.replace_all_uses_with(larger)
     network.graph.erase_node(node)

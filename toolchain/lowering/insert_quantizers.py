@@ -2,8 +2,8 @@
 
 Requires: a graph without ChannelAffine in front of a weighted operation it could be absorbed into, and without PReLU.
 Ensures: each weighted operation has a weight quantizer; each tensor between integer kernels has an activation
-quantizer (both branches of residual adds, the embedding layer's input); a ReLU is the clamp of the unsigned quantizer
-in its place; the embedding itself stays float32. With all activation quantizers disabled and none on the weights the
+quantizer (both branches of residual adds, the embedding layer's input); both operands of a maximum pass the same one; a
+ReLU is the clamp of the unsigned quantizer in its place; the embedding itself stays float32. With all activation quantizers disabled and none on the weights the
 float function is unchanged.
 """
 
@@ -13,8 +13,8 @@ import torch
 from torch import fx, nn
 
 from efq.runtime.errors import LoweringError
-from efq.toolchain.lowering.graph import PassResult, insert_after, module_of, producer, replace_module
-from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, ImageInput, WeightedOperation
+from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
+from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, ImageInput, Maximum, WeightedOperation
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipe import Recipe
 
@@ -33,6 +33,9 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
             upper = 6.0 if isinstance(module, nn.ReLU6) else None
             quantizer = ActivationQuantizer(bits=recipe.activation_bits, signed=False, upper_bound=upper)
             replace_module(network, node, quantizer)
+            inserted += 1
+        elif (shared := _quantizer_of_maximum(network, node)) is not None:
+            _quantize_behind(network, node, shared)
             inserted += 1
         elif not _only_read_by_relu(network, node):
             _insert_behind(network, node, module, recipe)
@@ -71,8 +74,25 @@ def _insert_behind(network: fx.GraphModule, node: fx.Node, module: nn.Module, re
     quantizer = ActivationQuantizer(
         bits=recipe.activation_bits, signed=signed, learn_zero_point=recipe.activation_zero_points
     )
-    behind = insert_after(network, node, f"{node.target}_quantizer", quantizer, (node,))
+    network.add_submodule(f"{node.target}_quantizer", quantizer)
+    _quantize_behind(network, node, f"{node.target}_quantizer")
+
+
+def _quantize_behind(network: fx.GraphModule, node: fx.Node, name: str) -> None:
+    with network.graph.inserting_after(node):
+        behind = network.graph.call_module(name, (node,))
     node.replace_all_uses_with(behind, delete_user_cb=lambda user: user is not behind)
+
+
+def _quantizer_of_maximum(network: fx.GraphModule, node: fx.Node) -> str | None:
+    """The name of the quantizer that `node`, the second operand of a Maximum, has to share with the first."""
+    (reader, *others) = node.users
+    if others or not isinstance(module_of(network, reader), Maximum) or reader.args[1] is not node:
+        return None
+    first = reader.all_input_nodes[0]
+    while isinstance(module_of(network, first), SCALE_PRESERVING):
+        first = producer(first)
+    return str(first.target)
 
 
 def _is_signed(network: fx.GraphModule, node: fx.Node) -> bool:
