@@ -35,8 +35,17 @@ class QuantizedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
-        result: Tensor = self._conv_forward(input, weight, self.bias)
-        return result
+        if self.groups > 1 and (max(self.stride) > 1 or not any(self.padding)) and _is_bfloat16_on_cpu(input):
+            # oneDNN has no bfloat16 gradient kernel for these: ten times slower than converting.
+            with torch.autocast("cpu", enabled=False):
+                return functional.conv2d(
+                    input.float(), weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+                )
+        return functional.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+def _is_bfloat16_on_cpu(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.dtype == torch.bfloat16
 
 
 class QuantizedLinear(nn.Linear):

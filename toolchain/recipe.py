@@ -25,6 +25,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "range_learning_rate": (0.0, 1.0),
     "weight_decay": (0.0, 1.0),
     "warmup_share": (0.0, 1.0),
+    "float_share": (0.0, 0.95),
     "metric_weight": (0.0, 1000.0),
     "feature_weight": (0.0, 1000.0),
     "calibration_images": (1, 100_000),
@@ -39,10 +40,12 @@ class Recipe:
     `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.choose_activations),
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
     `edge_weight_bits` are the least bits of the first and last layer. `activation_zero_points` lets signed activations
-    learn a zero point (targets with unsigned activations). Learning rates are AdamW's; `range_learning_rate` is that of
-    the logarithm of every scale. `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out.
-    `feature_weight` multiplies the loss on residual sums at the first step and falls linearly to 0 at the last.
-    `steps` counts optimizer steps of identities_per_batch * images_per_identity images.
+    learn a zero point (targets with unsigned activations). `learning_rate` is relative to each tensor's size,
+    `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps trains with the
+    quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew.
+    `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out. `feature_weight` multiplies the loss
+    on residual sums at the first step and falls linearly to 0 at the last. `steps` counts optimizer steps of
+    identities_per_batch * images_per_identity images.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Recipe:
     range_learning_rate: float = 1e-3
     weight_decay: float = 0.0
     warmup_share: float = 0.05
+    float_share: float = 0.0
     metric_weight: float = 0.0
     feature_weight: float = 0.0
     calibration_images: int = 256

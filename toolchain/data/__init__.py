@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from efq.toolchain.data.augmentation import Augmentation, augment
-from efq.toolchain.data.faces import FaceSet, face_paths, open_faces, open_paths
+from efq.toolchain.data.faces import FaceSet, draw_images, face_paths, open_faces, open_paths
 from efq.toolchain.data.sampler import IdentityBalancedSampler
 
-__all__ = ["Augmentation", "FaceSet", "IdentityBalancedSampler", "augment", "face_paths", "open_faces", "open_paths"]
+__all__ = [
+    "Augmentation",
+    "FaceSet",
+    "IdentityBalancedSampler",
+    "augment",
+    "draw_images",
+    "face_paths",
+    "open_faces",
+    "open_paths",
+]

@@ -181,3 +181,10 @@ def _identity_folders(paths: Sequence[str]) -> list[str]:
 
 def _kind(path: Path) -> str:
     return "a file" if path.exists() else "nothing"
+
+
+def draw_images(faces: FaceSet, count: int, seed: int) -> NDArray[np.uint8]:
+    """(min(count, N), H, W, 3) images drawn without repetition, the same for the same seed."""
+    size = min(count, len(faces))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(faces), size, replace=False))
+    return np.array(faces.images[chosen])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from efq.runtime.console import log
-from efq.toolchain.data import FaceSet
+from efq.toolchain.data import FaceSet, draw_images
 from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
@@ -96,9 +96,7 @@ def lower_teacher(
     teacher: Teacher, faces: FaceSet, recipe: Recipe, *, seed: int, log: Callable[[str], None]
 ) -> tuple[Any, LoweringReport]:
     """The untrained student graph of `teacher`, fitted and calibrated on some of `faces`."""
-    count = min(len(faces), max(recipe.calibration_images, recipe.fitting_images))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(faces), count, replace=False))
-    images = torch.from_numpy(np.array(faces.images[chosen]))
+    images = torch.from_numpy(draw_images(faces, max(recipe.calibration_images, recipe.fitting_images), seed))
     mean, std = teacher.backbone.mean, teacher.backbone.std
     return lower(teacher.network, recipe, images, mean=mean, std=std, log=log)
 

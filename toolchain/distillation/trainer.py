@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from efq.runtime.console import log, progress
 from efq.runtime.errors import EfqError
-from efq.toolchain.data import FaceSet, IdentityBalancedSampler, augment
+from efq.toolchain.data import FaceSet, IdentityBalancedSampler, augment, draw_images
 from efq.toolchain.distillation.optimization import make_optimizer, set_learning_rate
+from efq.toolchain.distillation.precision import bfloat16_where_fast
 from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.losses import (
     EmbeddingBank,
@@ -25,6 +26,7 @@ from efq.toolchain.losses import (
     feature_loss,
     impostor_thresholds,
 )
+from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
 from efq.toolchain.recipe import Recipe
 
 _CLIP = 5.0  # largest gradient norm
@@ -58,7 +60,8 @@ class Trainer:
         self.faces, self.recipe, self.seed, self.processes = faces, recipe, seed, processes
         self.model: nn.Module = self.network
         if processes.world_size > 1:
-            self.model = nn.parallel.DistributedDataParallel(self.network)
+            silent = recipe.float_share > 0  # the scales have no gradient while quantizers are off
+            self.model = nn.parallel.DistributedDataParallel(self.network, find_unused_parameters=silent)
         self.optimizer = make_optimizer(self.network, recipe)
         self.sampler = IdentityBalancedSampler(
             faces.labels,
@@ -69,6 +72,7 @@ class Trainer:
             world_size=processes.world_size,
         )
         self.metric: EvaluationMetricLoss | None = self._make_metric() if recipe.metric_weight > 0 else None
+        self.float_steps = int(recipe.steps * recipe.float_share)
         self.step = 0
         self.seconds = 0.0
         self.averages: dict[str, float] = {}
@@ -77,9 +81,12 @@ class Trainer:
         """Train to the recipe's last step; `checkpoint` is called every `checkpoint_seconds`."""
         saved = time.monotonic()
         remaining = self.recipe.steps - self.step
+        set_enabled(self.network, enabled=self.step >= self.float_steps)
         with progress("distilling", remaining * self.recipe.batch if self.processes.leads else 0, "images") as bar:
             while self.step < self.recipe.steps:
                 started = time.monotonic()
+                if self.step == self.float_steps > 0:
+                    self._start_quantizers()
                 self._average(self._train_step())
                 self.step += 1
                 self.seconds += time.monotonic() - started
@@ -115,9 +122,10 @@ class Trainer:
         generator = np.random.default_rng((self.seed, self.step, self.processes.rank))
         views = augment(self.faces.images[indices], generator, self.recipe.augmentation)
         batch = torch.from_numpy(views).to(self.processes.device)
-        with torch.no_grad():
-            wanted = functional.normalize(self.teacher(batch), dim=1)
-        embeddings = functional.normalize(self.model(batch), dim=1)
+        with bfloat16_where_fast(self.processes.device, wanted=self.step < self.float_steps):
+            with torch.no_grad():
+                wanted = functional.normalize(self.teacher(batch).float(), dim=1)
+            embeddings = functional.normalize(self.model(batch).float(), dim=1)
         loss = embedding_loss = cosine_loss(embeddings, wanted)
         losses = {"loss": embedding_loss.detach()}
         if self.metric is not None:
@@ -130,7 +138,7 @@ class Trainer:
             remaining = 1 - self.step / self.recipe.steps
             loss = loss + self.recipe.feature_weight * remaining * mismatch
             losses["features"] = mismatch.detach()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         self.optimizer.step()
@@ -139,6 +147,13 @@ class Trainer:
             message = f"the loss is not finite at step {self.step}: lower the learning rate of the recipe"
             raise EfqError(message)
         return values
+
+    def _start_quantizers(self) -> None:
+        """Let the quantizers, off until now, start from the weights as they are and the activations of some faces."""
+        if self.processes.leads:
+            log(f"quantizers on at step {self.step}")
+        images = draw_images(self.faces, self.recipe.calibration_images, self.seed)
+        start_ranges(self.network, torch.from_numpy(images).to(self.processes.device))
 
     def _average(self, values: dict[str, float]) -> None:
         for name, value in values.items():

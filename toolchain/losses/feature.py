@@ -40,6 +40,6 @@ def feature_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -
         return torch.zeros(())
     terms = []
     for name in shared:
-        wanted = teacher[name].detach()
-        terms.append((student[name] - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12))
+        wanted = teacher[name].detach().float()
+        terms.append((student[name].float() - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12))
     return torch.stack(terms).mean()

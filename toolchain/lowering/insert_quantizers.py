@@ -2,19 +2,18 @@
 
 Requires: a graph without ChannelAffine in front of a weighted operation it could be absorbed into, and without PReLU.
 Ensures: each weighted operation has a weight quantizer; each tensor between integer kernels has an activation
-quantizer (both branches of residual adds, the embedding layer's input); both operands of a maximum pass the same one; a
-ReLU is the clamp of the unsigned quantizer in its place; the embedding itself stays float32. With all activation quantizers disabled and none on the weights the
-float function is unchanged.
+quantizer (both branches of residual adds, the embedding layer's input); both operands of a maximum pass the same one;
+a ReLU is the clamp of the unsigned quantizer in its place; the embedding itself stays float32. With all quantizers
+disabled the float function is unchanged.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import fx, nn
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
-from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, ImageInput, Maximum, WeightedOperation
+from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, ImageInput, Maximum
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipe import Recipe
 
@@ -50,11 +49,6 @@ def _quantize_weights(network: fx.GraphModule, recipe: Recipe) -> None:
         edge = module is weighted[0] or module is weighted[-1]
         bits = max(recipe.weight_bits, recipe.edge_weight_bits) if edge else recipe.weight_bits
         module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
-        module.weight_quantizer.start_from(_weight_rows(module))
-
-
-def _weight_rows(module: WeightedOperation) -> torch.Tensor:
-    return module.weight[:, None] if module.weight.dim() == 1 else module.weight
 
 
 def _is_embedding(node: fx.Node) -> bool:

@@ -1,7 +1,7 @@
-"""Start the activation ranges from a search over the values of a few hundred faces.
+"""Start the scales of weights and activations from a search, the latter over the values of a few hundred faces.
 
-Requires: inserted quantizers. Ensures: every activation quantizer has the scale (and zero point) with the least squared
-error on the float network's own values.
+Requires: inserted quantizers. Ensures: every quantizer is enabled and has the scale (and zero point) with the least
+squared error on the weights, or on the float network's own values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.toolchain.lowering.graph import PassResult
-from efq.toolchain.quantizers import ActivationQuantizer
+from efq.toolchain.operations import WEIGHTED
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 
 _VALUES_A_BATCH = 40_000
 _BATCH = 32
@@ -34,6 +35,9 @@ def start_ranges(network: fx.GraphModule, images: Tensor) -> PassResult:
     for batch in torch.split(images, _BATCH):
         network(batch)
     set_enabled(network, enabled=True)
+    for module in network.modules():
+        if isinstance(module, WEIGHTED) and module.weight_quantizer is not None:
+            module.weight_quantizer.start_from(module.weight.reshape(module.weight.shape[0], -1))
     for hook in hooks:
         hook.remove()
     for quantizer in quantizers:
@@ -42,7 +46,7 @@ def start_ranges(network: fx.GraphModule, images: Tensor) -> PassResult:
 
 
 def set_enabled(network: nn.Module, *, enabled: bool) -> None:
-    """Switch every activation quantizer on, or to passing floats through."""
+    """Switch every quantizer on, or to passing floats through."""
     for module in network.modules():
-        if isinstance(module, ActivationQuantizer):
+        if isinstance(module, ActivationQuantizer | WeightQuantizer):
             module.enabled = enabled

@@ -58,6 +58,8 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         if not self.enabled:
-            return values if self.signed else values.clamp(min=0.0, max=self.upper_bound)
+            if self.signed:
+                return values
+            return torch.relu(values) if self.upper_bound is None else values.clamp(0.0, self.upper_bound)
         zero_point = self.zero_point.clamp(self.lowest, self.highest)
         return fake_quantize_tensor(values, self.scale, zero_point, self.lowest, self.highest)

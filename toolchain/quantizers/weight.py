@@ -13,7 +13,7 @@ class WeightQuantizer(nn.Module):
     """LSQ (Esser et al. 2020) per output channel: zero point 0, integers in [-(2^(bits-1) - 1), 2^(bits-1) - 1].
 
     The scale is learned as its logarithm, so that it stays positive and one learning rate suits every channel
-    (docs/decisions/0003-log-scales.md).
+    (docs/decisions/0003-log-scales.md). `enabled = False` passes weights through.
     """
 
     def __init__(self, channels: int, bits: int) -> None:
@@ -21,6 +21,7 @@ class WeightQuantizer(nn.Module):
         self.bits = bits
         self.highest = 2 ** (bits - 1) - 1
         self.lowest = -self.highest
+        self.enabled = True
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
     @property
@@ -35,4 +36,6 @@ class WeightQuantizer(nn.Module):
             self.log_scale.copy_(scales.log())
 
     def forward(self, weight: Tensor) -> Tensor:
+        if not self.enabled:
+            return weight
         return fake_quantize_channels(weight, self.scale, self.lowest, self.highest)
