@@ -143,10 +143,11 @@ def _requantize(quantizer: ActivationQuantizer, value: _Value) -> _Levels:
 
 
 def _sum_levels(value: _Sum, scale: np.float32, zero_point: int) -> Tensor:
-    """The uint8 level before rounding: two fused multiply-adds over the raw levels, the right operand first."""
+    """The uint8 level before rounding: fused multiply-adds over the raw levels, the right operand first."""
     left, right = value.left, value.right
     left_ratio, right_ratio = np.float32(left.scale) / scale, np.float32(right.scale) / scale
-    shift = left_ratio * np.float32(left.zero_point) + right_ratio * np.float32(right.zero_point)
+    right_shift = float(right_ratio * np.float32(right.zero_point))
+    shift = np.float32(float(left_ratio) * left.zero_point + right_shift)  # one rounding: a fused multiply-add
     fixed = np.float32(zero_point) - shift
     inner = (right.integers + right.zero_point).double() * float(right_ratio) + float(fixed)
     outer = (left.integers + left.zero_point).double() * float(left_ratio) + inner.float().double()
