@@ -18,6 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from efq.export.stem import ATTRIBUTES, PIXELS, fits_four_pixels, on_four_pixels
 from efq.export.targets import TargetProfile
 from efq.export.weights import IntegerLayer, integer_layer
 from efq.runtime.errors import UsageError
@@ -77,7 +78,9 @@ class _Builder:
         self.values: dict[fx.Node, ir.Value] = {}
         self.integers: dict[fx.Node, ir.Value] = {}
         self.ranges: dict[fx.Node, Range] = {}
+        self.stem: fx.Node | None = None  # the convolution written on four pixels at a time
         contract = student.contract
+        self.size = (contract.height, contract.width)
         self.images = ir.Value(
             name="images",
             type=ir.TensorType(ir.DataType.UINT8),
@@ -108,10 +111,11 @@ class _Builder:
         inputs = [self._value(source) for source in node.all_input_nodes]
         match module:
             case ImageInput():
-                channels_first = self._node("Transpose", inputs, {"perm": [0, 3, 1, 2]})
-                self._keep_integers(node, channels_first, (IMAGE_SCALE, IMAGE_ZERO_POINT))
+                self._image(node)
             case ActivationQuantizer():
                 self._quantize(node, inputs[0], _range_of(node, module))
+                if producer(node) is self.stem:
+                    self._separate_columns(node, producer(node))
             case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
                 self.values[node] = self._weighted(node, module, inputs[0])
             case _ if isinstance(module, SCALE_PRESERVING):
@@ -128,6 +132,11 @@ class _Builder:
             message = f"layer {node.target!r} reads a tensor without a quantizer: make the student again"
             raise UsageError(message)
         layer = integer_layer(str(node.target), module, self.ranges[source][0])
+        attributes: dict[str, Any] = {}
+        if isinstance(module, QuantizedConv2d):
+            attributes = _convolution_attributes(module)
+        if node is self.stem:
+            layer, attributes = on_four_pixels(layer), ATTRIBUTES
         scales = self._node("Cast", [self._constant(layer.scales.astype(ml_dtypes.bfloat16))], {"to": 1})
         weight = [self._constant(layer.weights), scales]
         if isinstance(module, QuantizedLinear):
@@ -138,8 +147,38 @@ class _Builder:
             operands.append(self._bias(layer, self.ranges[source][0], weight[1]))
         if isinstance(module, QuantizedLinear):
             return self._node("Gemm", operands, {"transB": 1}, str(node.target))
-        name = str(node.target) if isinstance(module, QuantizedConv2d) else ""
-        return self._node("Conv", operands, _convolution_attributes(module), name)
+        if isinstance(module, ChannelAffine):
+            return self._node("Conv", operands, {"group": module.weight.numel()})
+        return self._node("Conv", operands, attributes, str(node.target))
+
+    def _image(self, node: fx.Node) -> None:
+        """The image's integers (N, 3, H, W), or (N, 12, H, W / 4) where its convolution takes four pixels at a time."""
+        height, width = self.size
+        self.stem = self._find_stem(node)
+        value: ir.Value = self.images
+        if self.stem is not None:
+            shape = self._constant(np.array([-1, height, width // PIXELS, 3 * PIXELS], np.int64))
+            value = self._node("Reshape", [value, shape], {})
+        channels_first = self._node("Transpose", [value], {"perm": [0, 3, 1, 2]})
+        self._keep_integers(node, channels_first, (IMAGE_SCALE, IMAGE_ZERO_POINT))
+
+    def _find_stem(self, image: fx.Node) -> fx.Node | None:
+        """The one reader of the image, when it is a convolution that can be written on four pixels."""
+        readers = list(image.users)
+        module = module_of(self.network, readers[0])
+        if len(readers) > 1 or not isinstance(module, QuantizedConv2d) or not fits_four_pixels(module, *self.size):
+            return None
+        followers = [module_of(self.network, user) for user in readers[0].users]
+        return readers[0] if [type(follower) for follower in followers] == [ActivationQuantizer] else None
+
+    def _separate_columns(self, node: fx.Node, stem: fx.Node) -> None:
+        """The stem's integers (N, 2 * C, H, W / 2) as (N, C, H, W)."""
+        outputs = module_of(self.network, stem).out_channels  # type: ignore[union-attr]
+        height, width = self.size
+        shape = self._constant(np.array([-1, height // 2, width // 2, outputs], np.int64))
+        channels_last = self._node("Transpose", [self.integers[node]], {"perm": [0, 2, 3, 1]})
+        separated = self._node("Reshape", [channels_last, shape], {})
+        self.integers[node] = self._node("Transpose", [separated], {"perm": [0, 3, 1, 2]})
 
     def _bias(self, layer: IntegerLayer, input_scale: float, weight_scales: ir.Value) -> ir.Value:
         """The bias with its scale x * w, a product the runtime folds at load: stored it takes 4 bytes a channel."""
@@ -199,10 +238,8 @@ def _range_of(node: fx.Node, quantizer: ActivationQuantizer) -> Range:
     return float(quantizer.scale.detach()), quantizer.integer_zero_point + shift
 
 
-def _convolution_attributes(module: QuantizedConv2d | ChannelAffine) -> dict[str, Any]:
+def _convolution_attributes(module: QuantizedConv2d) -> dict[str, Any]:
     """Those that are not ONNX's defaults; the kernel's shape is the weight's."""
-    if isinstance(module, ChannelAffine):
-        return {"group": module.weight.numel()}
     rows, columns = (int(size) for size in module.padding)
     attributes = {
         "group": (module.groups, 1),

@@ -18,6 +18,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "activation_bits": (2, 8),
     "edge_weight_bits": (2, 8),
     "exact_share": (0.0, 1.0),
+    "pruned_share": (0.0, 0.9),
     "steps": (0, 10_000_000),
     "identities_per_batch": (1, 4096),
     "images_per_identity": (1, 64),
@@ -39,6 +40,7 @@ class Recipe:
 
     `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.choose_activations),
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
+    `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
     `edge_weight_bits` are the least bits of the first and last layer. `activation_zero_points` lets signed activations
     learn a zero point (targets with unsigned activations). `learning_rate` is relative to each tensor's size,
     `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps trains with the
@@ -54,6 +56,7 @@ class Recipe:
     edge_weight_bits: int = 8
     activation: str = "mixed"
     exact_share: float = 0.3
+    pruned_share: float = 0.0
     layers: tuple[tuple[str, str], ...] = ()
     activation_zero_points: bool = True
     steps: int = 2000

@@ -1,0 +1,163 @@
+"""Remove the channels inside blocks that matter least, so that the layers around them become narrower.
+
+A block here is what lies between two full convolutions (or linear layers): activations and depthwise convolutions, each
+read by the next alone. Its channels are nobody else's, so a channel goes with its filter, its depthwise kernel and its
+slice of the last layer's weight.
+
+Requires: a graph with folded BatchNorms; a few hundred faces. Ensures: the asked share of the multiply-adds is gone, or
+as much as leaves a quarter of each block, in steps of 16 channels; the last layer of each block is solved again for its
+old outputs. The float function changes; a note for each block says how many channels stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from efq.toolchain.lowering.graph import PassResult, calls, module_of
+from efq.toolchain.lowering.reconstruct import reconstruct
+from efq.toolchain.operations import WEIGHTED, LeakyRelu, QuantizedConv2d, QuantizedLinear
+
+STEP = 16  # channels removed at a time: integer kernels compute at least so many at once
+_LEAST_SHARE = 0.25
+_ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.PReLU, LeakyRelu)
+_FACES = 64
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Block:
+    """`nodes`: the full layer before, what lies inside, the full layer after. `order`: channels, least power first.
+
+    `lost[k]` is the share of the last layer's output power (weights squared times input variance) that the first k
+    channels of `order` have; `cost` the multiply-adds of one channel in all layers.
+    """
+
+    nodes: list[fx.Node]
+    order: Tensor
+    lost: Tensor
+    cost: float
+    removed: int = 0
+
+    def price(self) -> float:
+        """Power lost for each multiply-add saved by the next step; infinite when the block has no more to give."""
+        after = self.removed + STEP
+        if len(self.order) - after < max(STEP, _LEAST_SHARE * len(self.order)):
+            return float("inf")
+        return float(self.lost[after] - self.lost[self.removed]) / (STEP * self.cost)
+
+
+@torch.no_grad()
+def prune_channels(network: fx.GraphModule, pruned_share: float, images: Tensor) -> PassResult:
+    """Prune in place; `images` uint8 (N, H, W, 3) are the faces the variances are measured on."""
+    if pruned_share == 0.0:
+        return PassResult(changed=0)
+    images = images[:_FACES]
+    found = _find_blocks(network)
+    read = {block[-2] for block in found} | {node for node, _ in calls(network, *WEIGHTED)}
+    values = _values(network, read, images)
+    blocks = [_describe(network, block, values) for block in found]
+    _spend(blocks, pruned_share * sum(_multiply_adds(network, node, values) for node, _ in calls(network, *WEIGHTED)))
+    pruned = [block for block in blocks if block.removed]
+    notes = []
+    for block in pruned:
+        kept = block.order[block.removed :].sort().values
+        for node in block.nodes:
+            _narrow(network, node, kept, is_first=node is block.nodes[0], is_last=node is block.nodes[-1])
+        last, before = block.nodes[-1], block.nodes[-2]
+        layer = module_of(network, last)
+        assert isinstance(layer, QuantizedConv2d | QuantizedLinear)
+        reconstruct(layer, _values(network, {before}, images)[before], values[last])
+        notes.append(f"{block.nodes[0].target}: {len(kept)} of {len(block.order)} channels kept")
+    network.recompile()
+    return PassResult(changed=len(pruned), notes=tuple(notes))
+
+
+def _spend(blocks: list[_Block], multiply_adds: float) -> None:
+    """Remove the cheapest 16 channels again and again until so many multiply-adds are saved."""
+    while multiply_adds > 0:
+        block = min(blocks, key=_Block.price)
+        if block.price() == float("inf"):
+            return
+        block.removed += STEP
+        multiply_adds -= STEP * block.cost
+
+
+def _find_blocks(network: fx.GraphModule) -> list[list[fx.Node]]:
+    found = []
+    for node, module in calls(network, QuantizedConv2d, QuantizedLinear):
+        block = [node]
+        while _is_full(module) and len(block[-1].users) == 1:
+            (reader,) = block[-1].users
+            block.append(reader)
+            inside = module_of(network, reader)
+            if _is_full(inside):
+                found.append(block)
+                break
+            if not isinstance(inside, _ELEMENTWISE) and not _is_depthwise(inside):
+                break
+    return found
+
+
+def _is_full(module: nn.Module | None) -> bool:
+    return isinstance(module, QuantizedLinear) or (isinstance(module, QuantizedConv2d) and module.groups == 1)
+
+
+def _is_depthwise(module: nn.Module | None) -> bool:
+    return isinstance(module, QuantizedConv2d) and module.groups == module.in_channels == module.out_channels
+
+
+def _values(network: fx.GraphModule, nodes: set[fx.Node], images: Tensor) -> dict[fx.Node, Tensor]:
+    """What each of `nodes` gives for `images`."""
+    found: dict[fx.Node, Tensor] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            result = super().run_node(n)
+            if n in nodes:
+                found[n] = result
+            return result
+
+    Recorder(network).run(images)
+    return found
+
+
+def _describe(network: fx.GraphModule, nodes: list[fx.Node], values: dict[fx.Node, Tensor]) -> _Block:
+    last = module_of(network, nodes[-1])
+    assert isinstance(last, QuantizedConv2d | QuantizedLinear)
+    variance = values[nodes[-2]].transpose(0, 1).flatten(1).var(1)
+    power = last.weight.square().transpose(0, 1).flatten(1).sum(1) * variance
+    order = power.argsort()
+    lost = torch.cat([torch.zeros(1), power[order].cumsum(0) / power.sum().clamp(min=1e-20)])
+    layers = [node for node in nodes if isinstance(module_of(network, node), WEIGHTED)]
+    cost = sum(_multiply_adds(network, node, values) for node in layers) / len(order)
+    return _Block(nodes=nodes, order=order, lost=lost, cost=cost)
+
+
+def _multiply_adds(network: fx.GraphModule, node: fx.Node, values: dict[fx.Node, Tensor]) -> float:
+    """Of one image."""
+    module = module_of(network, node)
+    assert isinstance(module, WEIGHTED)
+    return values[node][0].numel() * module.weight[0].numel()
+
+
+def _narrow(network: fx.GraphModule, node: fx.Node, kept: Tensor, *, is_first: bool, is_last: bool) -> None:
+    """Keep the channels `kept` of one node's module."""
+    module = module_of(network, node)
+    if isinstance(module, nn.PReLU):
+        module.weight, module.num_parameters = nn.Parameter(module.weight[kept]), len(kept)
+    if not isinstance(module, QuantizedConv2d | QuantizedLinear):
+        return
+    if is_last:
+        module.weight = nn.Parameter(module.weight[:, kept])
+    else:
+        assert module.bias is not None
+        module.weight, module.bias = nn.Parameter(module.weight[kept]), nn.Parameter(module.bias[kept])
+    if isinstance(module, QuantizedLinear):
+        module.out_features, module.in_features = module.weight.shape
+        return
+    if not (is_first or is_last):
+        module.groups = len(kept)
+    module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
