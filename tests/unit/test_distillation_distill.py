@@ -18,6 +18,7 @@ from efq.toolchain.distillation import Licences, distill
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
 from efq.toolchain.networks import torch_embedding
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipe import Recipe
 from efq.toolchain.student import Student, load_student
 from efq.toolchain.teacher import Teacher, load_teacher
@@ -44,7 +45,7 @@ def recipe(**changes: Any) -> Recipe:
         "activation": "relu",
         "steps": 6,
         "identities_per_batch": 4,
-        "learning_rate": 1e-2,
+        "learning_rate": 3e-3,
         "augmentation": Augmentation(low_resolution=0.0, blur=0.0),
     }
     return Recipe(**values | changes)
@@ -76,6 +77,18 @@ def test_the_student_comes_closer_to_the_teacher(teacher: Teacher, options: dict
     assert {"loss", "genuine", "impostor"} & set(finished.training) == (
         {"loss", "genuine", "impostor"} if "metric_weight" in options else {"loss"}
     )
+
+
+def test_quantizers_start_after_the_float_steps(teacher: Teacher, tmp_path: Path) -> None:
+    """They are off for the first steps, start anew from the weights of then, and learn from then on."""
+    for steps, float_share in ((8, 0.75), (8, 0.0), (1, 0.9)):
+        student = distill(teacher, FACES, recipe(steps=steps, float_share=float_share), tmp_path / "student.pt")
+        quantizers = [m for m in student.network.modules() if isinstance(m, ActivationQuantizer | WeightQuantizer)]
+        assert all(quantizer.enabled for quantizer in quantizers)
+    frozen = recipe(steps=8, float_share=0.9, range_learning_rate=0.0, learning_rate=0.0)
+    still = distill(teacher, FACES, frozen, tmp_path / "still.pt")
+    untrained = distill(teacher, FACES, recipe(steps=0), tmp_path / "untrained.pt")
+    assert equal(still, untrained)
 
 
 def test_what_the_file_says_of_itself(teacher: Teacher, tmp_path: Path) -> None:
@@ -117,14 +130,20 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(Trainer, "run", functools.partialmethod(Trainer.run, checkpoint_seconds=-1.0))
 
 
-@pytest.mark.parametrize("options", [{"activation": "relu"}, {"activation": "prelu", "metric_weight": 1.0}], ids=str)
+@pytest.mark.parametrize("after", [2, 3, 4])
+@pytest.mark.parametrize(
+    "options",
+    [{"activation": "relu", "float_share": 0.5}, {"activation": "prelu", "metric_weight": 1.0}],
+    ids=["float-first", "metric"],
+)
 def test_resumes_bit_for_bit(
-    teacher: Teacher, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Teacher, options: dict[str, Any], after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Killed before, at and behind the step at which quantizers are switched on."""
     whole = distill(teacher, FACES, recipe(**options), tmp_path / "whole.pt")
     output = tmp_path / "student.pt"
     with monkeypatch.context() as patch:
-        interrupt(patch, after=3)
+        interrupt(patch, after=after)
         with pytest.raises(Killed):
             distill(teacher, FACES, recipe(**options), output)
     assert not output.exists()

@@ -6,8 +6,11 @@ import pytest
 import torch
 from networks import NETWORKS, make_student, randomize
 
+from efq.toolchain.distillation.muon import Muon
 from efq.toolchain.distillation.optimization import make_optimizer, schedule, set_learning_rate
+from efq.toolchain.operations import QuantizedLinear
 from efq.toolchain.recipe import Recipe
+from efq.toolchain.student import Student
 
 
 def test_schedule_by_hand() -> None:
@@ -25,8 +28,17 @@ def test_schedule_of_very_short_runs(steps: int) -> None:
     assert all(0 < schedule(step, steps, 0.05) <= 1 for step in range(steps))
 
 
+def is_full(student: Student, name: str) -> bool:
+    """Whether the weight `name` is that of a linear layer or of a convolution with one group."""
+    module = student.network.get_submodule(name.removesuffix(".weight"))
+    return isinstance(module, QuantizedLinear) or getattr(module, "groups", 0) == 1
+
+
 def test_rates_follow_the_size_of_each_tensor() -> None:
-    """A weight's rate is relative to its root mean square; the logarithm of a scale has its own; biases no decay."""
+    """Muon has the matrices, AdamW the rest.
+
+    A weight's rate is relative to its root mean square; the logarithm of a scale has its own; biases have no decay.
+    """
     student = make_student(randomize(NETWORKS["bottleneck"]()), activation="prelu")
     recipe = Recipe(name="t", learning_rate=0.01, range_learning_rate=0.002, weight_decay=0.1, steps=10, warmup_share=0)
     optimizer = make_optimizer(student.network, recipe)
@@ -42,6 +54,11 @@ def test_rates_follow_the_size_of_each_tensor() -> None:
             0.002 if is_range else 0.01 * max(size, 1e-4), rel=0.5 if size < 1e-2 else 1e-3
         )
         assert group["weight_decay"] == (0.1 if parameter.dim() > 1 else 0.0)
+    muon, adamw = optimizer.parts
+    by_part = [{id(group["params"][0]) for group in part.param_groups} for part in (muon, adamw)]
+    assert isinstance(muon, Muon)
+    assert by_part[0] == {id(learned[name]) for name in learned if name.endswith(".weight") and is_full(student, name)}
+    assert not by_part[0] & by_part[1]
     set_learning_rate(optimizer, recipe, 9)
     assert all(group["lr"] < 0.1 * group["peak"] for group in optimizer.param_groups)
 

@@ -120,6 +120,13 @@ def test_bits_of_weights_and_activations(bits: int, edge: int) -> None:
     assert {module.bits for _, module in calls(graph, ActivationQuantizer)} == {7}
 
 
+def test_a_batchnorm_on_flattened_maps_that_nothing_takes_in_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.Flatten(), nn.BatchNorm1d(4 * 13 * 13), nn.ReLU())
+    graph = exact(randomize(nn.Sequential(*network, nn.Linear(4 * 13 * 13, 8))))
+    with pytest.raises(LoweringError, match="'2', a BatchNorm on flattened features, has no integer form"):
+        insert_quantizers(graph, RECIPE)
+
+
 class ReluBesideAddition(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -13,7 +13,15 @@ from torch import fx, nn
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
-from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, ImageInput, Maximum
+from efq.toolchain.operations import (
+    SCALE_PRESERVING,
+    WEIGHTED,
+    ChannelAffine,
+    Flatten,
+    ImageInput,
+    Maximum,
+    QuantizedLinear,
+)
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipe import Recipe
 
@@ -28,6 +36,8 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
         module = module_of(network, node)
         if module is None or isinstance(module, (ImageInput, *SCALE_PRESERVING)) or _is_embedding(node):
             continue
+        if isinstance(module, ChannelAffine):
+            _require_maps(network, node)
         if isinstance(module, _RELU):
             upper = 6.0 if isinstance(module, nn.ReLU6) else None
             quantizer = ActivationQuantizer(bits=recipe.activation_bits, signed=False, upper_bound=upper)
@@ -49,6 +59,19 @@ def _quantize_weights(network: fx.GraphModule, recipe: Recipe) -> None:
         edge = module is weighted[0] or module is weighted[-1]
         bits = max(recipe.weight_bits, recipe.edge_weight_bits) if edge else recipe.weight_bits
         module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
+
+
+def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:
+    """A ChannelAffine is a depthwise convolution: it takes (N, C, H, W), not the (N, C) of a linear layer."""
+    source = producer(node)
+    while isinstance(module_of(network, source), ActivationQuantizer):
+        source = producer(source)
+    if isinstance(module_of(network, source), QuantizedLinear | Flatten):
+        message = (
+            f"layer {node.target!r}, a BatchNorm on flattened features, has no integer form: expected it next to a "
+            "linear layer that takes it in, with nothing else between or reading it"
+        )
+        raise LoweringError(message)
 
 
 def _is_embedding(node: fx.Node) -> bool:

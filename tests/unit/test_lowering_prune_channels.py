@@ -1,0 +1,107 @@
+"""Channels inside blocks go: dead ones for nothing, others by power lost for each multiply-add."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import MEAN, STD, conv_block, linear_block, random_images, randomize, relative_difference
+from torch import Tensor, fx, nn
+
+from efq.toolchain.lowering.absorb_affine import absorb_affine
+from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
+from efq.toolchain.lowering.graph import calls
+from efq.toolchain.lowering.prune_channels import prune_channels
+from efq.toolchain.lowering.trace import trace
+from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
+
+IMAGES = random_images(64)
+DEAD = 48
+
+
+class Wide(nn.Module):
+    """A residual block with 64 channels inside, as wide as its depthwise layer: (N, 3, 28, 28) -> (N, 16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_block(3, 16, 3, 4)
+        self.block = nn.Sequential(conv_block(16, 64, 1), conv_block(64, 64, 3, 1, 64), linear_block(64, 16, 1))
+        self.fc = nn.Linear(16 * 7 * 7, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.fc((x + self.block(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def wide(*, dead: bool = False) -> Wide:
+    network = randomize(Wide())
+    if dead:
+        network.block[2][0].weight[:, ::4] = 0.0  # type: ignore[index, union-attr, operator]
+    return network
+
+
+def prepared(network: nn.Module) -> fx.GraphModule:
+    graph = trace(network, MEAN, STD)
+    fold_batchnorm(graph)
+    absorb_affine(graph)
+    return graph
+
+
+def layers(graph: fx.GraphModule) -> dict[str, tuple[int, ...]]:
+    return {
+        str(node.target): tuple(module.weight.shape)  # type: ignore[union-attr, arg-type]
+        for node, module in calls(graph, QuantizedConv2d, QuantizedLinear)
+    }
+
+
+def multiply_adds(graph: fx.GraphModule) -> int:
+    """Of Wide: every convolution behind the 28x28 image has 7x7 outputs."""
+    return sum(torch.Size(shape).numel() * (49 if len(shape) == 4 else 1) for shape in layers(graph).values())
+
+
+@torch.no_grad()
+def test_channels_that_nothing_reads_cost_nothing() -> None:
+    """A quarter of the block's channels has weight 0 behind it: the first 16 to go, and the function stays."""
+    graph, before = prepared(wide(dead=True)), prepared(wide(dead=True))
+    result = prune_channels(graph, 0.1, IMAGES)
+    assert result.changed == 1
+    assert result.notes == ("block.0.0: 48 of 64 channels kept",)
+    assert layers(graph)["block.0.0"] == (DEAD, 16, 1, 1)
+    assert layers(graph)["block.1.0"] == (DEAD, 1, 3, 3)
+    assert layers(graph)["block.2.0"] == (16, DEAD, 1, 1)
+    assert layers(graph)["stem.0"] == layers(before)["stem.0"]  # read by the sum as well
+    assert relative_difference(graph, before, IMAGES) < 1e-3
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
+def test_the_asked_share_of_multiply_adds_goes(share: float) -> None:
+    graph = prepared(wide())
+    before = multiply_adds(graph)
+    prune_channels(graph, share, IMAGES)
+    saved = 1 - multiply_adds(graph) / before
+    assert share <= saved < share + 16 * 49 * (16 + 9 + 16) / before
+
+
+def test_a_quarter_of_a_block_stays() -> None:
+    graph = prepared(wide())
+    prune_channels(graph, 0.9, IMAGES)
+    assert layers(graph)["block.0.0"][0] == 16
+
+
+@torch.no_grad()
+def test_the_last_layer_is_solved_again() -> None:
+    """Pruning half of random channels and solving again is closer to the old function than leaving them out."""
+    graph, before, left_out = prepared(wide()), prepared(wide()), prepared(wide())
+    prune_channels(graph, 0.3, IMAGES)
+    last = left_out.get_submodule("block.2.0")
+    kept = graph.get_submodule("block.1.0").weight[:, 0, 1, 1]  # type: ignore[index, union-attr]
+    everything = left_out.get_submodule("block.1.0").weight[:, 0, 1, 1]  # type: ignore[index, union-attr]
+    last.weight[:, ~torch.isin(everything, kept)] = 0  # type: ignore[index, operator, union-attr]
+    assert relative_difference(graph, before, IMAGES) < relative_difference(left_out, before, IMAGES)
+
+
+def test_nothing_asked() -> None:
+    graph = prepared(wide())
+    before = layers(graph)
+    assert prune_channels(graph, 0.0, IMAGES).changed == 0
+    assert layers(graph) == before
