@@ -111,7 +111,7 @@ def test_nothing_to_resume(inputs: Path, tmp_path: Path) -> None:
     [
         (("--faces", "missing"), 1, "expected a folder of faces"),
         (("--faces", "empty"), 1, "found none"),
-        (("--recipe", "missing"), 2, "unknown recipe 'missing': expected one of mixed, prelu, relu"),
+        (("--recipe", "missing"), 2, "unknown recipe 'missing': expected one of mixed, narrow, prelu, relu"),
         (("--recipe", "broken.toml"), 2, "cannot read the recipe"),
         (("--backbone", "resnet"), 2, "unknown backbone 'resnet'"),
         (("--backbone", "iresnet18"), 1, "is not a iresnet18"),
