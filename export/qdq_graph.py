@@ -2,8 +2,8 @@
 
 The graph takes uint8 (N, H, W, 3) RGB images and gives float32 (N, d) embeddings of unit length; N is symbolic. Weights
 are stored as int8, their scales as bfloat16 (folded at load) and biases as int32. Every operator an integer kernel is
-to run reads DequantizeLinear and is read by QuantizeLinear, so that the runtime can fuse the three; the embedding layer
-gives float32.
+to run reads DequantizeLinear and is read by QuantizeLinear, so that the runtime can fuse the three; a maximum works on
+the integers themselves; the embedding layer gives float32.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ from efq.toolchain.recipe import Recipe
 from efq.toolchain.teacher import load_teacher
 
 folder = Path(sys.argv[1])
-recipe = Recipe(name="tiny", activation="relu", steps=3, identities_per_batch=4, metric_weight=1.0)
+recipe = Recipe(
+    name="tiny", activation="relu", steps=4, float_share=0.5, identities_per_batch=4, metric_weight=1.0,
+)
 student = distill(load_teacher(folder / "teacher.pt", TEACHER), make_faces(), recipe, folder / "student.pt")
 digest = hashlib.sha256()
 for key, value in sorted(student.network.state_dict().items()):
@@ -71,4 +73,4 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert ranks[0] == ranks[1]
     student = load_student(tmp_path / "student.pt")
     assert student.training["processes"] == 2
-    assert result.stderr.count("distilling: 24/24 images") == 1
+    assert result.stderr.count("distilling: 32/32 images") == 1
