@@ -29,7 +29,16 @@ SURFACE = {
         "register",
     },
     "toolchain.data": {
-        *("Augmentation", "FaceSet", "IdentityBalancedSampler", "augment", "face_paths", "open_faces", "open_paths"),
+        *(
+            "Augmentation",
+            "FaceSet",
+            "IdentityBalancedSampler",
+            "augment",
+            "draw_images",
+            "face_paths",
+            "open_faces",
+            "open_paths",
+        ),
     },
     "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
     "toolchain.evaluation": {
