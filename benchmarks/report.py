@@ -175,7 +175,8 @@ def _write_plots(
     curves: Mapping[str, Curve],
     cosines: Mapping[str, NDArray[np.float32]],
 ) -> list[str]:
-    colour = colours([network.name for network in results.networks], reference=results.reference)
+    shown = dict.fromkeys([*(network.name for network in results.networks), *curves])  # torch students are not timed
+    colour = colours(list(shown), reference=results.reference)
     names = []
     for setting in results.latency:
         names.append(f"latency_batch{setting.batch}_threads{setting.threads}.png")

@@ -11,13 +11,18 @@ import pytest
 import torch
 from artifacts import EMBEDDING_SIZE, PATCH, make_artifact, make_manifest, weights
 from click.testing import CliRunner, Result
+from networks import TEACHER, make_faces, make_teacher
 from torch import nn
 
 from efq.benchmarks.bench_command import main
 from efq.benchmarks.inputs import drawn_faces
+from efq.export.exporter import export_student
+from efq.export.targets import find_target
 from efq.runtime import Embedder
 from efq.runtime.artifact import write_checksums
 from efq.runtime.files import sha256_file
+from efq.toolchain.distillation import distill
+from efq.toolchain.recipe import Recipe
 
 IDENTITIES, IMAGES_EACH = 14, 6
 
@@ -173,3 +178,20 @@ def test_a_full_output_folder_is_kept(artifact: Path, checkpoint: Path, tmp_path
     result = bench(artifact, "--teacher", checkpoint, "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]
+
+
+def test_torch_student_beside_its_artifact(faces: Path, tmp_path: Path) -> None:
+    """--student: the artifact is held against the student computed in integers, and both are drawn."""
+    teacher = make_teacher(tmp_path / "teacher.pt")
+    recipe = Recipe(name="tiny", activation="prelu", steps=0, identities_per_batch=4)
+    student = distill(teacher, make_faces(), recipe, tmp_path / "student.pt")
+    export_student(student, find_target("ort-cpu"), tmp_path / "artifact", bits=8)
+    out = tmp_path / "out"
+    files = ["--teacher", teacher.path, "--backbone", TEACHER, "--student", tmp_path / "student.pt", "--faces", faces]
+    gates = ["--rounds", 12, "--min-cosine", 0.999, "--min-decisions", 0.999, "--json", "-o", out]
+    result = CliRunner().invoke(main, [str(value) for value in (tmp_path / "artifact", *files, *gates)])
+    assert result.exit_code == 0, result.output
+    pairs = json.loads(result.stdout)["accuracy"]["parity"]
+    (against_student,) = [pair for pair in pairs if pair["reference"].endswith("(torch student)")]
+    assert against_student["cosine_min"] > 0.999
+    assert (out / "plots" / "roc.png").stat().st_size > 10_000
