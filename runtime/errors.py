@@ -6,6 +6,7 @@
     |   `-- UnreadableImageError             an image file cannot be decoded
     |-- CheckpointError             exit 1   a checkpoint is not of the network it is said to be
     |-- LoweringError               exit 1   a network holds something that has no integer form
+    |-- EngineBuildError            exit 1   TensorRT did not build an engine
     |-- GateError                   exit 3   a measured figure is below what was asked
     |   |-- CoverageError                    multiply-adds run outside integer kernels
     |   `-- ParityError                      embeddings or decisions differ too much
@@ -13,7 +14,8 @@
     |-- DeviceError                 exit 4   a device is not there or cannot run this
     `-- IncompatibleArtifactError   exit 5   an artifact cannot be used as it is
         |-- SchemaError                      its schema is unknown or its fields are wrong
-        `-- ChecksumError                    a file is missing or was changed
+        |-- ChecksumError                    a file is missing or was changed
+        `-- EngineError                      an engine plan does not fit this TensorRT, GPU or model
 
 A message says what was expected, what was found and what to do.
 """
@@ -47,6 +49,10 @@ class CheckpointError(EfqError):
 
 class LoweringError(EfqError):
     """A network holds an operation that has no integer form."""
+
+
+class EngineBuildError(EfqError):
+    """TensorRT did not build an engine: it refused the graph, failed, crashed or was out of time."""
 
 
 class GateError(EfqError):
@@ -87,3 +93,7 @@ class SchemaError(IncompatibleArtifactError):
 
 class ChecksumError(IncompatibleArtifactError):
     """A file of an artifact is missing or its hash differs from the recorded one."""
+
+
+class EngineError(IncompatibleArtifactError):
+    """An engine plan is damaged, or was built for another TensorRT, GPU, model or other options."""

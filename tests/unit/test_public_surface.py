@@ -14,7 +14,17 @@ HEAVY = {"torch", "onnx", "onnx_ir", "openvino", "nncf", "matplotlib"}
 
 SURFACE = {
     "runtime": {
-        *("CheckpointError", "ChecksumError", "CoverageError", "DeviceError", "EfqError", "Embedder", "GateError"),
+        *(
+            "CheckpointError",
+            "ChecksumError",
+            "CoverageError",
+            "DeviceError",
+            "EfqError",
+            "Embedder",
+            "EngineBuildError",
+            "EngineError",
+            "GateError",
+        ),
         *("IncompatibleArtifactError", "InputContract", "InputError", "LoweringError", "Manifest"),
         *("MissingDependencyError", "ParityError", "SchemaError", "UnreadableImageError", "UsageError", "align"),
     },

@@ -1,0 +1,1 @@
+"""One small seam to CUDA over cuda-python, pycuda or torch."""
