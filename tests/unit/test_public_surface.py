@@ -29,6 +29,8 @@ SURFACE = {
         *("MissingDependencyError", "ParityError", "SchemaError", "UnreadableImageError", "UsageError", "align"),
     },
     "runtime.backends": set(),
+    "runtime.cuda": set(),
+    "runtime.tensorrt": set(),
     "toolchain": set(),
     "toolchain.backbones": {
         "Backbone",
