@@ -8,16 +8,16 @@ the integers themselves; the embedding layer gives float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
 from torch import fx, nn
 
+from efq.export.graph_writer import GraphWriter
+from efq.export.operators import convolution_attributes, operator_of
 from efq.export.stem import ATTRIBUTES, PIXELS, fits_four_pixels, on_four_pixels
 from efq.export.targets import TargetProfile
 from efq.export.weights import IntegerLayer, integer_layer
@@ -27,14 +27,8 @@ from efq.toolchain.operations import (
     IMAGE_SCALE,
     IMAGE_ZERO_POINT,
     SCALE_PRESERVING,
-    Add,
     ChannelAffine,
-    Concat,
-    Crop,
-    Flatten,
-    GlobalAveragePool,
     ImageInput,
-    LeakyRelu,
     Maximum,
     QuantizedConv2d,
     QuantizedLinear,
@@ -42,7 +36,6 @@ from efq.toolchain.operations import (
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 
-IR_VERSION = 10
 Range = tuple[float, int]  # scale and zero point of a uint8 tensor
 
 
@@ -54,43 +47,20 @@ def build_qdq_model(student: Student, profile: TargetProfile) -> onnx.ModelProto
     builder = _Builder(student, profile)
     for node in student.network.graph.nodes:
         builder.add(node)
-    graph = ir.Graph(
-        inputs=[builder.images],
-        outputs=[builder.embeddings],
-        nodes=builder.nodes,
-        initializers=builder.initializers,
-        opset_imports={"": profile.opset},
-        name=student.backbone,
-    )
-    model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, producer_name="efq"))
-    onnx.checker.check_model(model, full_check=True)
-    del model.graph.value_info[:]  # every shape and type can be inferred again
-    return model
+    return builder.model()
 
 
-class _Builder:
-    """Nodes and initializers of the graph, and for each student node its float value, or its 8-bit value and range."""
+class _Builder(GraphWriter):
+    """For each student node its float value, or its 8-bit value and range."""
 
     def __init__(self, student: Student, profile: TargetProfile) -> None:
-        self.network, self.profile = student.network, profile
-        self.nodes: list[ir.Node] = []
-        self.initializers: list[ir.Value] = []
+        super().__init__(student, profile)
+        self.network = student.network
         self.values: dict[fx.Node, ir.Value] = {}
         self.integers: dict[fx.Node, ir.Value] = {}
         self.ranges: dict[fx.Node, Range] = {}
         self.stem: fx.Node | None = None  # the convolution written on four pixels at a time
-        contract = student.contract
-        self.size = (contract.height, contract.width)
-        self.images = ir.Value(
-            name="images",
-            type=ir.TensorType(ir.DataType.UINT8),
-            shape=ir.Shape(["batch", contract.height, contract.width, 3]),
-        )
-        self.embeddings = ir.Value(
-            name="embeddings",
-            type=ir.TensorType(ir.DataType.FLOAT),
-            shape=ir.Shape(["batch", student.embedding_size]),
-        )
+        self.size = (student.contract.height, student.contract.width)
 
     def add(self, node: fx.Node) -> None:
         """Write one node of the student."""
@@ -106,7 +76,7 @@ class _Builder:
     def _add_module(self, node: fx.Node, module: nn.Module) -> None:
         if isinstance(module, Maximum):
             operands = [self.integers[source] for source in node.all_input_nodes]
-            self._keep_integers(node, self._node("Max", operands, {}), self.ranges[producer(node)])
+            self._keep_integers(node, self.node("Max", operands, {}), self.ranges[producer(node)])
             return
         inputs = [self._value(source) for source in node.all_input_nodes]
         match module:
@@ -119,10 +89,10 @@ class _Builder:
             case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
                 self.values[node] = self._weighted(node, module, inputs[0])
             case _ if isinstance(module, SCALE_PRESERVING):
-                moved = self._node(*_operator_of(module, inputs, self._constant))
+                moved = self.node(*operator_of(module, inputs, self.constant))
                 self._quantize(node, moved, self.ranges[producer(node)])
             case _:
-                self.values[node] = self._node(*_operator_of(module, inputs, self._constant))
+                self.values[node] = self.node(*operator_of(module, inputs, self.constant))
 
     def _weighted(
         self, node: fx.Node, module: QuantizedConv2d | QuantizedLinear | ChannelAffine, value: ir.Value
@@ -134,22 +104,22 @@ class _Builder:
         layer = integer_layer(str(node.target), module, self.ranges[source][0])
         attributes: dict[str, Any] = {}
         if isinstance(module, QuantizedConv2d):
-            attributes = _convolution_attributes(module)
+            attributes = convolution_attributes(module)
         if node is self.stem:
             layer, attributes = on_four_pixels(layer), ATTRIBUTES
-        scales = self._node("Cast", [self._constant(layer.scales.astype(ml_dtypes.bfloat16))], {"to": 1})
-        weight = [self._constant(layer.weights), scales]
+        scales = self.node("Cast", [self.constant(layer.scales.astype(ml_dtypes.bfloat16))], {"to": 1})
+        weight = [self.constant(layer.weights), scales]
         if isinstance(module, QuantizedLinear):
             # ONNX Runtime fuses a Gemm, unlike a Conv, only when the weight's zero points are written out.
-            weight.append(self._constant(np.zeros(len(layer.scales), dtype=np.int8)))
-        operands = [value, self._node("DequantizeLinear", weight, {"axis": 0})]
+            weight.append(self.constant(np.zeros(len(layer.scales), dtype=np.int8)))
+        operands = [value, self.node("DequantizeLinear", weight, {"axis": 0})]
         if layer.bias.any():
             operands.append(self._bias(layer, self.ranges[source][0], weight[1]))
         if isinstance(module, QuantizedLinear):
-            return self._node("Gemm", operands, {"transB": 1}, str(node.target))
+            return self.node("Gemm", operands, {"transB": 1}, str(node.target))
         if isinstance(module, ChannelAffine):
-            return self._node("Conv", operands, {"group": module.weight.numel()})
-        return self._node("Conv", operands, attributes, str(node.target))
+            return self.node("Conv", operands, {"group": module.weight.numel()})
+        return self.node("Conv", operands, attributes, str(node.target))
 
     def _image(self, node: fx.Node) -> None:
         """The image's integers (N, 3, H, W), or (N, 12, H, W / 4) where its convolution takes four pixels at a time."""
@@ -157,9 +127,9 @@ class _Builder:
         self.stem = self._find_stem(node)
         value: ir.Value = self.images
         if self.stem is not None:
-            shape = self._constant(np.array([-1, height, width // PIXELS, 3 * PIXELS], np.int64))
-            value = self._node("Reshape", [value, shape], {})
-        channels_first = self._node("Transpose", [value], {"perm": [0, 3, 1, 2]})
+            shape = self.constant(np.array([-1, height, width // PIXELS, 3 * PIXELS], np.int64))
+            value = self.node("Reshape", [value, shape], {})
+        channels_first = self.node("Transpose", [value], {"perm": [0, 3, 1, 2]})
         self._keep_integers(node, channels_first, (IMAGE_SCALE, IMAGE_ZERO_POINT))
 
     def _find_stem(self, image: fx.Node) -> fx.Node | None:
@@ -175,19 +145,19 @@ class _Builder:
         """The stem's integers (N, 2 * C, H, W / 2) as (N, C, H, W)."""
         outputs = module_of(self.network, stem).out_channels  # type: ignore[union-attr]
         height, width = self.size
-        shape = self._constant(np.array([-1, height // 2, width // 2, outputs], np.int64))
-        channels_last = self._node("Transpose", [self.integers[node]], {"perm": [0, 2, 3, 1]})
-        separated = self._node("Reshape", [channels_last, shape], {})
-        self.integers[node] = self._node("Transpose", [separated], {"perm": [0, 3, 1, 2]})
+        shape = self.constant(np.array([-1, height // 2, width // 2, outputs], np.int64))
+        channels_last = self.node("Transpose", [self.integers[node]], {"perm": [0, 2, 3, 1]})
+        separated = self.node("Reshape", [channels_last, shape], {})
+        self.integers[node] = self.node("Transpose", [separated], {"perm": [0, 3, 1, 2]})
 
     def _bias(self, layer: IntegerLayer, input_scale: float, weight_scales: ir.Value) -> ir.Value:
         """The bias with its scale x * w, a product the runtime folds at load: stored it takes 4 bytes a channel."""
-        scales = self._node("Mul", [self._constant(np.float32(input_scale)), weight_scales], {})
-        return self._node("DequantizeLinear", [self._constant(layer.bias), scales], {"axis": 0})
+        scales = self.node("Mul", [self.constant(np.float32(input_scale)), weight_scales], {})
+        return self.node("DequantizeLinear", [self.constant(layer.bias), scales], {"axis": 0})
 
     def _quantize(self, node: fx.Node, value: ir.Value, bounds: Range) -> None:
         self._keep_integers(
-            node, self._node("QuantizeLinear", [value, *self._scale_and_zero_point(*bounds)], {}), bounds
+            node, self.node("QuantizeLinear", [value, *self._scale_and_zero_point(*bounds)], {}), bounds
         )
 
     def _keep_integers(self, node: fx.Node, integers: ir.Value, bounds: Range) -> None:
@@ -197,33 +167,16 @@ class _Builder:
         """The float value of `node`, dequantized where a float operator first reads it: an unread node stays behind."""
         if node not in self.values:
             bounds = self._scale_and_zero_point(*self.ranges[node])
-            self.values[node] = self._node("DequantizeLinear", [self.integers[node], *bounds], {})
+            self.values[node] = self.node("DequantizeLinear", [self.integers[node], *bounds], {})
         return self.values[node]
 
     def _scale_and_zero_point(self, scale: float, zero_point: int) -> tuple[ir.Value, ir.Value]:
-        return self._constant(np.float32(scale)), self._constant(np.uint8(zero_point))
+        return self.constant(np.float32(scale)), self.constant(np.uint8(zero_point))
 
     def _normalize(self, value: ir.Value) -> None:
-        self._append(
+        self.append(
             ir.node("LpNormalization", [value], {"axis": 1, "p": 2}, outputs=[self.embeddings], name="normalization")
         )
-
-    def _constant(self, array: NDArray[Any] | np.generic) -> ir.Value:
-        name = f"c{len(self.initializers)}"
-        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array), name=name))
-        value.type = ir.TensorType(value.const_value.dtype)  # type: ignore[union-attr]
-        value.shape = ir.Shape(np.asarray(array).shape)
-        self.initializers.append(value)
-        return value
-
-    def _node(self, operator: str, inputs: list[ir.Value], attributes: Mapping[str, Any], name: str = "") -> ir.Value:
-        """Add an operator; convolutions and matrix products carry their layer's `name`, which reports show."""
-        output = ir.Value(name=f"v{len(self.nodes)}")
-        self._append(ir.node(operator, inputs, dict(attributes), outputs=[output], name=name))
-        return output
-
-    def _append(self, node: ir.Node) -> None:
-        self.nodes.append(node)
 
 
 def _range_of(node: fx.Node, quantizer: ActivationQuantizer) -> Range:
@@ -236,58 +189,3 @@ def _range_of(node: fx.Node, quantizer: ActivationQuantizer) -> Range:
         raise UsageError(message)
     shift = 128 if quantizer.signed else 0
     return float(quantizer.scale.detach()), quantizer.integer_zero_point + shift
-
-
-def _convolution_attributes(module: QuantizedConv2d) -> dict[str, Any]:
-    """Those that are not ONNX's defaults; the kernel's shape is the weight's."""
-    rows, columns = (int(size) for size in module.padding)
-    attributes = {
-        "group": (module.groups, 1),
-        "strides": (list(module.stride), [1, 1]),
-        "dilations": (list(module.dilation), [1, 1]),
-        "pads": ([rows, columns, rows, columns], [0, 0, 0, 0]),
-    }
-    return {name: value for name, (value, default) in attributes.items() if value != default}
-
-
-def _operator_of(
-    module: nn.Module, inputs: list[ir.Value], constant: Any
-) -> tuple[str, list[ir.Value], dict[str, Any]]:
-    """The ONNX operator, inputs and attributes of an operation without weights."""
-    match module:
-        case Add():
-            return "Add", inputs, {}
-        case Concat():
-            return "Concat", inputs, {"axis": 1}
-        case Flatten():
-            return "Flatten", inputs, {"axis": 1}
-        case GlobalAveragePool():
-            return "GlobalAveragePool", inputs, {}
-        case LeakyRelu():
-            return "LeakyRelu", inputs, {"alpha": float(module.slope.detach())}
-        case Crop():
-            bounds = [[module.top, module.left], [module.bottom, module.right], [2, 3]]
-            return "Slice", [*inputs, *[constant(np.array(value, dtype=np.int64)) for value in bounds]], {}
-        case nn.MaxPool2d():
-            return "MaxPool", inputs, _pool_attributes(module) | {"dilations": _pair(module.dilation)}
-        case nn.AvgPool2d():
-            return (
-                "AveragePool",
-                inputs,
-                _pool_attributes(module) | {"count_include_pad": int(module.count_include_pad)},
-            )
-    message = f"{type(module).__name__} has no ONNX operator"
-    raise UsageError(message)
-
-
-def _pool_attributes(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
-    return {
-        "kernel_shape": _pair(module.kernel_size),
-        "strides": _pair(module.stride),
-        "pads": _pair(module.padding) * 2,
-        "ceil_mode": int(module.ceil_mode),
-    }
-
-
-def _pair(value: Any) -> list[int]:
-    return list(value) if isinstance(value, tuple | list) else [int(value)] * 2

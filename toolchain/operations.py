@@ -153,6 +153,8 @@ OPERATIONS: tuple[type[nn.Module], ...] = (
     Crop,
     LeakyRelu,
     nn.ReLU,
+    nn.ReLU6,
+    nn.PReLU,
     nn.MaxPool2d,
     nn.AvgPool2d,
 )

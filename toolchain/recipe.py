@@ -42,7 +42,9 @@ class Recipe:
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
     `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
     `edge_weight_bits` are the least bits of the first and last layer. `activation_zero_points` lets signed activations
-    learn a zero point (targets with unsigned activations). `learning_rate` is relative to each tensor's size,
+    learn a zero point (targets with unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer
+    int8 with zero point 0, only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as
+    they are (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size,
     `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps trains with the
     quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew.
     `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out. `feature_weight` multiplies the loss
@@ -59,6 +61,7 @@ class Recipe:
     pruned_share: float = 0.0
     layers: tuple[tuple[str, str], ...] = ()
     activation_zero_points: bool = True
+    symmetric_activations: bool = False
     steps: int = 2000
     identities_per_batch: int = 32
     images_per_identity: int = 2

@@ -153,6 +153,7 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     ChannelAffine: ("channels", "has_bias"),
     ActivationQuantizer: ("bits", "signed", "learn_zero_point", "upper_bound"),
     Crop: ("top", "bottom", "left", "right"),
+    nn.PReLU: ("num_parameters",),
     nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
     nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
 }

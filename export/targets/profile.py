@@ -12,12 +12,13 @@ class TargetProfile:
     """How activations and weights are stored for a target.
 
     activations: "uint8" stores a signed grid shifted by 128, the same integers, with its zero point in the graph.
-    opset: of the ONNX graph.
+    opset, ir_version: of the ONNX graph.
     """
 
     name: str
     activations: str
     opset: int
+    ir_version: int
     description: str
 
 
@@ -25,6 +26,7 @@ ORT_CPU = TargetProfile(
     name="ort-cpu",
     activations="uint8",
     opset=21,
+    ir_version=10,
     description="ONNX Runtime on CPUs: uint8 activations, int8 weights per channel, int32 bias with scale x * w",
 )
 

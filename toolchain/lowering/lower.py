@@ -16,6 +16,7 @@ from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
 from efq.toolchain.lowering.graph import PassResult, to_channels_last
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
 from efq.toolchain.lowering.prune_channels import prune_channels
 from efq.toolchain.lowering.replace_prelu import replace_prelu
 from efq.toolchain.lowering.start_ranges import start_ranges
@@ -77,8 +78,11 @@ def lower(
     run("replace_prelu", replace_prelu(graph, activations, fitting))
     run("prune_channels", prune_channels(graph, recipe.pruned_share, fitting))
     run("equalize_channels", equalize_channels(graph, fitting))
-    run("exact_prelu", exact_prelu(graph))
-    run("insert_quantizers", insert_quantizers(graph, recipe))
+    if recipe.symmetric_activations:
+        run("insert_symmetric_quantizers", insert_symmetric_quantizers(graph, recipe))
+    else:
+        run("exact_prelu", exact_prelu(graph))
+        run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
     to_channels_last(graph)
     return graph, LoweringReport(changed=changed, notes=tuple(notes), activations=activations)

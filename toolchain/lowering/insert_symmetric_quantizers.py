@@ -1,0 +1,67 @@
+"""Put symmetric quantizers where TensorRT wants Q/DQ: on the inputs of weighted operators and one residual branch.
+
+TensorRT fuses a convolution with the operators behind it up to the next QuantizeLinear, so nothing stands between a
+convolution and its activation or its addition, and an activation is a float operator inside the fused kernel
+(NvInfer.h's rules of explicit quantization; the residual rule is that of NVIDIA's ModelOpt).
+
+Requires: a graph with folded BatchNorms, without Maximum.
+Ensures: every convolution and linear layer has a weight quantizer and reads a signed quantizer with zero point 0, or
+the image; each addition reads exactly one quantized operand, the one fewer weighted operators lead to (the shortcut),
+or two where both are read by weighted operators as well; nothing else is quantized. With all quantizers disabled the
+float function is unchanged.
+"""
+
+from __future__ import annotations
+
+from torch import fx
+
+from efq.toolchain.lowering.graph import PassResult, calls, insert_after, module_of, producer
+from efq.toolchain.operations import WEIGHTED, Add, ImageInput, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.recipe import Recipe
+
+
+def insert_symmetric_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
+    """Insert in place; the scales are still to be set by `start_ranges`."""
+    _quantize_weights(network, recipe)
+    readers = quantized_readers(network)
+    for source, users in readers.items():
+        quantizer = ActivationQuantizer(bits=recipe.activation_bits, signed=True)
+        behind = insert_after(network, source, f"{source.target}_quantizer", quantizer, (source,))
+        for user in users:
+            user.replace_input_with(source, behind)
+    network.recompile()
+    return PassResult(changed=len(readers))
+
+
+def quantized_readers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
+    """Each node whose output is to be quantized, in graph order, and those of its readers that read it quantized."""
+    readers: dict[fx.Node, list[fx.Node]] = {}
+    for node, _ in calls(network, QuantizedConv2d, QuantizedLinear):
+        if not isinstance(module_of(network, producer(node)), ImageInput):
+            readers.setdefault(producer(node), []).append(node)
+    depths = _depths(network)
+    for node, _ in calls(network, Add):
+        operands = sorted(dict.fromkeys(node.all_input_nodes), key=lambda operand: depths[operand])
+        shared = [operand for operand in operands if operand in readers]
+        for operand in shared or operands[:1]:
+            readers.setdefault(operand, []).append(node)
+    return {node: readers[node] for node in network.graph.nodes if node in readers}
+
+
+def _quantize_weights(network: fx.GraphModule, recipe: Recipe) -> None:
+    weighted = [module for _, module in calls(network, QuantizedConv2d, QuantizedLinear)]
+    for module in weighted:
+        assert isinstance(module, WEIGHTED)
+        edge = module is weighted[0] or module is weighted[-1]
+        bits = max(recipe.weight_bits, recipe.edge_weight_bits) if edge else recipe.weight_bits
+        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
+
+
+def _depths(network: fx.GraphModule) -> dict[fx.Node, int]:
+    """The most weighted operators on any way from the image to each node."""
+    depths: dict[fx.Node, int] = {}
+    for node in network.graph.nodes:
+        before = max((depths[source] for source in node.all_input_nodes), default=0)
+        depths[node] = before + isinstance(module_of(network, node), QuantizedConv2d | QuantizedLinear)
+    return depths
