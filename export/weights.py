@@ -1,4 +1,4 @@
-"""A weighted layer as integers: int8 weights per output channel and an int32 bias with scale x * w."""
+"""A weighted layer as a target stores it: int8 weights per output channel, and an int32 or a float16 bias."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.operations import ChannelAffine, WeightedOperation
+from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.quantizers.arithmetic import quantize
 
 _BIAS_LIMIT = float(2**30)
+_LEAST_FLOAT16, _LARGEST_FLOAT16 = 2.0**-14, 65504.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,15 @@ class IntegerLayer:
     bias: NDArray[np.int32]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SymmetricLayer:
+    """weights int8 (outputs, ...); scales float16 (outputs,); bias float16 (outputs,), a float value."""
+
+    weights: NDArray[np.int8]
+    scales: NDArray[np.float16]
+    bias: NDArray[np.float16]
+
+
 @torch.no_grad()
 def integer_layer(name: str, module: WeightedOperation, input_scale: float) -> IntegerLayer:
     """The integers of a layer that reads a tensor of scale `input_scale`.
@@ -35,21 +46,49 @@ def integer_layer(name: str, module: WeightedOperation, input_scale: float) -> I
     A channel whose bias would not fit int32 (its weights are next to nothing) gets a wider weight scale.
     Raises UsageError for a layer without a weight quantizer.
     """
+    quantizer, bias = _quantizer_and_bias(name, module)
+    least = bias.abs() / (input_scale * _BIAS_LIMIT)
+    scales = torch.maximum(quantizer.scale, least.bfloat16().float())
+    bias_scales = np.float32(input_scale) * scales.numpy()
+    return IntegerLayer(
+        weights=_integers(module, quantizer, scales),
+        scales=scales.numpy(),
+        bias=np.rint(bias.double().numpy() / bias_scales.astype(np.float64)).astype(np.int32),
+    )
+
+
+@torch.no_grad()
+def symmetric_layer(name: str, module: WeightedOperation) -> SymmetricLayer:
+    """The layer with float16 scales: bfloat16 numbers are exact in float16 down to its least normal number, 2^-14.
+
+    A channel with a smaller scale (its weights are next to nothing) gets that one. Raises UsageError for a layer
+    without a weight quantizer, or with a bias beyond float16's 65,504.
+    """
+    quantizer, bias = _quantizer_and_bias(name, module)
+    largest = float(bias.abs().max())
+    if not largest <= _LARGEST_FLOAT16:
+        message = f"layer {name!r} has a bias of {largest:g}: expected one within float16's {_LARGEST_FLOAT16:,.0f}"
+        raise UsageError(message)
+    scales = quantizer.scale.clamp(min=_LEAST_FLOAT16).half()
+    return SymmetricLayer(
+        weights=_integers(module, quantizer, scales.float()),
+        scales=scales.numpy(),
+        bias=bias.half().numpy(),
+    )
+
+
+def _quantizer_and_bias(name: str, module: WeightedOperation) -> tuple[WeightQuantizer, Tensor]:
     quantizer, bias = module.weight_quantizer, module.bias
     if quantizer is None or bias is None:
         message = f"layer {name!r} has no weight quantizer: export a student made by efq-distill, or use --calibrate"
         raise UsageError(message)
+    return quantizer, bias.detach()
+
+
+def _integers(module: WeightedOperation, quantizer: WeightQuantizer, scales: Tensor) -> NDArray[np.int8]:
     weight = _kernel(module)
-    least = bias.abs() / (input_scale * _BIAS_LIMIT)
-    scales = torch.maximum(quantizer.scale, least.bfloat16().float())
     steps = scales.reshape(-1, *[1] * (weight.dim() - 1))
-    integers = quantize(weight, steps, 0.0, quantizer.lowest, quantizer.highest)
-    bias_scales = np.float32(input_scale) * scales.numpy()
-    return IntegerLayer(
-        weights=integers.numpy().astype(np.int8),
-        scales=scales.numpy(),
-        bias=np.rint(bias.double().numpy() / bias_scales.astype(np.float64)).astype(np.int32),
-    )
+    return quantize(weight, steps, 0.0, quantizer.lowest, quantizer.highest).numpy().astype(np.int8)
 
 
 def _kernel(module: WeightedOperation) -> Tensor:

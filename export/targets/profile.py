@@ -11,7 +11,8 @@ from efq.runtime.errors import UsageError
 class TargetProfile:
     """How activations and weights are stored for a target.
 
-    activations: "uint8" stores a signed grid shifted by 128, the same integers, with its zero point in the graph.
+    activations: "uint8" stores a signed grid shifted by 128, the same integers, with its zero point in the graph;
+    "int8" is symmetric, with zero point 0.
     opset, ir_version: of the ONNX graph.
     """
 
@@ -30,7 +31,21 @@ ORT_CPU = TargetProfile(
     description="ONNX Runtime on CPUs: uint8 activations, int8 weights per channel, int32 bias with scale x * w",
 )
 
-TARGETS = {profile.name: profile for profile in (ORT_CPU,)}
+TENSORRT = TargetProfile(
+    name="trt",
+    activations="int8",
+    opset=19,
+    ir_version=9,
+    description="TensorRT 10 and 11 on NVIDIA GPUs: int8 activations with zero point 0, int8 weights per channel, "
+    "float16 in between; the engine is built on the GPU it runs on",
+)
+TENSORRT_RTX = dataclasses.replace(
+    TENSORRT,
+    name="trt-rtx",
+    description="TensorRT-RTX on NVIDIA RTX GPUs: the same graph; the engine is built on any machine for named GPUs",
+)
+
+TARGETS = {profile.name: profile for profile in (ORT_CPU, TENSORRT, TENSORRT_RTX)}
 
 
 def find_target(name: str) -> TargetProfile:

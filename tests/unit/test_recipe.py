@@ -14,10 +14,10 @@ from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
 
 
 def test_the_recipes_that_come_with_efq() -> None:
-    assert recipe_names() == ("mixed", "narrow", "prelu", "relu")
+    assert recipe_names() == ("mixed", "narrow", "prelu", "relu", "tensorrt")
     for name in recipe_names():
         recipe = load_recipe(name)
-        assert (recipe.name, recipe.activation) == (name, "relu" if name == "narrow" else name)
+        assert (recipe.name, recipe.activation) == (name, {"narrow": "relu", "tensorrt": "prelu"}.get(name, name))
         assert (recipe.weight_bits, recipe.activation_bits) == (8, 8)
 
 
@@ -77,7 +77,7 @@ def test_wrong_values(changes: dict[str, Any], message: str) -> None:
 
 def test_wrong_files(tmp_path: Path) -> None:
     for name in ("missing", str(tmp_path / "missing.toml"), str(tmp_path)):
-        with pytest.raises(UsageError, match=r"unknown recipe .* expected one of mixed, narrow, prelu, relu"):
+        with pytest.raises(UsageError, match=r"unknown recipe .* expected one of mixed, narrow, prelu, relu, tensorrt"):
             load_recipe(name)
     for content in (b"activation = ", b"\xff\xfe", b'activation = "relu"\nactivation = "prelu"'):
         path = tmp_path / "broken.toml"

@@ -30,6 +30,7 @@ def insert_symmetric_quantizers(network: fx.GraphModule, recipe: Recipe) -> Pass
         behind = insert_after(network, source, f"{source.target}_quantizer", quantizer, (source,))
         for user in users:
             user.replace_input_with(source, behind)
+    network.delete_all_unused_submodules()
     network.recompile()
     return PassResult(changed=len(readers))
 

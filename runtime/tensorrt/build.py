@@ -1,0 +1,163 @@
+"""Build an engine in a process of its own, with progress, and read what its layers run in."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from efq.runtime import errors
+from efq.runtime.console import Progress, progress
+from efq.runtime.errors import EngineBuildError
+from efq.runtime.tensorrt.layers import Layer, layers_of_inspector, layers_of_log
+from efq.runtime.tensorrt.module import import_tensorrt
+from efq.runtime.tensorrt.options import BuildOptions
+
+_PIPES: dict[str, Any] = {
+    "stdin": subprocess.PIPE,
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.STDOUT,
+    "text": True,
+}
+PLAN_FILE, LOG_FILE, INSPECTOR_FILE = "model.plan", "build.log", "inspector.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltEngine:
+    """A plan in `folder`, with its build log: the TensorRT version, seconds it took, and the layers it consists of."""
+
+    folder: Path
+    version: str
+    seconds: float
+    layers: tuple[Layer, ...]
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / PLAN_FILE
+
+
+def build_engine(
+    target: str,
+    model: Path,
+    folder: Path,
+    options: BuildOptions,
+    *,
+    timing_cache: Path | None = None,
+    timeout: float | None = None,
+) -> BuiltEngine:
+    """Build the engine of the ONNX file `model` into the existing `folder`: plan, build log, inspector's JSON.
+
+    `timing_cache` is read and written by `trt`. Raises MissingDependencyError without the target's package,
+    EngineBuildError when TensorRT refuses the graph, fails, crashes or takes more than `timeout` seconds (its log stays
+    in `folder`), UsageError for options the package does not have.
+    """
+    import_tensorrt(target)
+    request = {
+        "target": target,
+        "onnx": str(model.resolve()),
+        "plan": str(folder / PLAN_FILE),
+        "log": str(folder / LOG_FILE),
+        "layers": str(folder / INSPECTOR_FILE),
+        "options": options.to_dict(),
+        "timing_cache": None if timing_cache is None else str(timing_cache.resolve()),
+    }
+    start = time.monotonic()
+    with progress(f"building an engine for {target}", None, "steps") as bar:
+        result = _run(request, bar, timeout)
+    return BuiltEngine(
+        folder=folder,
+        version=result["version"],
+        seconds=time.monotonic() - start,
+        layers=_read_layers(folder, inspected=result["inspected"]),
+    )
+
+
+def _run(request: dict[str, Any], bar: Progress, timeout: float | None) -> dict[str, Any]:
+    """The {"done"} of the build process; every other end is an error."""
+    command = [sys.executable, "-m", "efq.runtime.tensorrt.build_process"]
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(request))
+                process.stdin.close()
+            last = _follow(process, bar, deadline)
+        finally:
+            process.kill()
+    code = process.wait()
+    if "done" in last:
+        result: dict[str, Any] = last["done"]
+        return result
+    if "error" in last:
+        message = f"{last['error']} (log: {request['log']})"
+        raise getattr(errors, last["kind"])(message)
+    message = (
+        f"expected the builder to end with an engine or a reason, found that it {_end_of(code)}: a graph that "
+        f"crashes it? The last lines of its log:\n{_tail(Path(request['log']))}"
+    )
+    raise EngineBuildError(message)
+
+
+def _follow(process: subprocess.Popen[str], bar: Progress, deadline: float | None) -> dict[str, Any]:
+    """Show the process's progress to its end; its last message."""
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_read_lines, args=(process, lines), daemon=True).start()
+    last: dict[str, Any] = {}
+    while True:
+        try:
+            line = lines.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0))
+        except queue.Empty:
+            message = "expected the builder to end in the time allowed, found it still at work: allow more time"
+            raise EngineBuildError(message) from None
+        if line is None:
+            process.wait()
+            return last
+        try:
+            message_ = json.loads(line)
+        except ValueError:
+            continue  # a library's own print
+        if not isinstance(message_, dict):
+            continue
+        last = message_
+        if "phase" in last:
+            bar.advance(0, phase=str(last["phase"]))
+        elif "step" in last:
+            bar.advance(1)
+
+
+def _read_lines(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.put(line)
+    lines.put(None)
+
+
+def _end_of(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"died of {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _tail(log: Path, lines: int = 5) -> str:
+    try:
+        content = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "(no log was written)"
+    return "\n".join(f"  {line[:300]}" for line in content[-lines:])
+
+
+def _read_layers(folder: Path, *, inspected: bool) -> tuple[Layer, ...]:
+    if inspected:
+        return layers_of_inspector((folder / INSPECTOR_FILE).read_text(encoding="utf-8"))
+    return layers_of_log((folder / LOG_FILE).read_text(encoding="utf-8"))
