@@ -16,6 +16,7 @@ from efq.runtime.manifest import Manifest
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 CHECKSUMS_FILE = "checksums.sha256"
+ENGINE_FOLDER = "engine"
 
 CONTRACT_KEY = "efq.contract"
 SCHEMA_VERSION_KEY = "efq.schema_version"
@@ -72,9 +73,13 @@ def model_metadata(manifest: Manifest) -> dict[str, str]:
 
 
 def write_checksums(directory: Path) -> None:
-    """Write checksums.sha256 over every other file of the folder, in the format of `sha256sum`."""
+    """Write checksums.sha256 over every other file of the folder, in the format of `sha256sum`.
+
+    The engine folder is left out: it is a cache that a machine may replace, with hashes in its own fingerprint.
+    """
     files = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
-    lines = [f"{sha256_file(directory / name)}  {name}\n" for name in files if name != CHECKSUMS_FILE]
+    kept = [name for name in files if name != CHECKSUMS_FILE and not name.startswith(f"{ENGINE_FOLDER}/")]
+    lines = [f"{sha256_file(directory / name)}  {name}\n" for name in kept]
     atomic_write_text(directory / CHECKSUMS_FILE, "".join(lines))
 
 

@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import json
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -56,8 +58,8 @@ def build_engine(
     """Build the engine of the ONNX file `model` into the existing `folder`: plan, build log, inspector's JSON.
 
     `timing_cache` is read and written by `trt`. Raises MissingDependencyError without the target's package,
-    EngineBuildError when TensorRT refuses the graph, fails, crashes or takes more than `timeout` seconds (its log stays
-    in `folder`), UsageError for options the package does not have.
+    EngineBuildError when TensorRT refuses the graph, fails, crashes or takes more than `timeout` seconds (the message
+    names a copy of its log), UsageError for options the package does not have.
     """
     import_tensorrt(target)
     request = {
@@ -99,11 +101,11 @@ def _run(request: dict[str, Any], bar: Progress, timeout: float | None) -> dict[
         result: dict[str, Any] = last["done"]
         return result
     if "error" in last:
-        message = f"{last['error']} (log: {request['log']})"
+        message = f"{last['error']} (build log: {_keep_log(Path(request['log']))})"
         raise getattr(errors, last["kind"])(message)
     message = (
         f"expected the builder to end with an engine or a reason, found that it {_end_of(code)}: a graph that "
-        f"crashes it? The last lines of its log:\n{_tail(Path(request['log']))}"
+        f"crashes it? The last lines of its log ({_keep_log(Path(request['log']))}):\n{_tail(Path(request['log']))}"
     )
     raise EngineBuildError(message)
 
@@ -147,6 +149,14 @@ def _end_of(code: int) -> str:
         with contextlib.suppress(ValueError):
             return f"died of {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
+
+
+def _keep_log(log: Path) -> Path:
+    """A copy of the log that outlives the folder of a build that failed."""
+    kept = Path(tempfile.mkdtemp(prefix="efq-build-log-")) / LOG_FILE
+    if log.is_file():
+        shutil.copyfile(log, kept)
+    return kept
 
 
 def _tail(log: Path, lines: int = 5) -> str:

@@ -14,7 +14,7 @@ _LEAST_AMPERE = (8, 0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where an engine is to run: the TensorRT version, CUDA driver version ("13.0"), GPU name and capability ("8.6")."""
+    """Where an engine is to run: versions of TensorRT and of the driver's CUDA ("13.0"), GPU and capability ("8.6")."""
 
     version: str
     cuda: str
@@ -26,9 +26,9 @@ class Machine:
 class Fingerprint:
     """What a plan was built with.
 
-    target: "trt" or "trt-rtx". version: of TensorRT. cuda, gpu: of the machine it was built on; None for an engine built
-    ahead of time. compute_capabilities: of that GPU, or those it was built for; empty means every one the package
-    supports. onnx_sha256, plan_sha256: of the model and of the plan.
+    target: "trt" or "trt-rtx". version: of TensorRT. cuda, gpu: of the machine it was built on; None for an engine
+    built ahead of time. compute_capabilities: of that GPU, or those it was built for; empty means every one the
+    package supports. onnx_sha256, plan_sha256: of the model and of the plan.
     """
 
     target: str

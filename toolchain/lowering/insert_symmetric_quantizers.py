@@ -24,18 +24,23 @@ from efq.toolchain.recipe import Recipe
 def insert_symmetric_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
     """Insert in place; the scales are still to be set by `start_ranges`."""
     _quantize_weights(network, recipe)
-    readers = quantized_readers(network)
-    for source, users in readers.items():
-        quantizer = ActivationQuantizer(bits=recipe.activation_bits, signed=True)
-        behind = insert_after(network, source, f"{source.target}_quantizer", quantizer, (source,))
+    return PassResult(changed=len(insert_quantizers_where_read(network, bits=recipe.activation_bits)))
+
+
+def insert_quantizers_where_read(network: fx.GraphModule, *, bits: int) -> dict[fx.Node, ActivationQuantizer]:
+    """Insert activation quantizers in place; each by the node whose output it quantizes."""
+    inserted = {}
+    for source, users in _quantized_readers(network).items():
+        inserted[source] = ActivationQuantizer(bits=bits, signed=True)
+        behind = insert_after(network, source, f"{source.target}_quantizer", inserted[source], (source,))
         for user in users:
             user.replace_input_with(source, behind)
     network.delete_all_unused_submodules()
     network.recompile()
-    return PassResult(changed=len(readers))
+    return inserted
 
 
-def quantized_readers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
+def _quantized_readers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
     """Each node whose output is to be quantized, in graph order, and those of its readers that read it quantized."""
     readers: dict[fx.Node, list[fx.Node]] = {}
     for node, _ in calls(network, QuantizedConv2d, QuantizedLinear):

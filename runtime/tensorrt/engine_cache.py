@@ -1,0 +1,109 @@
+"""The engine beside an artifact's model: `engine/` holds the plan, its fingerprint, the options and the build log.
+
+The ONNX model is the source of truth and the plan a cache of it, so the folder is left out of the artifact's checksums:
+the fingerprint holds the hashes of both. The folder is only ever replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from efq.runtime.errors import CoverageError, EngineError, InputError, UsageError
+from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, sha256_file
+from efq.runtime.tensorrt.build import LOG_FILE, PLAN_FILE, BuiltEngine, build_engine
+from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
+from efq.runtime.tensorrt.options import BuildOptions
+
+FINGERPRINT_FILE, OPTIONS_FILE = "fingerprint.json", "options.json"
+
+
+def write_engine(folder: Path, built: BuiltEngine, fingerprint: Fingerprint) -> None:
+    """Make `folder` the engine folder of `built`, replacing an older one as a whole."""
+    with atomic_directory(folder, force=True) as new:
+        for name in (PLAN_FILE, LOG_FILE):
+            atomic_write_bytes(new / name, (built.folder / name).read_bytes())
+        atomic_write_text(new / FINGERPRINT_FILE, fingerprint.to_json())
+        write_options(new, fingerprint.options)
+
+
+def write_options(folder: Path, options: BuildOptions) -> None:
+    """Write the options an engine is to be built with, for an artifact that has none yet."""
+    atomic_write_text(folder / OPTIONS_FILE, json.dumps(options.to_dict(), sort_keys=True, indent=2) + "\n")
+
+
+def read_options(folder: Path) -> BuildOptions:
+    """The options in the engine folder. Raises EngineError for a file that is damaged or not there."""
+    try:
+        return BuildOptions.from_dict(json.loads((folder / OPTIONS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, UsageError, AttributeError, TypeError) as error:
+        message = f"expected the options of an engine in {folder / OPTIONS_FILE}, found: {error}; export again"
+        raise EngineError(message) from error
+
+
+def read_engine(folder: Path, model: Path, machine: Machine) -> tuple[bytes, Fingerprint]:
+    """The plan in the engine folder, after every check that needs no GPU.
+
+    Raises EngineError when there is none, when its bytes are not those recorded, or when it was built with or for
+    something else than `machine` and the file `model`; the message says what differs and what to do.
+    """
+    try:
+        fingerprint = Fingerprint.from_json((folder / FINGERPRINT_FILE).read_text(encoding="utf-8"))
+        plan = (folder / PLAN_FILE).read_bytes()
+        plan_sha256 = sha256_file(folder / PLAN_FILE)
+    except (OSError, InputError, UnicodeDecodeError) as error:
+        message = f"expected an engine in {folder}, found: {error}; {_BUILD_HERE}"
+        raise EngineError(message) from error
+    if plan_sha256 != fingerprint.plan_sha256:
+        message = f"expected the plan in {folder} as its fingerprint says, found other bytes; {_BUILD_HERE}"
+        raise EngineError(message)
+    differences = fingerprint.differences(machine, sha256_file(model))
+    if differences:
+        message = f"expected an engine for this machine in {folder}, found one {'; '.join(differences)}; {_BUILD_HERE}"
+        raise EngineError(message)
+    return plan, fingerprint
+
+
+def rebuild_engine(
+    folder: Path, model: Path, target: str, machine: Machine, *, allow_float: bool
+) -> tuple[bytes, Fingerprint]:
+    """Build the engine of `model` for `machine`, with the options in the engine folder, and keep it there.
+
+    Raises what `build_engine` raises, CoverageError when a convolution or matrix product would run in float and
+    `allow_float` is not given; the older engine stays then.
+    """
+    options = read_options(folder) if (folder / OPTIONS_FILE).exists() else BuildOptions()
+    with tempfile.TemporaryDirectory(prefix="efq-engine-") as temporary:
+        built = build_engine(target, model, Path(temporary), options)
+        float_layers = [layer.name for layer in built.layers if layer.is_product and not layer.is_integer]
+        if float_layers and not allow_float:
+            message = (
+                f"expected every convolution and matrix product of the engine in int8, found {len(float_layers)} in "
+                f"float: {', '.join(float_layers[:5])}; export the student again with this TensorRT"
+            )
+            raise CoverageError(message)
+        fingerprint = fingerprint_of(built, target, model, options, machine)
+        write_engine(folder, built, fingerprint)
+        return built.plan.read_bytes(), fingerprint
+
+
+def fingerprint_of(
+    built: BuiltEngine, target: str, model: Path, options: BuildOptions, machine: Machine | None
+) -> Fingerprint:
+    """The fingerprint of a new plan, built on `machine`, or ahead of time (None)."""
+    on_machine = target == "trt" and machine is not None
+    capabilities = (machine.compute_capability,) if on_machine and machine else options.compute_capabilities
+    return Fingerprint(
+        target=target,
+        version=built.version,
+        cuda=machine.cuda if on_machine and machine else None,
+        gpu=machine.gpu if on_machine and machine else None,
+        compute_capabilities=capabilities,
+        onnx_sha256=sha256_file(model),
+        plan_sha256=sha256_file(built.plan),
+        options=options,
+    )
+
+
+_BUILD_HERE = "build it here: open the artifact with rebuild=True (--rebuild), or export it again on this machine"
