@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def write_artifact(
     training_hashes: Sequence[str],
     parity: Mapping[str, Any] | None,
     force: bool,
+    add_files: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write the artifact folder `directory`; on any failure nothing is left of it and an older one stays whole.
 
@@ -42,6 +43,7 @@ def write_artifact(
         training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image the student was trained on.
         parity: the content of parity.json, or None to leave it to the benchmark (`update_parity`).
         force: replace a folder that is not empty.
+        add_files: writes what else belongs into the folder, once the model is there.
 
     Raises UsageError when `directory` cannot be written or is not empty and `force` is not given, or when the licence
     is wider than the teacher's; InputError for a model or hashes that are not what is asked for.
@@ -56,6 +58,7 @@ def write_artifact(
             atomic_write_text(folder / PARITY_FILE, _json(parity))
         atomic_write_text(folder / TRAINING_DATA_FILE, training_data)
         atomic_write_text(folder / CARD_FILE, card)
+        add_files(folder)
         write_checksums(folder)
         _check_as_written(folder, manifest)
 

@@ -34,22 +34,35 @@ class IntegerCount:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NodeShare:
-    """A node, the elements of its first output for one image, and its share (0 to 1) of the profiled time."""
+    """A node, the elements of its first output for one image, and its share (0 to 1) of the profiled time.
+
+    0 elements and no time where a runtime does not say.
+    """
 
     name: str
     op_type: str
     elements: int
-    time_share: float
+    time_share: float | None
+
+    def __str__(self) -> str:
+        known = f": {self.elements:,} elements" if self.elements else ""
+        return f"{self.op_type} {self.name}{known}" + (
+            "" if self.time_share is None else f", {self.time_share:.1%} of the time"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class OpTypeShare:
-    """The nodes of one operator type and their share (0 to 1) of the profiled time."""
+    """The nodes of one operator type and their share (0 to 1) of the profiled time, None without a profile."""
 
     op_type: str
     domain: str
     nodes: int
-    time_share: float
+    time_share: float | None
+
+    def __str__(self) -> str:
+        share = "" if self.time_share is None else f"{self.time_share:6.1%}  "
+        return f"{share}{self.nodes:4d} x {self.op_type}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +72,7 @@ class CoverageReport:
     float_islands: nodes that read and write float activations before the last convolution or matrix product.
     float_products: convolutions and matrix products whose operands are not both 8-bit (most are float islands too).
     conversions: nodes before the last product that go between float and integer activations.
+    images: of the profile; 0 where the runtime only listed its kernels.
     layout_changes: transposes and reorders of activations, integer or float.
     epilogue: what follows the last product and touches float: the embedding's dequantization and its normalization.
     """
@@ -101,7 +115,7 @@ class CoverageReport:
     def __str__(self) -> str:
         """A page of text that names every float island."""
         lines = [
-            f"Integer coverage ({self.runtime}, profile of {self.images} images)",
+            f"Integer coverage ({self.runtime}{f', profile of {self.images} images' if self.images else ''})",
             f"  convolutions     {self.convolutions}",
             f"  matrix products  {self.matrix_products}",
             f"  multiply-adds    {self.multiply_adds} for one image",
@@ -114,11 +128,9 @@ class CoverageReport:
             ("epilogue (embedding)", self.epilogue),
         ):
             lines.append(f"  {title}: {len(nodes) or 'none'}")
-            lines += [
-                f"    {n.op_type} {n.name}: {n.elements:,} elements, {n.time_share:.1%} of the time" for n in nodes
-            ]
-        lines.append("  time by operator:")
-        lines += [f"    {share.time_share:6.1%}  {share.nodes:4d} x {share.op_type}" for share in self.op_types]
+            lines += [f"    {node}" for node in nodes]
+        lines.append("  time by operator:" if self.images else "  kernels by kind:")
+        lines += [f"    {share}" for share in self.op_types]
         return "\n".join(lines)
 
     def check(self, *, allow_float: bool) -> None:
@@ -203,7 +215,7 @@ def _op_types(evidence: Evidence, total: float) -> tuple[OpTypeShare, ...]:
         OpTypeShare(op_type=op_type, domain=domain, nodes=len(times), time_share=sum(times) / total if total else 0.0)
         for (domain, op_type), times in groups.items()
     ]
-    return tuple(sorted(shares, key=lambda share: (-share.time_share, share.op_type)))
+    return tuple(sorted(shares, key=lambda share: (-(share.time_share or 0.0), share.op_type)))
 
 
 def _plain(value: Any) -> Any:

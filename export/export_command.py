@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from efq.export.engine_options import engine_options, engine_settings
 from efq.runtime.console import efq_command, log
 from efq.runtime.errors import UsageError
 
@@ -24,6 +26,7 @@ from efq.runtime.errors import UsageError
 @click.option("--recipe", default="prelu", show_default=True, help="With --calibrate: the recipe to lower by.")
 @click.option("--backbone", help="With --calibrate: the float model's network; found by its keys when left out.")
 @click.option("--name", help="Name of the artifact.")
+@engine_options
 @click.option("--allow-float", is_flag=True, help="Write the artifact even when multiply-adds run in float.")
 @click.option("--force", is_flag=True, help="Replace an existing artifact folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
@@ -43,6 +46,7 @@ def main(
     force: bool,
     dry_run: bool,
     as_json: bool,
+    **engine_values: Any,
 ) -> None:
     """Export MODEL, a student made by efq-distill, for an integer runtime.
 
@@ -56,19 +60,32 @@ def main(
     from efq.export.exporter import check_bits, export_student
     from efq.export.plan import export_plan
     from efq.export.targets import find_target
+    from efq.export.tensorrt_exporter import export_for_tensorrt
 
     profile = find_target(target)
+    engine = engine_settings(target, has_engine=profile.has_engine, **engine_values)
     student = _student(model, calibrate, listing, recipe, backbone)
     check_bits(student, bits)
     if dry_run or output is None:
         _print_plan(export_plan(student, profile), as_json)
         return
-    result = export_student(student, profile, output, bits=bits, name=name, allow_float=allow_float, force=force)
+    export = export_student if engine is None else functools.partial(export_for_tensorrt, engine=engine)
+    result = export(student, profile, output, bits=bits, name=name, allow_float=allow_float, force=force)
     if as_json:
         print(json.dumps(result.to_dict()))
         return
-    print(result.coverage)
+    print(result.coverage or "Integer coverage: not measured, as no engine was built")
+    if result.engine is not None:
+        print(f"engine: {result.engine['plan_bytes']:,} bytes, built in {result.engine['build_seconds']} s")
+    if "requantized" in result.parity:
+        print(_REQUANTIZED.format(**result.parity["requantized"]))
     print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
+
+
+_REQUANTIZED = (
+    "requantized: the student was not trained with symmetric activations; steps grew by up to "
+    "{widest_step_ratio:.2f} x, mean cosine to the student {mean_cosine:.4f} (recipe tensorrt trains for this target)"
+)
 
 
 def _student(model: Path, calibrate: Path | None, listing: Path | None, recipe: str, backbone: str | None) -> Any:

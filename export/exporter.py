@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,25 @@ _TOOLS = ("efq", "numpy", "onnx", "onnx-ir", "onnxruntime", "torch")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
-    """What an export wrote: folder, coverage, least cosine to the student in integers, bytes of the model file."""
+    """What an export wrote: folder, coverage (None when no engine was built), parity with the student, model bytes.
+
+    engine: version, build seconds, plan bytes and layers of the engine built with it, for targets that have one.
+    """
 
     directory: Path
-    coverage: CoverageReport
-    least_cosine: float
+    coverage: CoverageReport | None
+    parity: Mapping[str, Any]
     model_bytes: int
+    engine: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "directory": str(self.directory),
             "model_bytes": self.model_bytes,
-            "least_cosine_to_integer_student": self.least_cosine,
-            "coverage": self.coverage.to_dict(),
+            "parity": dict(self.parity),
+            "coverage": None if self.coverage is None else self.coverage.to_dict(),
+            "engine": None if self.engine is None else dict(self.engine),
         }
 
 
@@ -79,17 +85,18 @@ def export_student(
             "integer kernels round or saturate differently (see docs/results.md), or the student file is damaged"
         )
         raise ParityError(message)
-    manifest = make_manifest(student, profile, coverage, name or f"{student.backbone}-w{bits}a8-{profile.name}")
+    manifest = make_manifest(student, profile, coverage, name)
+    parity = {"images": len(images), "least_cosine_to_integer_student": least}
     write_artifact(
         directory,
         model=model,
         manifest=manifest,
         training_hashes=student.training_hashes,
-        parity={"export_check": {"images": len(images), "least_cosine_to_integer_student": least}},
+        parity={"export_check": parity},
         force=force,
     )
     size = (directory / "model.onnx").stat().st_size
-    return Export(directory=directory, coverage=coverage, least_cosine=least, model_bytes=size)
+    return Export(directory=directory, coverage=coverage, parity=parity, model_bytes=size)
 
 
 def check_bits(student: Student, bits: int) -> None:
@@ -113,21 +120,28 @@ def check_images(student: Student) -> NDArray[np.uint8]:
     return smooth.permute(0, 2, 3, 1).round().byte().contiguous().numpy()
 
 
-def make_manifest(student: Student, profile: TargetProfile, coverage: CoverageReport, name: str) -> Manifest:
-    """The manifest of an artifact of `student`."""
+def make_manifest(
+    student: Student,
+    profile: TargetProfile,
+    coverage: CoverageReport | None,
+    name: str | None,
+    requantized: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """The manifest of an artifact of `student`; `requantized` says how it was changed for a target, if it was."""
+    recipe = dict(student.recipe) | {"activations": dict(student.activations), "training": dict(student.training)}
     return Manifest(
-        name=name,
+        name=name or f"{student.backbone}-w{student.recipe['weight_bits']}a8-{profile.name}",
         target=profile.name,
         bits={"weights": student.recipe["weight_bits"], "activations": student.recipe["activation_bits"]},
         backbone=student.backbone,
-        recipe=dict(student.recipe) | {"activations": dict(student.activations), "training": dict(student.training)},
+        recipe=recipe | ({} if requantized is None else {"requantized": dict(requantized)}),
         input=student.contract,
         embedding_size=student.embedding_size,
         teacher=dict(student.teacher),
         data=dict(student.data),
         licence=student.teacher["licence"],
         thresholds=dict(student.thresholds),
-        coverage=coverage.to_dict(),
+        coverage={} if coverage is None else coverage.to_dict(),
         tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )

@@ -9,6 +9,8 @@ difference is an error of the export (docs/decisions/0013-tensorrt-graph.md).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
@@ -22,34 +24,46 @@ from efq.toolchain.student import Student
 
 
 class Float16Reference(nn.Module):
-    """uint8 (N, H, W, 3) images -> float32 (N, d) raw embeddings."""
+    """uint8 (N, H, W, 3) images -> float32 (N, d) raw embeddings.
 
-    def __init__(self, student: Student) -> None:
+    `integers` holds, by name, what each quantizer gave in the last forward pass: int8, of its input's shape. With
+    `forced` (the same, of another runtime) every layer computes on those integers instead of its own.
+    """
+
+    def __init__(self, student: Student, forced: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
-        self.network = student.network
+        self.network, self.forced = student.network, forced
+        self.integers: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         values: dict[fx.Node, Tensor] = {}
         for node in self.network.graph.nodes:
             inputs = [values[source] for source in node.all_input_nodes]
+            module = module_of(self.network, node)
             if node.op == "placeholder":
                 values[node] = images
             elif node.op == "output":
                 return inputs[0]
+            elif isinstance(module, ActivationQuantizer):
+                values[node] = self._quantize(str(node.target), module, inputs[0])
             else:
-                module = module_of(self.network, node)
                 assert module is not None
                 values[node] = _compute(str(node.target), module, inputs)
         message = "the student's graph has no output"
         raise AssertionError(message)
 
+    def _quantize(self, name: str, quantizer: ActivationQuantizer, values: Tensor) -> Tensor:
+        scale = _round(quantizer.scale.detach())
+        integers = quantize(_round(values), scale, 0.0, quantizer.lowest, quantizer.highest)
+        self.integers[name] = integers.to(torch.int8)
+        if self.forced is not None:
+            integers = self.forced[name].float()
+        return integers * scale
+
 
 def _compute(name: str, module: nn.Module, inputs: list[Tensor]) -> Tensor:
     match module:
-        case ActivationQuantizer():
-            scale = _round(module.scale.detach())
-            return quantize(_round(inputs[0]), scale, 0.0, module.lowest, module.highest) * scale
         case QuantizedConv2d() | QuantizedLinear():
             return _weighted(name, module, inputs[0])
         case ChannelAffine():

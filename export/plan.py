@@ -5,8 +5,13 @@ from __future__ import annotations
 import collections
 from typing import Any
 
+import onnx
+
+from efq.export.exporter import check_images
 from efq.export.qdq_graph import build_qdq_model
+from efq.export.symmetric_student import symmetric_form
 from efq.export.targets import TargetProfile
+from efq.export.tensorrt_graph import build_tensorrt_model
 from efq.toolchain.lowering.graph import module_of
 from efq.toolchain.operations import WEIGHTED
 from efq.toolchain.student import Student
@@ -33,5 +38,12 @@ def export_plan(student: Student, profile: TargetProfile) -> dict[str, Any]:
         "operations": dict(sorted(kinds.items())),
         "prelu_layers": dict(collections.Counter(student.activations.values())),
         "weights": weights,
-        "model_bytes": int(build_qdq_model(student, profile).ByteSize()),
+        "model_bytes": int(_model(student, profile).ByteSize()),
     }
+
+
+def _model(student: Student, profile: TargetProfile) -> onnx.ModelProto:
+    if profile.has_engine:
+        form, _ = symmetric_form(student, check_images(student))
+        return build_tensorrt_model(form, profile)
+    return build_qdq_model(student, profile)

@@ -13,7 +13,7 @@ class TargetProfile:
 
     activations: "uint8" stores a signed grid shifted by 128, the same integers, with its zero point in the graph;
     "int8" is symmetric, with zero point 0.
-    opset, ir_version: of the ONNX graph.
+    opset, ir_version: of the ONNX graph. has_engine: whether the runtime builds an engine from it.
     """
 
     name: str
@@ -21,6 +21,7 @@ class TargetProfile:
     opset: int
     ir_version: int
     description: str
+    has_engine: bool = False
 
 
 ORT_CPU = TargetProfile(
@@ -36,6 +37,7 @@ TENSORRT = TargetProfile(
     activations="int8",
     opset=19,
     ir_version=9,
+    has_engine=True,
     description="TensorRT 10 and 11 on NVIDIA GPUs: int8 activations with zero point 0, int8 weights per channel, "
     "float16 in between; the engine is built on the GPU it runs on",
 )

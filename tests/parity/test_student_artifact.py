@@ -44,7 +44,7 @@ def test_through_the_files(name: str, activation: str, tmp_path: Path) -> None:
     simulated = (found * torch_embedding(student.network, CPU)(IMAGES)).sum(1)
     assert float(np.median(simulated)) >= 0.999
     assert float(simulated.min()) >= 0.997
-    assert export.least_cosine >= 0.9999
+    assert export.parity["least_cosine_to_integer_student"] >= 0.9999
     assert export.coverage.multiply_add_fraction == 1.0
     assert embedder.manifest.bits == {"weights": 8, "activations": 8}
 

@@ -1,0 +1,49 @@
+"""Open an artifact's engine on a GPU: check it, or build it again from the artifact's model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efq.runtime.artifact import ENGINE_FOLDER, Artifact
+from efq.runtime.backends.tensorrt import TensorRTModel
+from efq.runtime.cuda.seam import Cuda, open_cuda
+from efq.runtime.errors import EngineError
+from efq.runtime.tensorrt.engine_cache import read_engine, rebuild_engine
+from efq.runtime.tensorrt.fingerprint import Machine
+from efq.runtime.tensorrt.module import import_tensorrt
+
+
+def open_engine(artifact: Artifact, device: str, *, rebuild: bool) -> TensorRTModel:
+    """The engine of `artifact` on the GPU `device` (`cuda:N`).
+
+    With `rebuild` an engine that is missing or was built for something else is built again and kept in the artifact.
+    Raises MissingDependencyError without TensorRT, DeviceError without a GPU or driver, EngineError for an engine that
+    does not fit, and what building raises.
+    """
+    target = artifact.manifest.target
+    module = import_tensorrt(target)
+    cuda = open_cuda(device)
+    machine = machine_of(module, cuda)
+    folder, model = artifact.directory / ENGINE_FOLDER, artifact.model_path
+    try:
+        plan, fingerprint = read_engine(folder, model, machine)
+    except EngineError:
+        if not rebuild:
+            raise
+        multiply_adds = artifact.manifest.coverage.get("multiply_adds", {})
+        allow_float = multiply_adds.get("integer") != multiply_adds.get("total")
+        plan, fingerprint = rebuild_engine(folder, model, target, machine, allow_float=allow_float)
+    opened = TensorRTModel(plan, module=module, cuda=cuda, allow_host_code=fingerprint.options.version_compatible)
+    opened.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
+    return opened
+
+
+def machine_of(module: Any, cuda: Cuda) -> Machine:
+    """What decides whether an engine runs here."""
+    properties = cuda.properties()
+    return Machine(
+        version=str(module.__version__),
+        cuda=".".join(map(str, properties.driver_version)),
+        gpu=properties.name,
+        compute_capability=".".join(map(str, properties.compute_capability)),
+    )
