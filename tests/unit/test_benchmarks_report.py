@@ -57,6 +57,7 @@ def results() -> BenchResults:
             architecture="x86_64",
             cores=2,
             isa=("avx2",),
+            has_vnni=False,
             memory_gib=8.0,
             system="Linux",
             python="3.12",

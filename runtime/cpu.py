@@ -1,0 +1,76 @@
+"""The CPU this process runs on: its name, and those of its instruction sets that decide which kernels run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+# As /proc/cpuinfo spells them (x86, then arm).
+_FLAGS = {
+    "avx2": "avx2",
+    "avx512f": "avx512f",
+    "avx512_vnni": "avx512_vnni",
+    "avx_vnni": "avx_vnni",
+    "amx_int8": "amx_int8",
+    "avx512_bf16": "avx512_bf16",
+    "asimddp": "dotprod",
+    "i8mm": "i8mm",
+}
+_VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Cpu:
+    """A CPU; `isa` holds the instruction sets of interest it reports, None when the system does not say.
+
+    `cores` is the number of logical processors this process may use.
+    """
+
+    name: str
+    architecture: str
+    cores: int
+    isa: tuple[str, ...] | None
+
+    @property
+    def has_vnni(self) -> bool | None:
+        """Whether an x86 processor multiplies and adds 8-bit integers in one instruction; None when unknown."""
+        return None if self.isa is None else bool(_VNNI & set(self.isa))
+
+
+def describe_cpu(cpuinfo: Path = _CPUINFO) -> Cpu:
+    """Describe the CPU; `cpuinfo` is the kernel's processor listing (Linux)."""
+    listing = _read_cpuinfo(cpuinfo)
+    return Cpu(
+        name=listing.get("model name") or platform.processor() or "unknown",
+        architecture=platform.machine(),
+        cores=usable_cores(),
+        isa=_isa(listing),
+    )
+
+
+def usable_cores() -> int:
+    """The logical processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_cpuinfo(path: Path) -> dict[str, str]:
+    """The first processor's fields; empty where the system has no such file."""
+    if not path.is_file():
+        return {}
+    first_processor = path.read_text(encoding="utf-8", errors="replace").split("\n\n", maxsplit=1)[0]
+    fields = (line.partition(":") for line in first_processor.splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, _, value in fields}
+
+
+def _isa(listing: dict[str, str]) -> tuple[str, ...] | None:
+    flags = listing.get("flags", listing.get("Features"))
+    if flags is None:
+        return None
+    found = set(flags.split())
+    return tuple(name for flag, name in _FLAGS.items() if flag in found)
