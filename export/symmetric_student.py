@@ -22,7 +22,7 @@ from efq.runtime.errors import UsageError
 from efq.toolchain.lowering.graph import calls, insert_after, module_of, producer, remove
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_quantizers_where_read
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.operations import SCALE_PRESERVING, ChannelAffine, Maximum
+from efq.toolchain.operations import IMAGE_SCALE, SCALE_PRESERVING, ChannelAffine, ImageInput, Maximum
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student, build_graph, describe_graph
 
@@ -103,7 +103,8 @@ def _requantize(network: fx.GraphModule) -> tuple[int, float]:
 @torch.no_grad()
 def _restore_activations(network: fx.GraphModule) -> dict[fx.Node, _Range]:
     """PReLUs for maxima and ReLUs for unsigned quantizers; the range of every node that was quantized."""
-    ranges: dict[fx.Node, _Range] = {}
+    image = _Range(low=-128 * IMAGE_SCALE, high=127 * IMAGE_SCALE, step=IMAGE_SCALE)
+    ranges: dict[fx.Node, _Range] = {node: image for node, _ in calls(network, ImageInput)}
     for node, quantizer in calls(network, ActivationQuantizer):
         assert isinstance(quantizer, ActivationQuantizer)
         source = producer(node)

@@ -1,0 +1,48 @@
+"""efq-doctor: what this machine can run, and what is missing for the rest."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from efq.runtime.console import efq_command
+from efq.runtime.doctor import Report, TargetReport, examine
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@efq_command
+def main(target: str | None, as_json: bool) -> None:
+    """Say what this machine can run: versions, providers, CPU, GPUs, and what each target needs.
+
+    With TARGET (ort-cpu, trt, trt-rtx ...) exit code 4 says that it cannot run here.
+    """
+    report = examine()
+    named = None if target is None else report.target(target)
+    print(json.dumps(report.to_dict(), indent=2) if as_json else _page(report, named))
+    if named is not None:
+        named.check()
+
+
+def _page(report: Report, named: TargetReport | None) -> str:
+    lines = ["versions"]
+    lines += [f"  {name} {version}" for name, version in report.versions.items()]
+    lines += ["ONNX Runtime providers", f"  {', '.join(report.providers)}"]
+    isa = "unknown" if report.cpu.isa is None else ", ".join(report.cpu.isa)
+    lines += ["CPU", f"  {report.cpu.name}, {report.cpu.cores} logical cores usable, instruction sets: {isa}", "GPUs"]
+    lines += [
+        f"  {gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_gib:g} GiB, CUDA {gpu.cuda} "
+        f"(through {gpu.package})"
+        for gpu in report.gpus
+    ] or [f"  none: {report.gpu_problem}"]
+    lines.append("targets")
+    for target in report.targets if named is None else (named,):
+        lines.append(f"  {target.target}: {'runs here' if target.runs else 'does not run here'}")
+        lines += [f"    {'ok     ' if need.met else 'missing'} {need.what}: {need.detail}" for need in target.needs]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
