@@ -1,0 +1,114 @@
+"""Engines by the real TensorRT-RTX builder, which needs no GPU: what it makes of EFQ's graphs and of bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from networks import NETWORKS, make_student, random_images, randomize
+from onnx import TensorProto, helper
+
+from efq.export.engine_coverage import engine_coverage
+from efq.export.symmetric_student import symmetric_form
+from efq.export.targets import find_target
+from efq.export.tensorrt_graph import build_tensorrt_model
+from efq.runtime.errors import CoverageError, EngineBuildError, MissingDependencyError, UsageError
+from efq.runtime.tensorrt.build import LOG_FILE, PLAN_FILE, build_engine
+from efq.runtime.tensorrt.module import is_installed
+from efq.runtime.tensorrt.options import BuildOptions
+
+RTX = pytest.mark.skipif(not is_installed("trt-rtx"), reason="tensorrt-rtx is not installed")
+IMAGES = random_images(8).numpy()
+SMALL = BuildOptions(batches=(1, 2, 4), compute_capabilities=("8.6",))
+
+
+def write_graph(name: str, path: Path, **recipe: object) -> onnx.ModelProto:
+    student = make_student(randomize(NETWORKS[name]()), **recipe)
+    model = build_tensorrt_model(symmetric_form(student, IMAGES)[0], find_target("trt-rtx"))
+    path.write_bytes(model.SerializeToString())
+    return model
+
+
+@RTX
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "recipe", [{"symmetric_activations": True}, {"activation": "relu"}, {"weight_bits": 4}], ids=str
+)
+def test_every_product_runs_in_int8(name: str, recipe: dict[str, object], tmp_path: Path) -> None:
+    model = write_graph(name, tmp_path / "model.onnx", **recipe)
+    built = build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL)
+    report = engine_coverage(model, built.layers, runtime=f"TensorRT-RTX {built.version}")
+    report.check(allow_float=False)
+    products = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert report.convolutions.total + report.matrix_products.total == len(products)
+    assert report.multiply_adds.integer == report.multiply_adds.total > 10_000
+    assert report.float_products == ()
+    assert bool(report.float_islands) == (name == "pooling")  # float16 pools and their activations
+    assert built.plan.stat().st_size > 10_000
+    assert "Layers:" in (tmp_path / LOG_FILE).read_text()
+
+
+@RTX
+def test_a_product_without_quantizers_is_found(tmp_path: Path) -> None:
+    """One convolution's DequantizeLinear on its input is taken away: it runs in float, and the report names it."""
+    model = write_graph("bottleneck", tmp_path / "model.onnx", symmetric_activations=True)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    convolution = [node for node in model.graph.node if node.op_type == "Conv"][2]
+    dequantize = made_by[convolution.input[0]]
+    convolution.input[0] = made_by[dequantize.input[0]].input[0]
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    built = build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL)
+    report = engine_coverage(model, built.layers, runtime="TensorRT-RTX")
+    assert [node.name for node in report.float_products] == [convolution.name]
+    with pytest.raises(CoverageError, match=convolution.name):
+        report.check(allow_float=False)
+    report.check(allow_float=True)
+
+
+@RTX
+def test_a_graph_that_crashes_the_builder_is_an_error(tmp_path: Path) -> None:
+    """An activation scale that is no constant: TensorRT-RTX 1.7 dies of SIGSEGV, EFQ says so and keeps the log."""
+    scale = helper.make_tensor_value_info("scale", TensorProto.FLOAT, [])
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 4, 8, 8])
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, 4, 1, 1], [0.1] * 16)
+    zero = helper.make_tensor("z", TensorProto.INT8, [], [0])
+    nodes = [
+        helper.make_node("QuantizeLinear", ["images", "scale", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "z"], ["x"]),
+        helper.make_node("Conv", ["x", "w"], ["y"]),
+    ]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, 8, 8])
+    graph = helper.make_graph(nodes, "crash", [images, scale], [output], [weights, zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(EngineBuildError, match=r"died of SIGSEGV|built no engine|TensorRT failed"):
+        build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL)
+    assert not (tmp_path / PLAN_FILE).exists()
+
+
+@RTX
+def test_bad_input_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "junk.onnx").write_bytes(b"\x08\x01junk")
+    with pytest.raises(EngineBuildError, match="tensorrt_rtx"):
+        build_engine("trt-rtx", tmp_path / "junk.onnx", tmp_path, SMALL)
+    with pytest.raises(EngineBuildError, match="build log"):
+        build_engine("trt-rtx", tmp_path / "missing.onnx", tmp_path, SMALL)
+    model = write_graph("bottleneck", tmp_path / "model.onnx", symmetric_activations=True)
+    assert model.graph.node
+    for options, words in (
+        (BuildOptions(compute_capabilities=("9.0",)), r"compute capabilities 7\.5, 8\.0.*found 9\.0"),
+        (BuildOptions(version_compatible=True), "builds for named GPUs and its own version only"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, options)
+    with pytest.raises(UsageError, match="has no timing cache"):
+        build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL, timing_cache=tmp_path / "cache")
+    with pytest.raises(EngineBuildError, match="still at work"):
+        build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL, timeout=0.01)
+
+
+@pytest.mark.skipif(is_installed("trt"), reason="tensorrt is installed")
+def test_without_the_package(tmp_path: Path) -> None:
+    with pytest.raises(MissingDependencyError, match=r"needs the package tensorrt.*pip install 'efq\[trt\]'"):
+        build_engine("trt", tmp_path / "model.onnx", tmp_path, SMALL)
