@@ -9,7 +9,8 @@
     |-- EngineBuildError            exit 1   TensorRT did not build an engine
     |-- GateError                   exit 3   a measured figure is below what was asked
     |   |-- CoverageError                    multiply-adds run outside integer kernels
-    |   `-- ParityError                      embeddings or decisions differ too much
+    |   |-- ParityError                      embeddings or decisions differ too much
+    |   `-- LintError                        a graph has patterns its target must not be given
     |-- MissingDependencyError      exit 4   an optional package is not installed
     |-- DeviceError                 exit 4   a device is not there or cannot run this
     `-- IncompatibleArtifactError   exit 5   an artifact cannot be used as it is
@@ -67,6 +68,10 @@ class CoverageError(GateError):
 
 class ParityError(GateError):
     """Embeddings or verification decisions differ too much from the reference."""
+
+
+class LintError(GateError):
+    """A graph has patterns that its target refuses, silently runs in float, silently clips, or crashes on."""
 
 
 class MissingDependencyError(EfqError):

@@ -25,7 +25,7 @@ SURFACE = {
             "EngineError",
             "GateError",
         ),
-        *("IncompatibleArtifactError", "InputContract", "InputError", "LoweringError", "Manifest"),
+        *("IncompatibleArtifactError", "InputContract", "InputError", "LintError", "LoweringError", "Manifest"),
         *("MissingDependencyError", "ParityError", "SchemaError", "UnreadableImageError", "UsageError", "align"),
     },
     "runtime.backends": set(),
@@ -69,6 +69,7 @@ SURFACE = {
     "export": {
         *("TARGETS", "CoverageReport", "Export", "TargetProfile", "export_student", "find_target", "measure_coverage"),
     },
+    "export.tensorrt_lint": {"Finding", "Severity", "check", "lint"},
     "export.targets": {"TARGETS", "TargetProfile", "find_target"},
     "benchmarks": {"Latency", "Machine", "describe_machine", "measure"},
     "benchmarks.demo": set(),
