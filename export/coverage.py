@@ -15,6 +15,8 @@ from efq.export.coverage_evidence import Evidence, ExecutedNode, collect_evidenc
 from efq.export.coverage_flow import Flow, trace_flow
 from efq.runtime.errors import CoverageError
 
+_MOST_SHOWN = 10  # of a kind of nodes that is expected; float ones are all named
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class IntegerCount:
@@ -128,7 +130,10 @@ class CoverageReport:
             ("epilogue (embedding)", self.epilogue),
         ):
             lines.append(f"  {title}: {len(nodes) or 'none'}")
-            lines += [f"    {node}" for node in nodes]
+            shown = nodes if title.startswith("float") else nodes[:_MOST_SHOWN]
+            lines += [f"    {node}" for node in shown]
+            if len(shown) < len(nodes):
+                lines.append(f"    and {len(nodes) - len(shown)} more")
         lines.append("  time by operator:" if self.images else "  kernels by kind:")
         lines += [f"    {share}" for share in self.op_types]
         return "\n".join(lines)

@@ -17,8 +17,11 @@ from efq.export.layer_parity import layer_parity
 from efq.export.symmetric_student import symmetric_form
 from efq.export.targets import TargetProfile
 from efq.export.tensorrt_graph import build_tensorrt_model
+from efq.export.tensorrt_lint import check
 from efq.runtime.artifact import ENGINE_FOLDER, MODEL_FILE
+from efq.runtime.console import log
 from efq.runtime.cuda.seam import open_cuda
+from efq.runtime.errors import DeviceError, MissingDependencyError
 from efq.runtime.files import atomic_write_text
 from efq.runtime.tensorrt.build import BuiltEngine, build_engine
 from efq.runtime.tensorrt.engine_cache import fingerprint_of, write_engine, write_options
@@ -64,6 +67,8 @@ def export_for_tensorrt(
     images = check_images(student)
     form, requantized = symmetric_form(student, images)
     model = build_tensorrt_model(form, profile)
+    for finding in check(model, target=profile.name, compute_capabilities=engine.options.compute_capabilities):
+        log(f"lint: {finding}")
     parity = layer_parity(form, model, images)
     parity.check()
     coverage: CoverageReport | None = None
@@ -107,8 +112,15 @@ def export_for_tensorrt(
 
 def _machine_to_build_on(target: str, device: str) -> Machine | None:
     """The GPU that `trt` builds on; `trt-rtx` builds ahead of time and needs none."""
-    module = import_tensorrt(target)
-    return None if hasattr(module, "ComputeCapability") else machine_of(module, open_cuda(device))
+    try:
+        module = import_tensorrt(target)
+        return None if hasattr(module, "ComputeCapability") else machine_of(module, open_cuda(device))
+    except (MissingDependencyError, DeviceError) as error:
+        message = (
+            f"{error}; or write the artifact without its engine (--no-engine) and build that on the machine with the "
+            "GPU (--rebuild)"
+        )
+        raise type(error)(message) from error
 
 
 def _report(built: BuiltEngine) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def examine() -> Report:
     gpus, problem = _gpus()
     targets = [
         TargetReport(target="ort-cpu", needs=(_package_need("onnxruntime"), _cpu_need())),
-        *(TargetReport(target=target, needs=_tensorrt_needs(target, gpus, problem)) for target in TENSORRT_PACKAGES),
+        *(TargetReport(target=target, needs=_tensorrt_needs(target, gpus)) for target in TENSORRT_PACKAGES),
     ]
     return Report(
         versions=_versions(),
@@ -154,14 +154,14 @@ def _cpu_need() -> Need:
     return Need(what="CPU", met=True, detail=f"{cpu.name}: {fast[cpu.has_vnni]}")
 
 
-def _tensorrt_needs(target: str, gpus: tuple[Gpu, ...], problem: str | None) -> tuple[Need, ...]:
+def _tensorrt_needs(target: str, gpus: tuple[Gpu, ...]) -> tuple[Need, ...]:
     return (
         _checked(f"package {TENSORRT_PACKAGES[target]}", lambda: str(import_tensorrt(target).__version__)),
         _checked(f"a CUDA package ({', '.join(CUDA_PACKAGES)})", _cuda_package),
         Need(
             what="GPU",
             met=bool(gpus),
-            detail=problem or ", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus),
+            detail=", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus) or "none; efq-doctor says why",
         ),
         *(_capability_need(target, gpus) if gpus else ()),
     )

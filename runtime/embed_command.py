@@ -42,6 +42,8 @@ ReadFace = Callable[[Path], NDArray[np.uint8]]
 )
 @click.option("--skip-unreadable", is_flag=True, help="Name images that cannot be decoded and go on without them.")
 @click.option("--threads", type=click.IntRange(min=1), help="Worker threads.  [default: every CPU]")
+@click.option("--device", help="cpu, cuda or cuda:N.  [default: that of the artifact's target]")
+@click.option("--rebuild", is_flag=True, help="TensorRT: build the engine again where it does not fit this machine.")
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images embedded at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @efq_command
@@ -52,6 +54,8 @@ def main(
     landmarks: Path | None,
     skip_unreadable: bool,
     threads: int | None,
+    device: str | None,
+    rebuild: bool,
     batch: int,
     as_json: bool,
 ) -> None:
@@ -59,7 +63,7 @@ def main(
 
     Without --landmarks every image has to be an aligned face of the artifact's size (112x112).
     """
-    embedder = Embedder.open(directory, threads=threads)
+    embedder = Embedder.open(directory, device, threads, rebuild=rebuild)
     paths = _expand(images)
     read = _face_reader(embedder.contract, landmarks)
     start = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact import Artifact
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
+from efq.runtime.backends.tensorrt import TensorRTModel
 from efq.runtime.contract import InputContract
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError
 from efq.runtime.manifest import Manifest
+from efq.runtime.tensorrt.open import open_engine, save_runtime_cache
 
 LARGEST_BATCH = 64
 
-_TARGET_DEVICES = {"ort-cpu": "cpu"}
+# The kinds of device an artifact of each target runs on; the first is the default.
+_TARGET_DEVICES = {"ort-cpu": ("cpu",), "trt": ("cuda", "cpu"), "trt-rtx": ("cuda", "cpu")}
 
 
 class Embedder:
@@ -27,24 +31,48 @@ class Embedder:
     many threads opens it with threads=1. It does not survive a fork: open it in the child process.
     """
 
-    def __init__(self, artifact: Artifact, model: OnnxRuntimeModel) -> None:
+    def __init__(self, artifact: Artifact, model: OnnxRuntimeModel | TensorRTModel) -> None:
         self._artifact = artifact
         self._model = model
 
     @classmethod
-    def open(cls, directory: Path | str, device: str = "cpu", threads: int | None = None) -> Self:
+    def open(
+        cls, directory: Path | str, device: str | None = None, threads: int | None = None, *, rebuild: bool = False
+    ) -> Self:
         """Verify the artifact in `directory` and load its model.
 
-        `threads` is the number of worker threads of one call; None takes every CPU the process may run on.
-        Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used,
-        DeviceError for a device its target does not run on, UsageError for a thread count below one.
+        `device` None is the one its target is for: "cpu" for ort-cpu, "cuda:0" for trt and trt-rtx ("cuda:N" chooses
+        another GPU). "cpu" with a TensorRT artifact computes its graph in ONNX Runtime's float kernels: the same
+        numbers but for rounding, slowly, for checks without a GPU. `threads` is the number of worker threads of one
+        call on the CPU; None takes every CPU the process may run on. `rebuild` builds an engine that is missing or was
+        made for another machine again from the artifact's model, which takes seconds to minutes.
+        Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
+        for an engine that does not fit and `rebuild` not given, EngineBuildError when building fails, DeviceError for
+        a device its target does not run on or that is not there, MissingDependencyError when TensorRT or a CUDA
+        package is not installed, UsageError for a thread count below one.
         """
         artifact = Artifact.open(directory)
-        _check_device(artifact.manifest.target, device)
+        device = _chosen_device(artifact.manifest.target, device)
+        if device != "cpu":
+            return cls(artifact, open_engine(artifact, device, rebuild=rebuild))
         model = OnnxRuntimeModel(artifact.model_path, threads=threads)
         artifact.check_model_metadata(model.metadata)
         model.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
         return cls(artifact, model)
+
+    def close(self) -> None:
+        """Free what the model holds, on a GPU its memory; later calls of `embed` raise UsageError there."""
+        if isinstance(self._model, TensorRTModel):
+            save_runtime_cache(self._artifact, self._model)
+            self._model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def manifest(self) -> Manifest:
@@ -109,15 +137,18 @@ def _advice(images: NDArray[np.uint8], contract: InputContract) -> str | None:
     return None
 
 
-def _check_device(target: str, device: str) -> None:
-    runs_on = _TARGET_DEVICES.get(target)
-    if runs_on is None:
+def _chosen_device(target: str, device: str | None) -> str:
+    """The device to run on. Raises DeviceError for one the target does not run on."""
+    kinds = _TARGET_DEVICES.get(target)
+    if kinds is None:
         known = ", ".join(_TARGET_DEVICES)
         message = f"expected an artifact for one of the targets {known}, found {target!r}; update efq"
         raise IncompatibleArtifactError(message)
-    if device != runs_on:
+    chosen = kinds[0] if device is None else device
+    if chosen.partition(":")[0] not in kinds:
         message = (
-            f"expected device {runs_on!r}, which an artifact for target {target!r} runs on, found {device!r}; "
-            f"open it with device={runs_on!r}"
+            f"expected device {kinds[0]!r}, which an artifact for target {target!r} runs on, found {device!r}; "
+            f"open it with device={kinds[0]!r}"
         )
         raise DeviceError(message)
+    return chosen

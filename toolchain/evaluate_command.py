@@ -45,7 +45,7 @@ _BATCH = 64
 @click.option("--flip/--no-flip", default=False, help="Add the mirror image's embedding.", show_default=True)
 @click.option("--resize", is_flag=True, help="Stretch images of another size than the network's.")
 @click.option("--allow-training-images", is_flag=True, help="Evaluate on training images; marks the result.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda for checkpoints and students.")
+@click.option("--device", help="cpu or cuda.  [default: cpu; for artifacts the device of their target]")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the networks.  [default: all cores]")
 @click.option("--bootstrap", "resamples", type=click.IntRange(min=0), default=200, show_default=True, help="Resamples.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -60,7 +60,7 @@ def main(
     flip: bool,
     resize: bool,
     allow_training_images: bool,
-    device: str,
+    device: str | None,
     threads: int | None,
     resamples: int,
     as_json: bool,

@@ -41,18 +41,19 @@ class EmbeddingNetwork:
 
 
 def open_network(
-    path: Path, *, backbone: str | None = None, device: str = "cpu", threads: int | None = None
+    path: Path, *, backbone: str | None = None, device: str | None = None, threads: int | None = None
 ) -> EmbeddingNetwork:
     """Open a teacher checkpoint or student file (.pt) or an artifact directory.
 
-    `backbone` names the network of a teacher checkpoint (else it is found by its keys). `threads` sets torch's thread
+    `backbone` names the network of a teacher checkpoint (else it is found by its keys). `device` None is the CPU, and
+    for an artifact the device of its target. `threads` sets torch's thread
     count for the whole process, or the runtime's for an artifact. Raises CheckpointError, IncompatibleArtifactError or
     DeviceError.
     """
     if path.is_dir():
         return _open_artifact(path, device, threads)
     content = read_checkpoint(path)
-    target = torch_device(device)
+    target = torch_device(device or "cpu")
     if threads is not None:
         torch.set_num_threads(threads)
     if is_student(content):
@@ -103,7 +104,7 @@ def torch_embedding(network: nn.Module, device: torch.device) -> Callable[[NDArr
     return embed
 
 
-def _open_artifact(path: Path, device: str, threads: int | None) -> EmbeddingNetwork:
+def _open_artifact(path: Path, device: str | None, threads: int | None) -> EmbeddingNetwork:
     embedder = Embedder.open(path, device=device, threads=threads)
     try:
         hashes = json.loads((path / "training_data.json").read_text())["sha256_prefixes"]

@@ -48,11 +48,11 @@ def read_engine(folder: Path, model: Path, machine: Machine) -> tuple[bytes, Fin
     Raises EngineError when there is none, when its bytes are not those recorded, or when it was built with or for
     something else than `machine` and the file `model`; the message says what differs and what to do.
     """
+    fingerprint = read_fingerprint(folder)
     try:
-        fingerprint = Fingerprint.from_json((folder / FINGERPRINT_FILE).read_text(encoding="utf-8"))
         plan = (folder / PLAN_FILE).read_bytes()
         plan_sha256 = sha256_file(folder / PLAN_FILE)
-    except (OSError, InputError, UnicodeDecodeError) as error:
+    except (OSError, InputError) as error:
         message = f"expected an engine in {folder}, found: {error}; {_BUILD_HERE}"
         raise EngineError(message) from error
     if plan_sha256 != fingerprint.plan_sha256:
@@ -63,6 +63,15 @@ def read_engine(folder: Path, model: Path, machine: Machine) -> tuple[bytes, Fin
         message = f"expected an engine for this machine in {folder}, found one {'; '.join(differences)}; {_BUILD_HERE}"
         raise EngineError(message)
     return plan, fingerprint
+
+
+def read_fingerprint(folder: Path) -> Fingerprint:
+    """The fingerprint in the engine folder. Raises EngineError when there is none."""
+    try:
+        return Fingerprint.from_json((folder / FINGERPRINT_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"expected an engine in {folder}, found: {error}; {_BUILD_HERE}"
+        raise EngineError(message) from error
 
 
 def rebuild_engine(

@@ -37,6 +37,7 @@ _OLD_LOG_LAYER = re.compile(
     r"^Layer\((?P<kind>\w+)\): (?P<name>.*?), Tactic: [^,]*, (?P<inputs>.*) -> (?P<outputs>.*)$"
 )
 _OLD_LOG_TYPE = re.compile(r"\((?P<type>[A-Za-z]\w*)\[")
+_EIGHT_BITS = (("int8",), ("uint8",))
 _PRODUCT_KINDS = ("conv", "correlation", "gemm", "matrixmultiply", "matmul", "fullyconnected")
 _REFORMAT_KINDS = ("reformat", "copy", "shuffle", "nocopy")
 
@@ -69,9 +70,9 @@ class Layer:
 
     @property
     def is_integer(self) -> bool:
-        """Whether a product's operands are 8-bit integers: its first input and, where they are told, its weights."""
-        operands = (*self.inputs[:1], *self.constants[:1])
-        return bool(operands) and all(kind in ("int8", "uint8") for kind in operands)
+        """Whether a product's operands are 8-bit: its first input and, where told, its second or its weights."""
+        others = (*self.inputs[1:2], *self.constants[:1])
+        return self.inputs[:1] in _EIGHT_BITS and (not others or any((kind,) in _EIGHT_BITS for kind in others))
 
 
 def layers_of_log(text: str) -> tuple[Layer, ...]:

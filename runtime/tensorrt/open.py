@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 from efq.runtime.artifact import ENGINE_FOLDER, Artifact
 from efq.runtime.backends.tensorrt import TensorRTModel
 from efq.runtime.cuda.seam import Cuda, open_cuda
-from efq.runtime.errors import EngineError
-from efq.runtime.tensorrt.engine_cache import read_engine, rebuild_engine
-from efq.runtime.tensorrt.fingerprint import Machine
+from efq.runtime.errors import EngineError, UsageError
+from efq.runtime.files import atomic_write_bytes
+from efq.runtime.tensorrt.engine_cache import read_engine, read_fingerprint, rebuild_engine
+from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
 from efq.runtime.tensorrt.module import import_tensorrt
+
+RUNTIME_CACHE_FILE = "runtime.cache"
 
 
 def open_engine(artifact: Artifact, device: str, *, rebuild: bool) -> TensorRTModel:
@@ -33,9 +38,38 @@ def open_engine(artifact: Artifact, device: str, *, rebuild: bool) -> TensorRTMo
         multiply_adds = artifact.manifest.coverage.get("multiply_adds", {})
         allow_float = multiply_adds.get("integer") != multiply_adds.get("total")
         plan, fingerprint = rebuild_engine(folder, model, target, machine, allow_float=allow_float)
-    opened = TensorRTModel(plan, module=module, cuda=cuda, allow_host_code=fingerprint.options.version_compatible)
+    opened = TensorRTModel(
+        plan,
+        module=module,
+        cuda=cuda,
+        allow_host_code=fingerprint.options.version_compatible,
+        runtime_cache=_read_runtime_cache(folder, fingerprint),
+    )
     opened.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
     return opened
+
+
+def save_runtime_cache(artifact: Artifact, model: TensorRTModel) -> None:
+    """Keep what TensorRT-RTX compiled for this GPU, so that the next process starts without compiling.
+
+    The cache is a convenience: where the artifact cannot be written, nothing is kept.
+    """
+    folder = artifact.directory / ENGINE_FOLDER
+    content = model.serialized_runtime_cache()
+    if content:
+        with contextlib.suppress(UsageError, OSError):
+            plan = read_fingerprint(folder).plan_sha256
+            atomic_write_bytes(folder / RUNTIME_CACHE_FILE, plan.encode("ascii") + content)
+
+
+def _read_runtime_cache(folder: Path, fingerprint: Fingerprint) -> bytes:
+    """The cache of this very plan, or nothing."""
+    try:
+        content = (folder / RUNTIME_CACHE_FILE).read_bytes()
+    except OSError:
+        return b""
+    prefix = fingerprint.plan_sha256.encode("ascii")
+    return content.removeprefix(prefix) if content.startswith(prefix) else b""
 
 
 def machine_of(module: Any, cuda: Cuda) -> Machine:

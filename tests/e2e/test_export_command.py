@@ -78,7 +78,7 @@ def test_json(inputs: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["coverage"]["multiply_adds"]["fraction"] == 1.0
-    assert report["least_cosine_to_integer_student"] > 0.9999
+    assert report["parity"]["least_cosine_to_integer_student"] > 0.9999
     assert report["model_bytes"] == (output / "model.onnx").stat().st_size
     assert Embedder.open(output).manifest.name == "mine"
 
