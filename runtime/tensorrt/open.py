@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,7 @@ def open_engine(artifact: Artifact, device: str, *, rebuild: bool) -> TensorRTMo
     except EngineError:
         if not rebuild:
             raise
-        multiply_adds = artifact.manifest.coverage.get("multiply_adds", {})
-        allow_float = multiply_adds.get("integer") != multiply_adds.get("total")
-        plan, fingerprint = rebuild_engine(folder, model, target, machine, allow_float=allow_float)
+        plan, fingerprint = rebuild_engine(folder, model, target, machine, allow_float=_has_float_products(artifact))
     opened = TensorRTModel(
         plan,
         module=module,
@@ -60,6 +59,12 @@ def save_runtime_cache(artifact: Artifact, model: TensorRTModel) -> None:
         with contextlib.suppress(UsageError, OSError):
             plan = read_fingerprint(folder).plan_sha256
             atomic_write_bytes(folder / RUNTIME_CACHE_FILE, plan.encode("ascii") + content)
+
+
+def _has_float_products(artifact: Artifact) -> bool:
+    """Whether the artifact was exported with products in float, as its coverage says."""
+    counts = artifact.manifest.coverage.get("multiply_adds")
+    return isinstance(counts, Mapping) and counts.get("integer") != counts.get("total")
 
 
 def _read_runtime_cache(folder: Path, fingerprint: Fingerprint) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import onnx
@@ -15,6 +16,8 @@ from efq.export.targets import find_target
 from efq.export.tensorrt_graph import build_tensorrt_model
 from efq.runtime.errors import CoverageError, EngineBuildError, MissingDependencyError, UsageError
 from efq.runtime.tensorrt.build import LOG_FILE, PLAN_FILE, build_engine
+from efq.runtime.tensorrt.engine_cache import read_engine, rebuild_engine, write_options
+from efq.runtime.tensorrt.fingerprint import Machine
 from efq.runtime.tensorrt.module import is_installed
 from efq.runtime.tensorrt.options import BuildOptions
 
@@ -106,6 +109,21 @@ def test_bad_input_is_an_error(tmp_path: Path) -> None:
         build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL, timing_cache=tmp_path / "cache")
     with pytest.raises(EngineBuildError, match="still at work"):
         build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL, timeout=0.01)
+
+
+@RTX
+def test_rebuild_from_the_model(tmp_path: Path) -> None:
+    """The plan is a cache: made again by the real builder, with the options stored beside it."""
+    write_graph("bottleneck", tmp_path / "model.onnx", symmetric_activations=True)
+    write_options(tmp_path / "engine", SMALL)
+    machine = Machine(version="1.7.1.116", cuda="13.0", gpu="NVIDIA A10", compute_capability="8.6")
+    plan, fingerprint = rebuild_engine(
+        tmp_path / "engine", tmp_path / "model.onnx", "trt-rtx", machine, allow_float=False
+    )
+    machine = dataclasses.replace(machine, version=fingerprint.version)
+    assert read_engine(tmp_path / "engine", tmp_path / "model.onnx", machine) == (plan, fingerprint)
+    assert (fingerprint.options, fingerprint.compute_capabilities) == (SMALL, ("8.6",))
+    assert len(plan) > 10_000
 
 
 @pytest.mark.skipif(is_installed("trt"), reason="tensorrt is installed")
