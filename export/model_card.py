@@ -8,6 +8,7 @@ from typing import Any
 
 from efq.runtime.errors import SchemaError, UsageError
 from efq.runtime.manifest import Manifest
+from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
 
 _HUB_LICENCES = frozenset(
     {
@@ -16,7 +17,7 @@ _HUB_LICENCES = frozenset(
     }
 )  # fmt: skip
 _NON_COMMERCIAL = ("non-commercial", "noncommercial", "non commercial", "-nc", "research", "academic")
-_COVERAGE_KEYS = frozenset({"convolutions", "matrix_products", "multiply_adds", "float_islands", "runtime"})
+_COVERAGE_KEYS = frozenset({"convolutions", "matrix_products", "multiply_adds", "float_islands", "runtime", "images"})
 _PERMISSIVE, _UNKNOWN, _RESTRICTED = range(3)
 
 
@@ -151,8 +152,10 @@ def _coverage(coverage: Mapping[str, Any]) -> str:
         )
     ]
     islands = [f"`{_text(node['name'])}` ({_text(node['op_type'])})" for node in coverage["float_islands"]]
+    runtime = _text(coverage["runtime"])
+    evidence = f"the optimized graph and the profile of {runtime}" if coverage["images"] else runtime
     return (
-        f"## Integer coverage\n\nFrom the optimized graph and the profile of {_text(coverage['runtime'])}.\n\n"
+        f"## Integer coverage\n\nFrom {evidence}.\n\n"
         + _table(("", "in integer kernels", "of", ""), rows)
         + f"\nFloat islands: {', '.join(islands) or 'none'}.\n"
     )
@@ -211,8 +214,22 @@ def _limits(manifest: Manifest) -> str:
         limits.append(
             "On x86 CPUs without VNNI, ONNX Runtime sums products in saturating 16 bits, which can change embeddings."
         )
-    if manifest.bits["weights"] < 8:
+    narrow = manifest.bits["weights"] < 8
+    if manifest.target in TENSORRT_TARGETS:
+        limits.append(
+            "The engine in `engine/` is for one TensorRT version and the GPUs its fingerprint names; elsewhere open "
+            "the folder with `rebuild=True`, which builds it again from `model.onnx`."
+        )
+        if narrow:
+            limits.append("Weights of fewer than 8 bits lie in int8 tensors here: neither smaller nor faster.")
+    elif narrow:
         limits.append("Weights of fewer than 8 bits save size, not time: the multiplications are 8-bit ones.")
+    requantized = manifest.recipe.get("requantized")
+    if isinstance(requantized, Mapping):
+        limits.append(
+            "The student was trained with other quantizers and requantized for this target: mean cosine "
+            f"{_number(requantized['mean_cosine'])} to the student on smooth noise images."
+        )
     return "## Limits\n\n" + "".join(f"- {limit}\n" for limit in limits)
 
 

@@ -91,6 +91,10 @@ def test_a_student_of_another_form_is_requantized_and_the_manifest_says_so(input
     assert requantized["mean_cosine"] > 0.95
     assert report["engine"]["plan_bytes"] == (output / "engine" / "model.plan").stat().st_size
     assert report["coverage"]["multiply_adds"]["fraction"] == 1.0
+    card = (output / "README.md").read_text()
+    assert "layers of the engine." in card
+    assert "requantized for this target" in card
+    assert "rebuild=True" in card
 
 
 @NO_TRT
