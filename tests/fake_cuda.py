@@ -110,6 +110,10 @@ class FakeCuda:
             assert not any(state.pending for state in self._streams.values() if state.thread == threading.get_ident())
             del self._device[pointer]
 
+    def free_memory(self) -> int:
+        with self._call("free_memory"):
+            return self.memory_bytes - sum(memory.nbytes for memory in self._device.values())
+
     def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         with self._call("allocate_pinned", size):
             assert size > 0
@@ -233,6 +237,10 @@ class FakeCuda:
             yield
             for kind, number in self.live().items():
                 self.peak[kind] = max(self.peak.get(kind, 0), number)
+
+    def spend(self, milliseconds: float) -> None:
+        """Let the work of a stream take GPU time."""
+        self._clock += milliseconds
 
     def _happen(self, event: int) -> None:
         self._clock += 0.5

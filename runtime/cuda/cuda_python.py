@@ -48,6 +48,7 @@ class CudaPython:
             memory_bytes=int(found.totalGlobalMem),
             driver_version=_version(self._call(self._runtime.cudaDriverGetVersion)),
             runtime_version=_version(self._call(self._runtime.cudaRuntimeGetVersion)),
+            nvidia_smi_id=f"{found.pciDomainID:08x}:{found.pciBusID:02x}:{found.pciDeviceID:02x}.0",
         )
 
     @contextlib.contextmanager
@@ -73,6 +74,9 @@ class CudaPython:
 
     def free(self, pointer: DevicePointer) -> None:
         self._call(self._runtime.cudaFree, pointer)
+
+    def free_memory(self) -> int:
+        return int(self._call(self._runtime.cudaMemGetInfo))
 
     def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         address = int(self._call(self._runtime.cudaMallocHost, size))

@@ -61,6 +61,7 @@ class PyCuda:
                 memory_bytes=int(self._device.total_memory()),
                 driver_version=(driver_version // 1000, driver_version % 1000 // 10),
                 runtime_version=(int(self._driver.get_version()[0]), int(self._driver.get_version()[1])),
+                nvidia_smi_id=str(self._device.pci_bus_id()),
             )
 
     @contextlib.contextmanager
@@ -92,6 +93,10 @@ class PyCuda:
     def free(self, pointer: DevicePointer) -> None:
         with _checked(self._driver, "cuMemFree"):
             self._objects.pop(pointer).free()
+
+    def free_memory(self) -> int:
+        with _checked(self._driver, "cuMemGetInfo"):
+            return int(self._driver.mem_get_info()[0])
 
     def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         with _checked(self._driver, "cuMemHostAlloc"):

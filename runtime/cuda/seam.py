@@ -24,13 +24,17 @@ PACKAGES = tuple(_MODULES)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceProperties:
-    """A GPU. `driver_version` is the CUDA version its driver serves, not the driver's own number."""
+    """A GPU. `driver_version` is the CUDA version its driver serves, not the driver's own number.
+
+    `nvidia_smi_id` is what `nvidia-smi -i` knows the GPU by, whatever CUDA_VISIBLE_DEVICES says; empty when not told.
+    """
 
     name: str
     compute_capability: tuple[int, int]
     memory_bytes: int
     driver_version: tuple[int, int]
     runtime_version: tuple[int, int]
+    nvidia_smi_id: str = ""
 
     @property
     def sm(self) -> str:
@@ -80,6 +84,9 @@ class Cuda(Protocol):
 
     def free(self, pointer: DevicePointer) -> None:
         """Free what `allocate` gave; nothing that uses it may be pending."""
+
+    def free_memory(self) -> int:
+        """Bytes of GPU memory that nobody holds, neither this process nor another."""
 
     def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         """`size` bytes, above zero, of page-locked host memory, which copies do not block on."""

@@ -67,6 +67,7 @@ class TorchCuda:
             memory_bytes=int(found.total_memory),
             driver_version=_driver_version(),
             runtime_version=(int(runtime_version[0]), int(runtime_version[1])),
+            nvidia_smi_id=f"GPU-{found.uuid}" if hasattr(found, "uuid") else "",
         )
 
     @contextlib.contextmanager
@@ -97,6 +98,10 @@ class TorchCuda:
 
     def free(self, pointer: DevicePointer) -> None:
         self._objects.pop(pointer)
+
+    def free_memory(self) -> int:
+        with _checked("cudaMemGetInfo"):
+            return int(self._torch.cuda.mem_get_info(self._device)[0])
 
     def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         with _checked("cudaHostAlloc"):

@@ -74,6 +74,7 @@ def _builder(tensorrt: Any, logger: Any) -> Any:
 
 def _configure(tensorrt: Any, config: Any, options: BuildOptions) -> None:
     config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED  # without it no layer says its types
+    config.clear_flag(tensorrt.BuilderFlag.TF32)  # on by default: it drops 13 bits of what a graph says is float32
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.level is not None:

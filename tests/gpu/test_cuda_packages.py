@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -33,6 +35,10 @@ def test_properties(cuda: Cuda) -> None:
     assert found.driver_version >= (11, 0)
     assert found.runtime_version >= (11, 0)
     assert cuda.device_count() >= 1
+    assert 0 < cuda.free_memory() <= found.memory_bytes
+    smi = ["nvidia-smi", "-i", found.nvidia_smi_id, "--query-gpu=name", "--format=csv,noheader"]
+    if found.nvidia_smi_id and shutil.which("nvidia-smi"):
+        assert subprocess.run(smi, check=True, capture_output=True, text=True).stdout.strip() == found.name
 
 
 def test_a_device_that_is_not_there(cuda: Cuda) -> None:

@@ -90,6 +90,7 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "synchronize": ("cudaStreamSynchronize", lambda cuda: cuda.synchronize(1 << 40)),
     "allocate": ("cudaMalloc", lambda cuda: cuda.allocate(16)),
     "free": ("cudaFree", lambda cuda: cuda.free(1 << 40)),
+    "free_memory": ("cudaMemGetInfo", lambda cuda: cuda.free_memory()),
     "allocate_pinned": ("cudaMallocHost", lambda cuda: cuda.allocate_pinned(16)),
     "free_pinned": ("cudaFreeHost", lambda cuda: cuda.free_pinned(np.zeros(4, np.uint8))),
     "copy_to_device": ("cudaMemcpyAsync", lambda cuda: cuda.copy_to_device(1 << 40, np.zeros(4, np.uint8), 1 << 40)),
