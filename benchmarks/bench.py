@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -23,6 +24,7 @@ from efq.benchmarks.candidates import (
 )
 from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
 from efq.benchmarks.float_teacher import FloatTeacher, export_teacher
+from efq.benchmarks.gpu_bench import EngineBench, GpuTarget
 from efq.benchmarks.inputs import drawn_faces
 from efq.benchmarks.latency import draw_batches, measure
 from efq.benchmarks.machine import Machine, describe_machine
@@ -53,6 +55,7 @@ class BenchConfig:
     student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or none to
     measure latency only. pairs: pairs files with paths relative to `faces`. calibration: listing of the faces the
     peers are calibrated on. batches, threads: every combination is timed, for `rounds` rounds or `seconds` seconds.
+    gpu: compare engines on a GPU instead, one thread, without `peers` and `students`.
     Raises UsageError for what does not fit together.
     """
 
@@ -67,6 +70,7 @@ class BenchConfig:
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
     peers: bool = False
+    gpu: GpuTarget | None = None
     rounds: int = 200
     seconds: float = 60.0
     command: str = "efq-bench"
@@ -80,6 +84,9 @@ class BenchConfig:
             raise UsageError(message)
         if self.faces is None and (self.listing or self.pairs or self.calibration or self.students):
             message = "expected --faces DIR with --list, --pairs, --calibration-list or --student, found none; add it"
+            raise UsageError(message)
+        if self.gpu is not None and (self.peers or self.students or self.threads != (1,)):
+            message = "expected no --peers, --student or --threads with --target: engines are timed from one thread"
             raise UsageError(message)
 
 
@@ -103,18 +110,22 @@ def run_bench(config: BenchConfig) -> Bench:
     machine = describe_machine()
     manifests = [Artifact.open(directory).manifest for directory in config.artifacts]
     names = artifact_names(config.artifacts, manifests)
+    engines = _engines(config, manifests, names)
     faces = _open_faces(config, manifests[0])
     students = _open_students(config, names)
     notes = _notes(config, machine, manifests, names, faces)
-    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder, engines or contextlib.nullcontext():
         teacher = _export_teacher(config, manifests[0], Path(folder))
-        candidates = [
-            teacher_candidate(teacher),
-            *(
-                artifact_candidate(directory, manifest, name=name)
-                for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True)
-            ),
-        ]
+        if engines is not None:
+            candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
+        else:
+            candidates = [
+                teacher_candidate(teacher),
+                *(
+                    artifact_candidate(directory, manifest, name=name)
+                    for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True)
+                ),
+            ]
         images = drawn_faces() if faces is None else faces.faces.images
         if config.peers:
             calibration, note = _calibration(config, images)
@@ -123,6 +134,7 @@ def run_bench(config: BenchConfig) -> Bench:
             candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=reduce_range)
         records = _records(candidates, config.threads[0])
         latency = _measure(candidates, images, config)
+        gpu = None if engines is None else engines.measure(images, rounds=config.rounds, seconds=config.seconds)
         simulations = _open_simulations(config, names)
         torch_forms = [(students, names), (simulations, names)]
         comparison = None if faces is None else _compare(candidates, torch_forms, faces, max(config.threads))
@@ -130,12 +142,13 @@ def run_bench(config: BenchConfig) -> Bench:
         command=config.command,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=machine,
-        reference=teacher.name,
+        reference=candidates[0].name,
         faces=_describe(faces, config),
         networks=records,
         latency=latency,
         accuracy=None if comparison is None else comparison.results,
         notes=tuple(notes),
+        gpu=gpu,
     )
     return Bench(
         results=results,
@@ -146,6 +159,13 @@ def run_bench(config: BenchConfig) -> Bench:
     )
 
 
+def _engines(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str]) -> EngineBench | None:
+    """The engines to compare, where `config` names a GPU."""
+    if config.gpu is None:
+        return None
+    return EngineBench(config.gpu, dict(zip(names, config.artifacts, strict=True)), manifests, config.batches)
+
+
 def _open_faces(config: BenchConfig, manifest: Manifest) -> EvaluationFaces | None:
     if config.faces is None:
         return None
@@ -153,7 +173,7 @@ def _open_faces(config: BenchConfig, manifest: Manifest) -> EvaluationFaces | No
         config.faces, listing=config.listing, pairs_files=config.pairs, contract=manifest.input
     )
     for path in (*config.artifacts, *config.students):
-        _check_unseen(open_network(path, threads=1), faces)
+        _check_unseen(open_network(path, device="cpu", threads=1), faces)
     return faces
 
 

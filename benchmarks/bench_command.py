@@ -33,6 +33,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--batch", default="1", show_default=True, metavar="N,N", help="Batch sizes to time.")
 @click.option("--threads", default="1", show_default=True, metavar="N,N", help="Numbers of CPU threads to time.")
 @click.option("--peers", is_flag=True, help="Also quantize_static, OpenVINO float32 and NNCF INT8 of the teacher.")
+@click.option("--target", type=click.Choice(["trt", "trt-rtx"]), help="Compare INT8, FP16 and FP32 engines on a GPU.")
+@click.option("--device", metavar="cuda:N", help="GPU of --target.  [default: cuda:0]")
+@click.option("--rebuild", is_flag=True, help="With --target: build engines of DIR that are missing or from elsewhere.")
 @click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=1), help="Timed rounds a setting.")
 @click.option(
     "--seconds",
@@ -59,6 +62,9 @@ def main(
     batch: str,
     threads: str,
     peers: bool,
+    target: str | None,
+    device: str | None,
+    rebuild: bool,
     rounds: int,
     seconds: float,
     min_cosine: float | None,
@@ -70,13 +76,18 @@ def main(
     """Time artifacts and their float teacher in turn in one run, and compare their embeddings on faces.
 
     Writes report.md, report.json and plots, and each artifact's parity.json. --min-cosine and --min-decisions hold
-    each artifact against its torch student where --student is given, else against the teacher.
+    each artifact against its torch student where --student is given, else against the teacher. With --target the
+    teacher is built into engines of float16 and float32 as well, and GPU time, memory and clocks are reported.
     """
     if faces is None and (min_cosine is not None or min_decisions is not None):
         message = "expected --faces DIR with --min-cosine or --min-decisions, found none; add the faces to compare on"
         raise UsageError(message)
+    if target is None and (device is not None or rebuild):
+        message = "expected --target trt or trt-rtx with --device or --rebuild, found none; add it"
+        raise UsageError(message)
     _require_train_packages()
     from efq.benchmarks.bench import BenchConfig, run_bench
+    from efq.benchmarks.gpu_bench import GpuTarget
     from efq.benchmarks.report import write_report
 
     config = BenchConfig(
@@ -91,6 +102,7 @@ def main(
         batches=parse_counts(batch, "--batch"),
         threads=parse_counts(threads, "--threads"),
         peers=peers,
+        gpu=None if target is None else GpuTarget(name=target, device=device or "cuda:0", rebuild=rebuild),
         rounds=rounds,
         seconds=seconds,
         command=shlex.join(["efq-bench", *sys.argv[1:]]),

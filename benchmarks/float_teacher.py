@@ -12,11 +12,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
-from efq.benchmarks.peers.peer import Preprocess
 from efq.runtime.contract import InputContract
 from efq.toolchain.backbones.checkpoint import load_backbone
 
 OPSET = 17
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Normalization:
+    """(pixel - mean) / std for each RGB channel: uint8 (N, H, W, 3) -> float32 (N, 3, H, W)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        offset, scale = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return np.ascontiguousarray(((images - offset) / scale).transpose(0, 3, 1, 2), np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +40,7 @@ class FloatTeacher:
 
     name: str
     path: Path
-    preprocess: Preprocess
+    preprocess: Normalization
 
     def open(self, threads: int) -> OnnxRuntimePeer:
         """The teacher in ONNX Runtime on `threads` CPU threads."""
@@ -72,12 +83,6 @@ def export_float_onnx(network: nn.Module, destination: Path, contract: InputCont
         )
 
 
-def normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocess:
-    """(pixel - mean) / std for each RGB channel: uint8 (N, H, W, 3) -> float32 (N, 3, H, W)."""
-    offset = np.asarray(mean, np.float32)
-    scale = np.asarray(std, np.float32)
-
-    def preprocess(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.ascontiguousarray(((images - offset) / scale).transpose(0, 3, 1, 2), np.float32)
-
-    return preprocess
+def normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalization:
+    """The `Normalization` of these values."""
+    return Normalization(mean=mean, std=std)

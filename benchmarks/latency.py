@@ -69,7 +69,27 @@ def measure(
     Returns one `Latency` a candidate, in the order given. Raises UsageError when `reference` is no candidate, when
     there are no batches or they differ in shape, or when `rounds` is not positive.
     """
-    _check(candidates, batches, reference, rounds)
+    if reference not in candidates:
+        message = f"expected the reference to be one of {sorted(candidates)}, found {reference!r}"
+        raise UsageError(message)
+    times = time_in_turn(
+        candidates, batches, rounds=rounds, warm_up=warm_up, seconds=seconds, on_round=on_round, clock=clock
+    )
+    return summarize(times, reference=reference, batch=len(batches[0]))
+
+
+def time_in_turn(
+    candidates: Mapping[str, Timed],
+    batches: Sequence[NDArray[np.uint8]],
+    *,
+    rounds: int,
+    warm_up: int = 10,
+    seconds: float | None = None,
+    on_round: Callable[[], object] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """The times of `measure` as they are, in seconds of `clock`; round i of every candidate belongs together."""
+    _check(batches, rounds)
     for number in range(warm_up):
         for candidate in candidates.values():
             candidate.run(candidate.prepare(batches[number % len(batches)]))
@@ -83,7 +103,7 @@ def measure(
             on_round()
             if seconds is not None and number + 1 >= MINIMUM_ROUNDS and clock() - start >= seconds:
                 break
-    return summarize(times, reference=reference, batch=len(batches[0]))
+    return times
 
 
 def summarize(times: Mapping[str, Sequence[float]], *, reference: str, batch: int) -> list[Latency]:
@@ -137,10 +157,7 @@ def _time_one(candidate: Timed, images: NDArray[np.uint8], clock: Callable[[], f
     return clock() - start
 
 
-def _check(candidates: Mapping[str, Timed], batches: Sequence[NDArray[np.uint8]], reference: str, rounds: int) -> None:
-    if reference not in candidates:
-        message = f"expected the reference to be one of {sorted(candidates)}, found {reference!r}"
-        raise UsageError(message)
+def _check(batches: Sequence[NDArray[np.uint8]], rounds: int) -> None:
     shapes = {batch.shape for batch in batches}
     if len(shapes) != 1:
         message = f"expected at least one batch of images, all of one shape; found shapes {sorted(shapes)}"

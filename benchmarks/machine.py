@@ -11,7 +11,10 @@ from typing import Any
 
 from efq.runtime.cpu import describe_cpu
 
-_PACKAGES = ("efq", "numpy", "onnxruntime", "torch", "onnx", "openvino", "nncf")
+_PACKAGES = (
+    *("efq", "numpy", "onnxruntime", "torch", "onnx", "openvino", "nncf"),
+    *("tensorrt", "tensorrt-rtx", "cuda-python", "pycuda"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ def _record(bench: Bench, accuracy: AccuracyResults, name: str, student: str | N
     record = {
         "schema_version": SCHEMA_VERSION,
         "measured": bench.results.created,
-        "machine": bench.results.machine.cpu,
+        "machine": bench.results.machine.cpu if bench.results.gpu is None else bench.results.gpu.machine.name,
         "faces": {
             "images": accuracy.images,
             "identities": accuracy.identities,

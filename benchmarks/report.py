@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.benchmarks.gpu_report import HOST_TO_HOST, gpu_sections
 from efq.benchmarks.machine import Machine
 from efq.benchmarks.parity import AccuracyResults, far_name
 from efq.benchmarks.plots import Curve, colours, plot_cosines, plot_latency, plot_roc
 from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
+from efq.benchmarks.tables import table as _table
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"
@@ -44,9 +46,12 @@ def to_json(results: BenchResults) -> str:
 
 def to_markdown(results: BenchResults, *, plots: Sequence[str] = ()) -> str:
     """The results as Markdown whose tables also read well as plain text; `plots` are the pictures' relative paths."""
-    sections = ["# Benchmark", *_setting(results), "## Latency", _LATENCY_EXPLAINED.format(results.reference)]
+    explained = _LATENCY_EXPLAINED if results.gpu is None else HOST_TO_HOST
+    sections = ["# Benchmark", *_setting(results), "## Latency", explained.format(results.reference)]
     for setting in results.latency:
         sections += [f"### {setting_title(setting)}", _latency_table(setting)]
+    if results.gpu is not None:
+        sections += gpu_sections(results.gpu)
     sections += ["## Size", _size_table(results.networks)]
     if results.accuracy is not None:
         sections += ["## Accuracy", *_accuracy(results.accuracy, results.reference)]
@@ -159,14 +164,6 @@ def _parity_table(accuracy: AccuracyResults, reference: str) -> str:
     ]
     header = ("reference", "network", "cosine mean", "1st percentile", "minimum", "equal decisions")
     return _table(header, rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    )
 
 
 def _write_plots(

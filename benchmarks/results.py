@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from efq.benchmarks.gpu_results import GpuResults
 from efq.benchmarks.latency import Latency
 from efq.benchmarks.machine import Machine
 from efq.benchmarks.parity import AccuracyResults
@@ -33,7 +34,10 @@ class LatencySetting:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class BenchResults:
-    """A whole benchmark; `reference` names the float teacher, `faces` says what images were used."""
+    """A whole benchmark; `reference` names the float teacher, `faces` says what images were used.
+
+    `gpu` holds what only engines on a GPU have; `latency` is host to host then.
+    """
 
     schema_version: int = SCHEMA_VERSION
     command: str
@@ -45,6 +49,7 @@ class BenchResults:
     latency: tuple[LatencySetting, ...]
     accuracy: AccuracyResults | None
     notes: tuple[str, ...]
+    gpu: GpuResults | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

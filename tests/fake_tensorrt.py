@@ -1,5 +1,7 @@
 """TensorRT without a GPU: the real enums and logger of tensorrt_rtx around an engine computed by NumPy on a FakeCuda.
 
+An engine of an ONNX file (`make_onnx_plan`) is computed by ONNX Runtime.
+
 Three forms, by what they have: "10.3" no runtime configuration, "10.16" one for memory only, "rtx" all of it.
 """
 
@@ -8,10 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from fake_cuda import FakeCuda
 from numpy.typing import NDArray
@@ -47,8 +53,22 @@ def make_plan(limits: tuple[int, int, int] = LIMITS, **changes: Any) -> bytes:
         "host_code": False,
         "capturable": True,
         "diagnostics": 0,
+        "milliseconds": 0.0,
+        "onnx": None,
     }
     return HEADER + json.dumps(description | changes).encode()
+
+
+def make_onnx_plan(path: Path, limits: tuple[int, int, int], **changes: Any) -> bytes:
+    """A plan that computes the ONNX file at `path` in ONNX Runtime."""
+    (images,), (embeddings,) = (onnx.load(path).graph.input, onnx.load(path).graph.output)
+    shapes = [[d.dim_value for d in port.type.tensor_type.shape.dim][1:] for port in (images, embeddings)]
+    ports = {
+        "inputs": [["images", "UINT8", [-1, *shapes[0]]]],
+        "outputs": [["embeddings", "FLOAT", [-1, *shapes[1]]]],
+        "profile": [[size, *shapes[0]] for size in limits],
+    }
+    return make_plan(limits, onnx=str(path), **ports | changes)
 
 
 def make_module(cuda: FakeCuda, form: str = "10.3") -> Any:
@@ -77,6 +97,11 @@ def open_model(
 ) -> tuple[TensorRTModel, Any]:
     module = make_module(cuda, form)
     return TensorRTModel(plan or make_plan(), module=module, cuda=cuda, **options), module
+
+
+def _compute(path: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["embeddings"], {"images": images})[0]  # type: ignore[no-any-return]
 
 
 class BaseEnums:
@@ -135,6 +160,15 @@ class Engine:
         self.refuse_contexts = False
         self.refuse_execution = False
         self.memory_users: dict[int, int] = {}
+        self.compute = embed if description["onnx"] is None else _compute(description["onnx"])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.description["inputs"][0][2][1:])
+
+    @property
+    def size(self) -> int:
+        return int(self.description["outputs"][0][2][1])
 
     def get_tensor_name(self, index: int) -> str:
         return str(self.ports[index][0])
@@ -238,7 +272,7 @@ class Context:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         low, _, high = (size[0] for size in self.engine.description["profile"])
         assert name == self.engine.description["inputs"][0][0]
-        if tuple(shape[1:]) != SHAPE or not low <= shape[0] <= high:
+        if tuple(shape[1:]) != self.engine.shape or not low <= shape[0] <= high:
             return False
         self.state = dataclasses.replace(self.state, batch=shape[0])
         return True
@@ -276,12 +310,14 @@ class Context:
             assert self.state == state, "a graph whose execution context was changed after the capture"
             engine.cuda.memory(*state.memory)
             assert self._buffers(state)[0] is not None
-            destination[:] = embed(source.reshape(-1, *SHAPE)).view(np.uint8).reshape(-1)
+            embeddings = engine.compute(source.reshape(-1, *engine.shape))
+            destination[:] = np.ascontiguousarray(embeddings).view(np.uint8).reshape(-1)
+            engine.cuda.spend(engine.description["milliseconds"])
 
         engine.cuda.enqueue(stream, run)
         return True
 
     def _buffers(self, state: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         addresses = dict(state.addresses)
-        source = self.engine.cuda.memory(addresses["images"], state.batch * int(np.prod(SHAPE)))
-        return source, self.engine.cuda.memory(addresses["embeddings"], state.batch * SIZE * 4)
+        source = self.engine.cuda.memory(addresses["images"], state.batch * int(np.prod(self.engine.shape)))
+        return source, self.engine.cuda.memory(addresses["embeddings"], state.batch * self.engine.size * 4)

@@ -1,0 +1,208 @@
+"""efq-bench --target: engines by the real TensorRT-RTX builder, run on a fake GPU that computes their graphs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from fake_cuda import FakeCuda
+from fake_tensorrt import make_module, make_onnx_plan
+from networks import TEACHER, make_faces, make_teacher, write_faces
+
+from efq.benchmarks import gpu_bench, gpu_engines
+from efq.benchmarks.bench_command import main
+from efq.export.export_command import main as export
+from efq.runtime.cuda.seam import open_cuda
+from efq.runtime.errors import EfqError
+from efq.runtime.tensorrt import build, engine_cache
+from efq.runtime.tensorrt import open as engine_open
+from efq.runtime.tensorrt.build import BuiltEngine
+from efq.toolchain.distillation import distill
+from efq.toolchain.recipe import Recipe
+
+MILLISECONDS = {"int8": 3.0, "float16": 2.0, "float32": 5.0}
+EVENT = 0.5  # what the fake's clock moves at each event
+
+
+def _has_gpu() -> bool:
+    try:
+        return open_cuda().device_count() > 0
+    except EfqError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """teacher.pt, artifacts trt-rtx/ and small-batches/ without engines, ort-cpu/, faces/."""
+    root = tmp_path_factory.mktemp("inputs")
+    recipe = Recipe(name="tiny", activation="prelu", symmetric_activations=True, steps=0, identities_per_batch=4)
+    distill(make_teacher(root / "teacher.pt"), make_faces(), recipe, root / "student.pt")
+    unsigned = dataclasses.replace(recipe, symmetric_activations=False)
+    distill(make_teacher(root / "teacher.pt"), make_faces(), unsigned, root / "unsigned.pt")
+    for name, student, options in (
+        ("trt-rtx", "student.pt", ("--target", "trt-rtx", "--no-engine", "--batch", "1,4,8")),
+        ("small-batches", "student.pt", ("--target", "trt-rtx", "--no-engine", "--batch", "1,2,4")),
+        ("ort-cpu", "unsigned.pt", ("--target", "ort-cpu")),
+    ):
+        result = CliRunner().invoke(export, [str(root / student), *options, "-o", str(root / name)])
+        assert result.exit_code == 0, result.output
+    write_faces(root / "faces", people=14, each=6)
+    return root
+
+
+@pytest.fixture
+def artifact(inputs: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(inputs / "trt-rtx", tmp_path / "artifact")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """A fake GPU. Plans are built for real, then replaced by ones that it can run, of known GPU time."""
+    tensorrt = pytest.importorskip("tensorrt_rtx")
+    cuda = FakeCuda()
+    module = make_module(cuda, "rtx")
+    module.__version__ = tensorrt.__version__
+
+    def build_engine(target: str, model: Path, folder: Path, options: Any, **rest: Any) -> BuiltEngine:
+        built = build.build_engine(target, model, folder, options, **rest)
+        kept = tmp_path / f"{len(list(tmp_path.glob('*.onnx')))}.onnx"
+        shutil.copyfile(model, kept)
+        plan = make_onnx_plan(kept, options.batches, milliseconds=MILLISECONDS[precision_of(kept)])
+        built.plan.write_bytes(plan)
+        return built
+
+    for place in (gpu_bench, engine_open):
+        monkeypatch.setattr(place, "open_cuda", lambda device: cuda)
+        monkeypatch.setattr(place, "import_tensorrt", lambda target: module)
+    monkeypatch.setattr(gpu_engines, "import_tensorrt", lambda target: module)
+    for place in (gpu_engines, engine_cache):
+        monkeypatch.setattr(place, "build_engine", build_engine)
+    return cuda
+
+
+def precision_of(path: Path) -> str:
+    names = {node.name for node in onnx.load(path).graph.node}
+    return "float16" if "to_half" in names else "float32" if "subtract_mean" in names else "int8"
+
+
+def bench(inputs: Path, *arguments: object) -> Result:
+    teacher = ["--teacher", inputs / "teacher.pt", "--backbone", TEACHER, "--target", "trt-rtx", "--rounds", "12"]
+    return CliRunner().invoke(main, [str(argument) for argument in (*teacher, *arguments)])
+
+
+def test_three_engines_in_one_table(inputs: Path, artifact: Path, gpu: FakeCuda, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = bench(inputs, artifact, "--rebuild", "--batch", "1,8", "--json", "-o", out)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    names = [network["name"] for network in found["networks"]]
+    assert names[:2] == ["teacher float32 (TensorRT)", "teacher float16 (TensorRT)"]
+    assert found["reference"] == names[0]
+    assert [(setting["batch"], setting["threads"]) for setting in found["latency"]] == [(1, 1), (8, 1)]
+    device = found["gpu"]
+    assert [engine["precision"] for engine in device["engines"]] == ["float32", "float16", "int8"]
+    assert [engine["products"] for engine in device["engines"]] == [
+        *("10 float32", "10 float16", "not measured at export"),
+    ]
+    assert all(engine["plan_bytes"] > 0 and engine["device_bytes"] > 0 for engine in device["engines"])
+    for setting in device["settings"]:
+        times = {time["network"]: time for time in setting["networks"]}
+        for engine in device["engines"]:
+            expected = MILLISECONDS[engine["precision"]] + EVENT
+            assert times[engine["network"]]["p50_ms"] == pytest.approx(expected)
+            assert times[engine["network"]]["rounds"] == 12
+    assert device["machine"]["driver"] == "unknown"
+    report = (out / "report.md").read_text(encoding="utf-8")
+    assert report.count("**INT8 is slower than FP16**") == 2
+    assert "Host to host: uint8 images in host memory" in report
+    assert {path.name for path in (out / "plots").iterdir()} == {
+        *("latency_batch1_threads1.png", "latency_batch8_threads1.png"),
+    }
+    assert gpu.live() == {"device": 0, "pinned": 0, "streams": 0, "events": 0, "graphs": 0}
+
+
+def test_accuracy_of_all_three_on_faces(inputs: Path, artifact: Path, gpu: FakeCuda, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--rebuild", "--faces", inputs / "faces", "--min-cosine", 0.9, "--json", "-o", out)
+    result = bench(inputs, artifact, *arguments)
+    assert result.exit_code == 0, result.output
+    accuracy = json.loads(result.stdout)["accuracy"]
+    assert (accuracy["images"], accuracy["identities"]) == (84, 14)
+    assert len(accuracy["networks"]) == 3
+    half, integer = accuracy["parity"]
+    assert half["cosine_min"] > 0.9999
+    assert 0.9 < integer["cosine_min"] < half["cosine_min"]
+    record = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))
+    assert record["machine"] == "Fake"
+    assert record["faces"]["images"] == 84
+    again = bench(inputs, artifact, "-o", tmp_path / "again")  # the engine that was built is kept
+    assert again.exit_code == 0, again.output
+
+
+def test_an_artifact_without_an_engine_says_what_to_do(
+    inputs: Path, artifact: Path, gpu: FakeCuda, tmp_path: Path
+) -> None:
+    result = bench(inputs, artifact, "-o", tmp_path / "out")
+    assert result.exit_code == 5
+    assert "--rebuild" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert gpu.live()["device"] == 0
+
+
+@pytest.mark.parametrize(
+    ("directories", "arguments", "words"),
+    [
+        (["ort-cpu"], [], "expected artifacts for the target trt-rtx, found"),
+        (["trt-rtx", "ort-cpu"], [], "ort-cpu (ort-cpu); export them with --target trt-rtx"),
+        (["trt-rtx", "small-batches"], [], "expected artifacts with the build options of"),
+        (
+            ["trt-rtx"],
+            ["--batch", "1,9"],
+            "expected batch sizes from 1 to 8, the profile of the artifact's engine, found 9",
+        ),
+        (["trt-rtx"], ["--peers"], "expected no --peers"),
+        (["trt-rtx"], ["--threads", "2"], "expected no --peers, --student or --threads"),
+    ],
+)
+def test_usage_errors(inputs: Path, tmp_path: Path, directories: list[str], arguments: list[str], words: str) -> None:
+    folders = [inputs / name for name in directories]
+    result = bench(inputs, *folders, *arguments, "-o", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--device", "cuda:0"], ["--rebuild"]])
+def test_options_of_engines_need_a_target(inputs: Path, tmp_path: Path, arguments: list[str]) -> None:
+    command = [
+        str(inputs / "ort-cpu"),
+        "--teacher",
+        str(inputs / "teacher.pt"),
+        *arguments,
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "expected --target trt or trt-rtx" in result.stderr
+
+
+@pytest.mark.skipif(_has_gpu(), reason="this machine has a GPU")
+def test_without_a_gpu_nothing_is_written(inputs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    result = bench(inputs, inputs / "trt-rtx", "--rebuild", "-o", tmp_path / "out")
+    assert result.exit_code == 4, result.output
+    assert "expected a package that reaches the GPU cuda:0" in result.stderr
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
