@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from efq.runtime import Embedder, InputContract
+from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import DeviceError, SchemaError
 from efq.runtime.files import sha256_file
 from efq.toolchain.backbones import read_checkpoint
@@ -80,28 +83,47 @@ def open_network(
 
 
 def torch_device(name: str) -> torch.device:
-    """The torch device `cpu`, `cuda` or `cuda:N`. Raises DeviceError when it is not there: never another instead."""
+    """The torch device `cpu`, `cuda` or `cuda:N`. Raises DeviceError when it is not there: never another instead.
+
+    Raises UsageError for another name that begins with cuda.
+    """
     if name == "cpu":
         return torch.device("cpu")
     if name.partition(":")[0] == "cuda" and torch.cuda.is_available():
-        return torch.device(name)
+        ordinal = device_ordinal(name)
+        check_ordinal(ordinal, torch.cuda.device_count())
+        return torch.device("cuda", ordinal)
     message = f"expected the device cpu, or a CUDA device that torch sees; found {name!r}, not available: use cpu"
     raise DeviceError(message)
 
 
 def torch_embedding(network: nn.Module, device: torch.device) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Embed in batches with a torch network on `device`."""
+    """Embed in batches with a torch network on `device`, in float32 as it is, without TF32."""
     network = network.to(device).eval()
 
     @torch.inference_mode()
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         parts = []
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(device)
-            parts.append(functional.normalize(network(batch).float(), dim=1).cpu().numpy())
+        with _without_tf32():
+            for start in range(0, len(images), _BATCH):
+                batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(device)
+                parts.append(functional.normalize(network(batch).float(), dim=1).cpu().numpy())
         return np.concatenate(parts)
 
     return embed
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Convolutions on a GPU in float32, not in TF32, torch's default there: it would round integers times a scale."""
+    cudnn: Any = torch.backends.cudnn
+    convolutions = cudnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
 
 
 def _open_artifact(path: Path, device: str | None, threads: int | None) -> EmbeddingNetwork:

@@ -85,6 +85,7 @@ def distill(
     }
     training |= {name: float(value) for name, value in trainer.averages.items()}
     student = package(network, report, teacher, faces, recipe, training, licences, processes)
+    student.network.cpu()  # exporters read its tensors with NumPy
     if processes.leads:
         save_student(student, output)
         state_path.unlink(missing_ok=True)

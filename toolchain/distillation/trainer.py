@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from efq.runtime.console import log, progress
-from efq.runtime.errors import EfqError
-from efq.toolchain.data import FaceSet, IdentityBalancedSampler, augment, draw_images
+from efq.runtime.errors import DeviceError, EfqError
+from efq.toolchain.data import FaceSet, IdentityBalancedSampler, draw_images
+from efq.toolchain.distillation.batches import Batches
 from efq.toolchain.distillation.optimization import make_optimizer, set_learning_rate
 from efq.toolchain.distillation.precision import bfloat16_where_fast
 from efq.toolchain.distillation.processes import Processes
@@ -63,7 +64,7 @@ class Trainer:
             silent = recipe.float_share > 0  # the scales have no gradient while quantizers are off
             self.model = nn.parallel.DistributedDataParallel(self.network, find_unused_parameters=silent)
         self.optimizer = make_optimizer(self.network, recipe)
-        self.sampler = IdentityBalancedSampler(
+        sampler = IdentityBalancedSampler(
             faces.labels,
             identities_per_batch=recipe.identities_per_batch,
             images_per_identity=recipe.images_per_identity,
@@ -71,6 +72,7 @@ class Trainer:
             rank=processes.rank,
             world_size=processes.world_size,
         )
+        self.batches = Batches(faces, sampler, recipe.augmentation, seed=seed, processes=processes)
         self.metric: EvaluationMetricLoss | None = self._make_metric() if recipe.metric_weight > 0 else None
         self.float_steps = int(recipe.steps * recipe.float_share)
         self.step = 0
@@ -78,7 +80,25 @@ class Trainer:
         self.averages: dict[str, float] = {}
 
     def run(self, checkpoint: Callable[[], None], *, checkpoint_seconds: float = 120.0) -> None:
-        """Train to the recipe's last step; `checkpoint` is called every `checkpoint_seconds`."""
+        """Train to the recipe's last step, once; `checkpoint` is called every `checkpoint_seconds`.
+
+        Raises EfqError when the loss is not finite, DeviceError when a GPU has no memory for a step.
+        """
+        if self.processes.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # every step has the same shapes
+        try:
+            self._run(checkpoint, checkpoint_seconds)
+        except torch.OutOfMemoryError as error:
+            message = (
+                f"expected the GPU memory of a step of {self.recipe.batch} images, found too little "
+                f"({str(error).splitlines()[0]}); lower identities_per_batch in the recipe, or free GPU memory"
+            )
+            raise DeviceError(message) from error
+        finally:
+            self.batches.close()
+        self.network.eval()
+
+    def _run(self, checkpoint: Callable[[], None], checkpoint_seconds: float) -> None:
         saved = time.monotonic()
         remaining = self.recipe.steps - self.step
         set_enabled(self.network, enabled=self.step >= self.float_steps)
@@ -95,7 +115,6 @@ class Trainer:
                 if time.monotonic() - saved > checkpoint_seconds and self.processes.leads:
                     checkpoint()
                     saved = time.monotonic()
-        self.network.eval()
 
     def state(self) -> dict[str, Any]:
         """All that changes from step to step, as plain values and tensors."""
@@ -118,10 +137,7 @@ class Trainer:
 
     def _train_step(self) -> dict[str, float]:
         set_learning_rate(self.optimizer, self.recipe, self.step)
-        indices = self.sampler.batch(self.step)
-        generator = np.random.default_rng((self.seed, self.step, self.processes.rank))
-        views = augment(self.faces.images[indices], generator, self.recipe.augmentation)
-        batch = torch.from_numpy(views).to(self.processes.device)
+        indices, batch = self.batches.at(self.step)
         with bfloat16_where_fast(self.processes.device, wanted=self.step < self.float_steps):
             with torch.no_grad():
                 wanted = functional.normalize(self.teacher(batch).float(), dim=1)

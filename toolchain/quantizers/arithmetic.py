@@ -104,13 +104,44 @@ class _FakeQuantizeChannels(torch.autograd.Function):
         return passed, along_scale, None, None
 
 
+class _FakeQuantizeTensorOnGpu(torch.autograd.Function):
+    """`_FakeQuantizeTensor` in operations that the host never waits for: each number it reads leaves a GPU idle.
+
+    Where a bound times the scale is no float32, a value on it may count as clipped here and not there, or the contrary.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
+        values = values if _is_dense(values) else values.contiguous()
+        offset = zero_point.round()
+        low, high = lowest - offset, highest - offset
+        result = torch.div(values, scale).round_().clamp_(low, high).mul_(scale)
+        ctx.save_for_backward(values, result, scale, low, high)
+        return result
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Any) -> Any:
+        values, result, scale, low, high = ctx.saved_tensors  # type: ignore[attr-defined]
+        gradient = gradients[0]
+        if gradient.stride() != values.stride():
+            gradient = torch.empty_like(values).copy_(gradient)
+        passed = gradient * ((values > low * scale) & (values < high * scale))
+        flat, flat_passed = _storage_order(gradient), _storage_order(passed)
+        along_scale = torch.dot(flat, _storage_order(result)) - torch.dot(flat_passed, _storage_order(values))
+        along_zero_point = None
+        if ctx.needs_input_grad[2]:  # type: ignore[attr-defined]
+            along_zero_point = (-scale * (flat.sum() - flat_passed.sum())).reshape(())
+        return passed, (along_scale / scale).reshape(scale.shape), along_zero_point, None, None
+
+
 def fake_quantize_tensor(values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
     """DequantizeLinear(QuantizeLinear(values)), bit for bit, with straight-through gradients.
 
     `values` float32 of any shape, `scale` float32 (), `zero_point` float32 () in [lowest, highest], rounded half to
     even before its use.
     """
-    result: Tensor = _FakeQuantizeTensor.apply(values, scale, zero_point, lowest, highest)  # type: ignore[no-untyped-call]
+    function = _FakeQuantizeTensor if values.device.type == "cpu" else _FakeQuantizeTensorOnGpu
+    result: Tensor = function.apply(values, scale, zero_point, lowest, highest)  # type: ignore[no-untyped-call]
     return result
 
 
