@@ -73,6 +73,7 @@ SURFACE = {
     "export.targets": {"TARGETS", "TargetProfile", "find_target"},
     "benchmarks": {"Latency", "Machine", "describe_machine", "measure"},
     "benchmarks.demo": set(),
+    "benchmarks.gpu": set(),
     "benchmarks.peers": set(),
 }
 
