@@ -6,28 +6,15 @@ import dataclasses
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
+from efq.benchmarks.peers.peer import Normalization
 from efq.runtime.contract import InputContract
 from efq.toolchain.backbones.checkpoint import load_backbone
 
 OPSET = 17
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Normalization:
-    """(pixel - mean) / std for each RGB channel: uint8 (N, H, W, 3) -> float32 (N, 3, H, W)."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        offset, scale = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(((images - offset) / scale).transpose(0, 3, 1, 2), np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +48,7 @@ def export_teacher(
     """
     found, network = load_backbone(checkpoint, backbone)
     export_float_onnx(network, destination, contract or InputContract())
-    return FloatTeacher(name=name, path=destination, preprocess=normalization(found.mean, found.std))
+    return FloatTeacher(name=name, path=destination, preprocess=Normalization(mean=found.mean, std=found.std))
 
 
 def export_float_onnx(network: nn.Module, destination: Path, contract: InputContract) -> None:
@@ -81,8 +68,3 @@ def export_float_onnx(network: nn.Module, destination: Path, contract: InputCont
             output_names=["embeddings"],
             dynamic_axes={"images": {0: "batch"}, "embeddings": {0: "batch"}},
         )
-
-
-def normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalization:
-    """The `Normalization` of these values."""
-    return Normalization(mean=mean, std=std)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efq.benchmarks.gpu_results import GpuMachine, GpuResults, GpuSetting
-from efq.benchmarks.tables import table
+from efq.benchmarks.markdown import table
 
 HOST_TO_HOST = (
     "Host to host: uint8 images in host memory to unit-length embeddings in host memory, called from one thread. All "

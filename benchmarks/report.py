@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.gpu_report import HOST_TO_HOST, gpu_sections
 from efq.benchmarks.machine import Machine
+from efq.benchmarks.markdown import table as _table
 from efq.benchmarks.parity import AccuracyResults, far_name
 from efq.benchmarks.plots import Curve, colours, plot_cosines, plot_latency, plot_roc
 from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
-from efq.benchmarks.tables import table as _table
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"

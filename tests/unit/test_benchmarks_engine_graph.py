@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from torch.nn import functional
 
-from efq.benchmarks.float_teacher import export_teacher, normalization
+from efq.benchmarks.float_teacher import export_float_onnx, export_teacher
 from efq.benchmarks.inputs import drawn_faces
 from efq.benchmarks.peers.tensorrt_graph import Precision, engine_graph
 from efq.runtime.contract import InputContract
@@ -24,8 +24,6 @@ SMALL = InputContract(height=28, width=28)
 
 
 def float_onnx(name: str, folder: Path) -> tuple[torch.nn.Module, onnx.ModelProto]:
-    from efq.benchmarks.float_teacher import export_float_onnx
-
     network = randomize(NETWORKS[name]()).eval()
     export_float_onnx(network, folder / "float.onnx", SMALL)
     return network, onnx.load(folder / "float.onnx")
@@ -79,8 +77,3 @@ def test_a_real_teacher_in_float16_is_itself(faces_root: Path, tmp_path: Path) -
     for precision, least in (("float32", 0.999999), ("float16", 0.9999)):
         model = engine_graph(network, mean=mean, std=std, contract=contract, precision=precision)  # type: ignore[arg-type]
         assert float((run(model, faces) * wanted).sum(1).min()) > least
-
-
-def test_the_normalization_says_its_values() -> None:
-    found = normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
-    assert (found.mean, found.std) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))

@@ -12,12 +12,13 @@ from artifacts import random_faces, reference_embeddings
 from numpy.typing import NDArray
 from torch import nn
 
-from efq.benchmarks.float_teacher import FloatTeacher, export_float_onnx, normalization
+from efq.benchmarks.float_teacher import FloatTeacher, export_float_onnx
 from efq.benchmarks.inputs import drawn_faces
 from efq.benchmarks.peers.artifact import ArtifactPeer
 from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
 from efq.benchmarks.peers.onnxruntime_static import quantize_onnxruntime_static
 from efq.benchmarks.peers.openvino_nncf import OpenVinoPeer, convert_to_openvino, quantize_nncf
+from efq.benchmarks.peers.peer import Normalization
 from efq.runtime.contract import InputContract
 
 needs_openvino = pytest.mark.skipif(
@@ -42,7 +43,8 @@ def network() -> nn.Module:
 def teacher(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> FloatTeacher:
     path = tmp_path_factory.mktemp("teacher") / "teacher.onnx"
     export_float_onnx(network, path, InputContract())
-    return FloatTeacher(name="teacher", path=path, preprocess=normalization((127.5,) * 3, (128.0,) * 3))
+    preprocess = Normalization(mean=(127.5,) * 3, std=(128.0,) * 3)
+    return FloatTeacher(name="teacher", path=path, preprocess=preprocess)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def expected(network: nn.Module) -> NDArray[np.float32]:
 def test_normalization_is_per_channel_and_channels_first() -> None:
     image = np.zeros((1, 2, 2, 3), np.uint8)
     image[..., 1] = 20
-    prepared = normalization((0.0, 10.0, 0.0), (1.0, 5.0, 1.0))(image)
+    prepared = Normalization(mean=(0.0, 10.0, 0.0), std=(1.0, 5.0, 1.0))(image)
     assert prepared.dtype == np.float32
     assert prepared.shape == (1, 3, 2, 2)
     np.testing.assert_array_equal(prepared[0, :, 0, 0], [0.0, 2.0, 0.0])

@@ -1,4 +1,4 @@
-"""Markdown tables that also read well as plain text."""
+"""Tables in Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are filled up to one width; every row has as many cells as `header`."""
+    """A Markdown table whose columns also line up as plain text."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(
