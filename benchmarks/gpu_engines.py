@@ -64,7 +64,7 @@ def float_engine(
     folder.mkdir()
     path = folder / "model.onnx"
     path.write_bytes(graph.SerializeToString())
-    built = build_engine(target, path, folder, options)
+    built = build_engine(target, path, folder, options, device=f"cuda:{cuda.ordinal}")
     return EngineSource(
         name=name,
         precision=precision,

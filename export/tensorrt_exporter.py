@@ -79,7 +79,12 @@ def export_for_tensorrt(
         if engine.build:
             (folder / MODEL_FILE).write_bytes(model.SerializeToString())
             built = build_engine(
-                profile.name, folder / MODEL_FILE, folder, engine.options, timing_cache=engine.timing_cache
+                profile.name,
+                folder / MODEL_FILE,
+                folder,
+                engine.options,
+                device=engine.device,
+                timing_cache=engine.timing_cache,
             )
             runtime = f"{import_tensorrt(profile.name).__name__} {built.version}, layers of the engine"
             coverage = engine_coverage(model, built.layers, runtime=runtime)

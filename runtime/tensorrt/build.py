@@ -52,14 +52,16 @@ def build_engine(
     folder: Path,
     options: BuildOptions,
     *,
+    device: str = "cuda:0",
     timing_cache: Path | None = None,
     timeout: float | None = None,
 ) -> BuiltEngine:
     """Build the engine of the ONNX file `model` into the existing `folder`: plan, build log, inspector's JSON.
 
-    `timing_cache` is read and written by `trt`. Raises MissingDependencyError without the target's package,
-    EngineBuildError when TensorRT refuses the graph, fails, crashes or takes more than `timeout` seconds (the message
-    names a copy of its log), UsageError for options the package does not have.
+    `device` is the GPU that `trt` builds on and for; `timing_cache` is read and written by `trt`. Raises
+    MissingDependencyError without the target's package, EngineBuildError when TensorRT refuses the graph, fails,
+    crashes or takes more than `timeout` seconds (the message names a copy of its log), UsageError for options the
+    package does not have.
     """
     import_tensorrt(target)
     request = {
@@ -69,6 +71,7 @@ def build_engine(
         "log": str(folder / LOG_FILE),
         "layers": str(folder / INSPECTOR_FILE),
         "options": options.to_dict(),
+        "device": device,
         "timing_cache": None if timing_cache is None else str(timing_cache.resolve()),
     }
     start = time.monotonic()

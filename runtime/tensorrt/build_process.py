@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
+from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import DeviceError, EfqError, EngineBuildError, UsageError
+from efq.runtime.files import atomic_write_bytes
 from efq.runtime.tensorrt.module import import_tensorrt
 from efq.runtime.tensorrt.options import BuildOptions
 
@@ -21,7 +24,9 @@ def main() -> None:
     request = json.load(sys.stdin)
     try:
         with Path(request["log"]).open("w", encoding="utf-8") as log:
-            result = _build(request, BuildOptions.from_dict(request["options"]), log)
+            tensorrt = import_tensorrt(request["target"])
+            with _on_device(tensorrt, request["device"]):
+                result = _build(tensorrt, request, BuildOptions.from_dict(request["options"]), log)
     except EfqError as error:
         _tell({"error": str(error), "kind": type(error).__name__})
         return
@@ -35,8 +40,12 @@ def _tell(message: dict[str, Any]) -> None:
     print(json.dumps(message), flush=True)
 
 
-def _build(request: dict[str, Any], options: BuildOptions, log: IO[str]) -> dict[str, Any]:
-    tensorrt = import_tensorrt(request["target"])
+def _on_device(tensorrt: Any, device: str) -> AbstractContextManager[None]:
+    """TensorRT builds for the GPU that is current; TensorRT-RTX builds ahead of time and needs none."""
+    return nullcontext() if hasattr(tensorrt, "ComputeCapability") else open_cuda(device).current_device()
+
+
+def _build(tensorrt: Any, request: dict[str, Any], options: BuildOptions, log: IO[str]) -> dict[str, Any]:
     logger = _logger(tensorrt, log)
     builder = _builder(tensorrt, logger)
     network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -57,7 +66,7 @@ def _build(request: dict[str, Any], options: BuildOptions, log: IO[str]) -> dict
         raise EngineBuildError(message)
     Path(request["plan"]).write_bytes(memoryview(plan))
     if timing_cache is not None:
-        Path(request["timing_cache"]).write_bytes(memoryview(config.get_timing_cache().serialize()))
+        atomic_write_bytes(Path(request["timing_cache"]), bytes(config.get_timing_cache().serialize()))
     return {"version": str(tensorrt.__version__), "inspected": _inspect(tensorrt, logger, plan, request)}
 
 

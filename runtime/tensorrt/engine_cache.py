@@ -6,6 +6,7 @@ the fingerprint holds the hashes of both. The folder is only ever replaced as a 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -75,16 +76,19 @@ def read_fingerprint(folder: Path) -> Fingerprint:
 
 
 def rebuild_engine(
-    folder: Path, model: Path, target: str, machine: Machine, *, allow_float: bool
+    folder: Path, model: Path, target: str, machine: Machine, *, device: str, allow_float: bool
 ) -> tuple[bytes, Fingerprint]:
-    """Build the engine of `model` for `machine`, with the options in the engine folder, and keep it there.
+    """Build the engine of `model` for `machine` too, with the options in the engine folder, and keep it there.
 
     Raises what `build_engine` raises, CoverageError when a convolution or matrix product would run in float and
     `allow_float` is not given; the older engine stays then.
     """
     options = read_options(folder) if (folder / OPTIONS_FILE).exists() else BuildOptions()
+    here = machine.compute_capability
+    if options.compute_capabilities and here not in options.compute_capabilities:
+        options = dataclasses.replace(options, compute_capabilities=(*options.compute_capabilities, here))
     with tempfile.TemporaryDirectory(prefix="efq-engine-") as temporary:
-        built = build_engine(target, model, Path(temporary), options)
+        built = build_engine(target, model, Path(temporary), options, device=device)
         float_layers = [layer.name for layer in built.layers if layer.is_product and not layer.is_integer]
         if float_layers and not allow_float:
             message = (

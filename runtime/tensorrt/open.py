@@ -36,7 +36,8 @@ def open_engine(artifact: Artifact, device: str, *, rebuild: bool) -> TensorRTMo
     except EngineError:
         if not rebuild:
             raise
-        plan, fingerprint = rebuild_engine(folder, model, target, machine, allow_float=_has_float_products(artifact))
+        allow_float = _has_float_products(artifact)
+        plan, fingerprint = rebuild_engine(folder, model, target, machine, device=device, allow_float=allow_float)
     opened = TensorRTModel(
         plan,
         module=module,

@@ -88,7 +88,8 @@ def test_rebuild_builds_only_what_does_not_fit(
     """The builder is the fake's: what is asked of it, and what becomes of its plan, is what is looked at."""
     builds: list[tuple[str, BuildOptions]] = []
 
-    def build(name: str, model: Path, folder: Path, options: BuildOptions) -> BuiltEngine:
+    def build(name: str, model: Path, folder: Path, options: BuildOptions, device: str) -> BuiltEngine:
+        assert device == "cuda"
         builds.append((name, options))
         return built(folder, module.__version__, make_plan())
 
@@ -115,7 +116,9 @@ def test_a_rebuilt_engine_in_float_is_refused_and_the_older_stays(
     values = {"constants": (), "outputs": (), "tactic": "", "nodes": ("conv",)}
     layer = Layer(name="conv", kind="correlation", inputs=("float16",), **values)  # type: ignore[arg-type]
     monkeypatch.setattr(
-        engine_cache, "build_engine", lambda name, model, folder, options: built(folder, "1", make_plan(), layer)
+        engine_cache,
+        "build_engine",
+        lambda name, model, folder, options, device: built(folder, "1", make_plan(), layer),
     )
     counts = {"multiply_adds": {"integer": 5, "total": 5}}
     manifest = dataclasses.replace(Artifact.open(artifact).manifest, coverage=counts)
