@@ -19,7 +19,7 @@ from efq.export.coverage import CoverageReport, measure_coverage
 from efq.export.integer_reference import IntegerReference
 from efq.export.qdq_graph import build_qdq_model
 from efq.export.targets import TargetProfile
-from efq.runtime.backends.cpu import BACKENDS, OWN_BACKEND
+from efq.runtime.backends.cpu import BACKENDS, OWN_BACKEND, REDUCED_RANGE
 from efq.runtime.backends.model import Model
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.manifest import Manifest
@@ -79,7 +79,9 @@ def export_student(
         backend = OWN_BACKEND[profile.name]
         coverage = measure_coverage(path, images=images, backend=backend)
         coverage.check(allow_float=allow_float)
-        least = _least_cosine(student, BACKENDS[backend](path, threads=1), images)
+        least = _least_cosine(
+            student, BACKENDS[backend](path, threads=1, reduced_range=REDUCED_RANGE in student.recipe), images
+        )
     if not least >= profile.least_cosine:  # NaN too
         message = (
             f"expected the exported graph to give the student's embeddings, found a cosine of {least:.6f}: this CPU's "

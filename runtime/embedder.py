@@ -14,7 +14,7 @@ from efq.runtime.backends.cpu import AUTOMATIC, DEFAULT_TOLERANCE, open_cpu_mode
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.tensorrt import TensorRTModel
 from efq.runtime.contract import InputContract
-from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.manifest import Manifest
 from efq.runtime.tensorrt.open import open_engine, save_runtime_cache
 
@@ -50,8 +50,8 @@ class Embedder:
     ) -> Self:
         """Verify the artifact in `directory` and load its model.
 
-        `device` None is the one its target is for: "cpu" for ort-cpu and openvino, "cuda:0" for trt and trt-rtx ("cuda:N" chooses
-        another GPU). "cpu" with a TensorRT artifact computes its graph in ONNX Runtime's float kernels: the same
+        `device` None is the one its target is for: "cpu" for ort-cpu and openvino, "cuda:0" for trt and trt-rtx
+        ("cuda:N" chooses another GPU). "cpu" with a TensorRT artifact computes its graph in ONNX Runtime's float kernels: the same
         numbers but for rounding, slowly, for checks without a GPU. `threads` is the number of worker threads of one
         call on the CPU; None takes every CPU the process may run on. `rebuild` builds an engine that is missing or was
         made for another machine again from the artifact's model, which takes seconds to minutes.
@@ -68,6 +68,7 @@ class Embedder:
         artifact = Artifact.open(directory)
         device = _chosen_device(artifact.manifest.target, device)
         if device != "cpu":
+            _check_no_backend(backend, device)
             return cls(artifact, open_engine(artifact, device, rebuild=rebuild), "tensorrt")
         chosen, model = open_cpu_model(artifact, threads=threads, backend=backend, tolerance=tolerance)
         return cls(artifact, model, chosen)
@@ -152,6 +153,12 @@ def _advice(images: NDArray[np.uint8], contract: InputContract) -> str | None:
     if not len(images):
         return "the batch is empty: pass at least one image"
     return None
+
+
+def _check_no_backend(backend: str, device: str) -> None:
+    if backend != AUTOMATIC:
+        message = f"expected a backend for the CPU only, found {backend!r} with device {device!r}; leave it out"
+        raise UsageError(message)
 
 
 def _chosen_device(target: str, device: str | None) -> str:

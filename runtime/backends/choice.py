@@ -12,7 +12,6 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
-import platform
 import statistics
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.backends.model import Model
 from efq.runtime.contract import InputContract
+from efq.runtime.cpu import describe_cpu
 from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text, cache_folder
 
@@ -103,7 +103,7 @@ def cache_path(model_sha256: str, *, backends: tuple[str, ...], threads: int, to
         "format": FORMAT,
         "model": model_sha256,
         "versions": {name: importlib.metadata.version(name) for name in ("efq", *backends)},
-        "processor": processor(),
+        "processor": dataclasses.asdict(describe_cpu()),
         "threads": threads,
         "tolerance": tolerance,
     }
@@ -134,17 +134,6 @@ def write_choice(path: Path, choice: Choice) -> None:
 def is_installed(backend: str) -> bool:
     """Whether the backend's package can be imported; the package is not loaded."""
     return importlib.util.find_spec(backend) is not None
-
-
-def processor(listing: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """What tells one kind of CPU from another: name, architecture, instruction sets."""
-    facts = {"machine": platform.machine(), "processor": platform.processor()}
-    if listing.is_file():
-        first = listing.read_text(encoding="utf-8", errors="replace").split("\n\n", maxsplit=1)[0]
-        fields = (line.partition(":") for line in first.splitlines())
-        kept = ("model name", "flags", "Features", "CPU part")
-        facts |= {name.strip(): value.strip() for name, _, value in fields if name.strip() in kept}
-    return facts
 
 
 def _time_in_turn(models: Mapping[str, Model], images: NDArray[np.uint8]) -> dict[str, float]:

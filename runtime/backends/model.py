@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.contract import InputContract
+from efq.runtime.cpu import usable_cores
 from efq.runtime.errors import IncompatibleArtifactError, UsageError
 
 INPUT_NAME = "images"
@@ -71,11 +71,7 @@ def thread_count(threads: int | None) -> int:
     if threads is not None and threads < 1:
         message = f"expected at least one thread, found {threads}"
         raise UsageError(message)
-    if threads is not None:
-        return threads
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores() if threads is None else threads
 
 
 def check_port(kind: str, found: Sequence[Port], expected: Port, path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, thread_count
+from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.contract import InputContract
 from efq.runtime.errors import IncompatibleArtifactError
 
@@ -28,15 +29,18 @@ class OnnxRuntimeModel:
     session of their own, which is made when the first batch comes: it holds the weights a second time.
     """
 
-    def __init__(self, path: Path, *, threads: int | None) -> None:
+    def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
         """Load the model at `path`; `threads` None uses every CPU the process may run on.
 
+        Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
+        unless `reduced_range` says that they have 7 bits, which always fit.
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
         UsageError for a thread count below one.
         """
         self._path = path
+        self._exact_anyway = reduced_range
         count = thread_count(threads)
-        self._session = _create_session(path, count)
+        self._session = _create_session(path, count, exact_anyway=reduced_range)
         self._part_session = self._session if count == 1 else None
         self._part_lock = threading.Lock()
         self._workers = Workers(count)
@@ -66,7 +70,7 @@ class OnnxRuntimeModel:
     def _session_for_parts(self) -> onnxruntime.InferenceSession:
         with self._part_lock:
             if self._part_session is None:
-                self._part_session = _create_session(self._path, 1)
+                self._part_session = _create_session(self._path, 1, exact_anyway=self._exact_anyway)
             return self._part_session
 
 
@@ -78,7 +82,7 @@ def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
     return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
 
 
-def _create_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -88,8 +92,8 @@ def _create_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Idle worker threads that spin take the CPU from the rest of a service.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Where the CPU's 8-bit products saturate (x86 without VNNI): uint8 weights, the same numbers as everywhere else.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not exact_anyway and products_saturate():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     # Every failure is raised as well, so the log would only say it twice.
     options.log_severity_level = 4
     with _creation_lock:

@@ -24,8 +24,9 @@ from efq.runtime.backends.model import (
     check_port,
     thread_count,
 )
+from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.contract import InputContract
-from efq.runtime.errors import IncompatibleArtifactError, MissingDependencyError
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
 from efq.runtime.onnx_metadata import read_onnx_metadata
 
 
@@ -37,12 +38,20 @@ class OpenVinoModel:
     one thread.
     """
 
-    def __init__(self, path: Path, *, threads: int | None) -> None:
+    def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
         """Load the model at `path`; `threads` None uses every CPU the process may run on.
 
-        Raises MissingDependencyError without openvino, IncompatibleArtifactError when the file is no model that this
-        OpenVINO can load, UsageError for a thread count below one.
+        `reduced_range` says that the weights have 7 bits, without which 8-bit products saturate on some CPUs.
+        Raises DeviceError when they would on this one, MissingDependencyError without openvino,
+        IncompatibleArtifactError when the file is no model that this OpenVINO can load, UsageError for a thread count
+        below one.
         """
+        if not reduced_range and products_saturate():
+            message = (
+                "expected a CPU with VNNI, whose 8-bit products are exact, found one where they saturate and OpenVINO "
+                "has no exact kernels: export the model with --reduce-range, or for ort-cpu"
+            )
+            raise DeviceError(message)
         self._path = path
         self._threads = thread_count(threads)
         self._model = _read_model(path)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from efq.runtime import Embedder, InputContract
 from efq.runtime.backends import choice as choice_module
 from efq.runtime.backends import cpu
-from efq.runtime.backends.choice import Choice, cache_path, choose, processor, read_choice
+from efq.runtime.backends.choice import Choice, cache_path, choose, read_choice
+from efq.runtime.cpu import Cpu
 
 BACKENDS = {"onnxruntime": None, "openvino": None}
 
@@ -116,18 +117,10 @@ def test_each_fact_has_its_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
     same = path()
     assert path() == same
     others = [path("b"), path(threads=2), path(tolerance=0.1)]
-    monkeypatch.setattr(choice_module, "processor", lambda: {"machine": "other"})
+    other = Cpu(name="other", architecture="x86_64", cores=2, isa=None)
+    monkeypatch.setattr(choice_module, "describe_cpu", lambda: other)
     others.append(path())
     assert len({same, *others}) == 5
-
-
-def test_the_processor_is_told_by_its_name_and_instructions(tmp_path: Path) -> None:
-    listing = tmp_path / "cpuinfo"
-    listing.write_text(
-        "processor\t: 0\nmodel name\t: A\nflags\t\t: avx2 fma\nMHz : 3\n\nprocessor\t: 1\nmodel name : B\n"
-    )
-    facts = processor(listing)
-    assert (facts["model name"], facts["flags"], "MHz" in facts) == ("A", "avx2 fma", False)
 
 
 @given(
