@@ -34,8 +34,9 @@ def open_cpu_model(
 ) -> tuple[str, Model]:
     """The name of the backend and the model of `artifact` loaded in it.
 
-    With "auto" it is the target's own runtime (ONNX Runtime where the target is no CPU), or another one installed that gives the same embeddings (no cosine
-    below 1 - `tolerance`) and is faster here, which is measured once and remembered.
+    With "auto" it is the target's own runtime (ONNX Runtime where the target is no CPU), or another one installed that
+    gives the same embeddings (no cosine below 1 - `tolerance`) and is faster here, which is measured once and
+    remembered.
     Raises MissingDependencyError when the backend's package is missing, DeviceError for a CPU that the backend cannot
     use, UsageError for an unknown backend, thread count or tolerance, IncompatibleArtifactError for a model that cannot
     be loaded or is not the manifest's.
