@@ -6,13 +6,10 @@ import dataclasses
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
-from efq.benchmarks.peers.peer import Preprocess
+from efq.benchmarks.peers.peer import Normalization
 from efq.runtime.contract import InputContract
 from efq.toolchain.backbones.checkpoint import load_backbone
 
@@ -24,16 +21,14 @@ class FloatTeacher:
     """A float32 ONNX file, input "images" (N, 3, H, W) normalized, output "embeddings" (N, d), and its normalization.
 
     The normalization is left out of the file and of every timing, which favours the float network a little: an
-    artifact takes uint8 images and normalizes inside.
+    artifact takes uint8 images and normalizes inside. `checkpoint`, of `backbone`, is what it was exported from.
     """
 
     name: str
     path: Path
-    preprocess: Preprocess
-
-    def open(self, threads: int) -> OnnxRuntimePeer:
-        """The teacher in ONNX Runtime on `threads` CPU threads."""
-        return OnnxRuntimePeer(self.name, self.path, self.preprocess, threads=threads)
+    preprocess: Normalization
+    checkpoint: Path
+    backbone: str
 
 
 def export_teacher(
@@ -50,7 +45,13 @@ def export_teacher(
     """
     found, network = load_backbone(checkpoint, backbone)
     export_float_onnx(network, destination, contract or InputContract())
-    return FloatTeacher(name=name, path=destination, preprocess=normalization(found.mean, found.std))
+    return FloatTeacher(
+        name=name,
+        path=destination,
+        checkpoint=checkpoint,
+        preprocess=Normalization(mean=tuple(found.mean), std=tuple(found.std)),
+        backbone=found.name,
+    )
 
 
 def export_float_onnx(network: nn.Module, destination: Path, contract: InputContract) -> None:
@@ -70,14 +71,3 @@ def export_float_onnx(network: nn.Module, destination: Path, contract: InputCont
             output_names=["embeddings"],
             dynamic_axes={"images": {0: "batch"}, "embeddings": {0: "batch"}},
         )
-
-
-def normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocess:
-    """(pixel - mean) / std for each RGB channel: uint8 (N, H, W, 3) -> float32 (N, 3, H, W)."""
-    offset = np.asarray(mean, np.float32)
-    scale = np.asarray(std, np.float32)
-
-    def preprocess(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.ascontiguousarray(((images - offset) / scale).transpose(0, 3, 1, 2), np.float32)
-
-    return preprocess

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.benchmarks.latency import LatencySetting
 from efq.benchmarks.machine import Machine
+from efq.benchmarks.markdown import table
 from efq.benchmarks.parity import AccuracyResults, far_name
-from efq.benchmarks.plots import Curve, colours, plot_cosines, plot_latency, plot_roc
-from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
+from efq.benchmarks.plots import (
+    Curve,
+    colours,
+    plot_cosines,
+    plot_latency,
+    plot_roc,
+    plot_speed_accuracy,
+    plot_throughput,
+)
+from efq.benchmarks.report_sections import (
+    network_sections,
+    setting_title,
+    standing_sections,
+    throughput_sections,
+)
+from efq.benchmarks.results import BenchResults
+from efq.benchmarks.summary import accuracy_of
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"
@@ -44,21 +61,17 @@ def to_json(results: BenchResults) -> str:
 
 def to_markdown(results: BenchResults, *, plots: Sequence[str] = ()) -> str:
     """The results as Markdown whose tables also read well as plain text; `plots` are the pictures' relative paths."""
-    sections = ["# Benchmark", *_setting(results), "## Latency", _LATENCY_EXPLAINED.format(results.reference)]
+    sections = [f"# {results.title}", *_setting(results), *standing_sections(results)]
+    sections += ["## Latency", _LATENCY_EXPLAINED.format(results.reference)]
     for setting in results.latency:
         sections += [f"### {setting_title(setting)}", _latency_table(setting)]
-    sections += ["## Size", _size_table(results.networks)]
+    sections += [*throughput_sections(results), "## Networks", *network_sections(results)]
     if results.accuracy is not None:
         sections += ["## Accuracy", *_accuracy(results.accuracy, results.reference)]
     if results.notes:
         sections += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
     sections += [f"![{Path(path).stem}]({path})" for path in plots]
     return "\n\n".join(sections) + "\n"
-
-
-def setting_title(setting: LatencySetting) -> str:
-    """Batch size and threads in words."""
-    return f"batch {setting.batch}, {setting.threads} thread{'s' if setting.threads > 1 else ''}"
 
 
 _LATENCY_EXPLAINED = (
@@ -72,7 +85,7 @@ _LATENCY_EXPLAINED = (
 def _setting(results: BenchResults) -> list[str]:
     return [
         f"```\n{results.command}\n```",
-        _table(("", ""), [*_machine_rows(results.machine), ("faces", results.faces), ("date", results.created)]),
+        table(("", ""), [*_machine_rows(results.machine), ("faces", results.faces), ("date", results.created)]),
     ]
 
 
@@ -105,15 +118,7 @@ def _latency_table(setting: LatencySetting) -> str:
         )
         for latency in sorted(setting.networks, key=lambda latency: -latency.speedup)
     ]
-    return _table(header, rows)
-
-
-def _size_table(networks: Iterable[NetworkRecord]) -> str:
-    rows = [
-        (network.name, f"{network.size_ratio * 100:.1f} %", f"{network.file_bytes / 1e6:.2f}", network.description)
-        for network in networks
-    ]
-    return _table(("network", "of the teacher", "MB (10^6 bytes)", "what it is"), rows)
+    return table(header, rows)
 
 
 def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
@@ -140,7 +145,7 @@ def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
         else ", and the share of all pairs on which they decide alike, each at its own threshold for FAR "
         f"{far_name(far)}."
     )
-    return [intro, _table(header, rows), "### Parity", parity_intro, _parity_table(accuracy, reference)]
+    return [intro, table(header, rows), "### Parity", parity_intro, _parity_table(accuracy, reference)]
 
 
 def _parity_table(accuracy: AccuracyResults, reference: str) -> str:
@@ -158,15 +163,7 @@ def _parity_table(accuracy: AccuracyResults, reference: str) -> str:
         for pair in ordered
     ]
     header = ("reference", "network", "cosine mean", "1st percentile", "minimum", "equal decisions")
-    return _table(header, rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    )
+    return table(header, rows)
 
 
 def _write_plots(
@@ -182,6 +179,16 @@ def _write_plots(
         names.append(f"latency_batch{setting.batch}_threads{setting.threads}.png")
         title = f"Latency: {setting_title(setting)}"
         plot_latency(setting.networks, folder / names[-1], title=title, colour=colour)
+    if len({setting.batch for setting in results.latency}) > 1:
+        names.append("throughput.png")
+        plot_throughput(results.latency, folder / names[-1], colour=colour)
+    accuracies = {name: accuracy_of(results, name) for name in colour}
+    known = {name: accuracy for name, accuracy in accuracies.items() if accuracy is not None}
+    if known:
+        names.append("speed_accuracy.png")
+        first = results.latency[0]
+        title = f"Speed and accuracy: {setting_title(first)}"
+        plot_speed_accuracy(first.networks, known, folder / names[-1], title=title, colour=colour)
     if curves:
         names.append("roc.png")
         plot_roc(curves, folder / names[-1], colour=colour)
