@@ -90,8 +90,8 @@ def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxrunt
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Idle worker threads that spin take the CPU from the rest of a service.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Between calls worker threads that spin take the CPU from the rest of a service; within one they have to be quick.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if not exact_anyway and products_saturate():
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Every failure is raised as well, so the log would only say it twice.
