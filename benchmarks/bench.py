@@ -7,8 +7,7 @@ import dataclasses
 import datetime
 import os
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +20,28 @@ from efq.benchmarks.candidates import (
     artifact_names,
     peer_candidates,
     teacher_candidate,
+    usable,
 )
 from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
 from efq.benchmarks.float_teacher import FloatTeacher, export_teacher
+from efq.benchmarks.footprint import Footprint, measure_footprints
 from efq.benchmarks.gpu_bench import EngineBench, GpuTarget
 from efq.benchmarks.inputs import drawn_faces
-from efq.benchmarks.latency import draw_batches, measure
+from efq.benchmarks.int8_floor import Int8Floor, measure_floor
 from efq.benchmarks.machine import Machine, describe_machine
+from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
 from efq.benchmarks.parity import Comparison, compare
 from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
-from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
+from efq.benchmarks.results import BenchResults, NetworkRecord
 from efq.export.integer_reference import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact import Artifact
-from efq.runtime.console import log, progress
+from efq.runtime.console import log
 from efq.runtime.files import sha256_file
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
 from efq.toolchain.student import load_student
 
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
-_EMBEDDING_CHUNK = 64
-_LOG_SECONDS = 5.0
 _BUSY = 0.5
 
 
@@ -56,6 +54,7 @@ class BenchConfig:
     measure latency only. pairs: pairs files with paths relative to `faces`. calibration: listing of the faces the
     peers are calibrated on. batches, threads: every combination is timed, for `rounds` rounds or `seconds` seconds.
     gpu: compare engines on a GPU instead, one thread, without `peers` and `students`.
+    title: of the report.
     Raises UsageError for what does not fit together.
     """
 
@@ -73,6 +72,7 @@ class BenchConfig:
     gpu: GpuTarget | None = None
     rounds: int = 200
     seconds: float = 60.0
+    title: str = "Benchmark"
     command: str = "efq-bench"
 
     def __post_init__(self) -> None:
@@ -132,21 +132,37 @@ def run_bench(config: BenchConfig) -> Bench:
             notes.append(note)
             reduce_range = machine.architecture in ("x86_64", "AMD64") and machine.has_vnni is False
             candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=reduce_range)
-        records = _records(candidates, config.threads[0])
-        latency = _measure(candidates, images, config)
+            candidates, failures = usable(candidates, config.threads[0], images[:1])
+            notes += failures
+        footprints, floor = _measure_processes(candidates) if config.peers else ((), None)
+        measured = measure_candidates(
+            candidates,
+            images,
+            faces,
+            batches=config.batches,
+            threads=config.threads,
+            rounds=config.rounds,
+            seconds=config.seconds,
+        )
         gpu = None if engines is None else engines.measure(images, rounds=config.rounds, seconds=config.seconds)
-        simulations = _open_simulations(config, names)
-        torch_forms = [(students, names), (simulations, names)]
-        comparison = None if faces is None else _compare(candidates, torch_forms, faces, max(config.threads))
+        comparison = None
+        if faces is not None:
+            simulations = _open_simulations(config, names)
+            comparison = _compare(
+                measured.embeddings, [(students, names), (simulations, names)], faces, reference=candidates[0].name
+            )
     results = BenchResults(
+        title=config.title,
         command=config.command,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=machine,
         reference=candidates[0].name,
         faces=_describe(faces, config),
-        networks=records,
-        latency=latency,
+        networks=_records(candidates, measured.file_bytes),
+        latency=measured.latency,
         accuracy=None if comparison is None else comparison.results,
+        footprints=footprints,
+        floor=floor,
         notes=tuple(notes),
         gpu=gpu,
     )
@@ -224,74 +240,39 @@ def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArra
     return images[np.sort(order)], note
 
 
-def _records(candidates: Sequence[Candidate], threads: int) -> tuple[NetworkRecord, ...]:
-    """Name and size of each network; the first is the reference."""
-    sizes = [candidate.open(threads).file_bytes for candidate in candidates]
+def _measure_processes(candidates: Sequence[Candidate]) -> tuple[tuple[Footprint, ...], Int8Floor]:
+    log("memory and start-up, each network in fresh processes")
+    return tuple(measure_footprints([candidate.spec for candidate in candidates])), measure_floor()
+
+
+def _records(candidates: Sequence[Candidate], file_bytes: Mapping[str, int]) -> tuple[NetworkRecord, ...]:
+    """What each network is; the first is the reference."""
     return tuple(
         NetworkRecord(
-            name=candidate.name, description=candidate.description, file_bytes=size, size_ratio=size / sizes[0]
+            name=candidate.name,
+            description=candidate.description,
+            file_bytes=file_bytes[candidate.name],
+            size_ratio=file_bytes[candidate.name] / file_bytes[candidates[0].name],
+            is_artifact=candidate.is_artifact,
+            multiply_adds=candidate.multiply_adds,
         )
-        for candidate, size in zip(candidates, sizes, strict=True)
+        for candidate in candidates
     )
 
 
-def _measure(
-    candidates: Sequence[Candidate], images: NDArray[np.uint8], config: BenchConfig
-) -> tuple[LatencySetting, ...]:
-    settings = []
-    for threads in config.threads:
-        opened = {candidate.name: candidate.open(threads) for candidate in candidates}
-        for batch in config.batches:
-            latencies = measure(
-                opened,
-                draw_batches(images, batch),
-                reference=candidates[0].name,
-                rounds=config.rounds,
-                seconds=config.seconds,
-                on_round=_log_rounds(f"timing batch {batch}, threads {threads}", config.rounds),
-            )
-            settings.append(LatencySetting(threads=threads, batch=batch, networks=tuple(latencies)))
-    return tuple(settings)
-
-
-def _log_rounds(title: str, rounds: int) -> Callable[[], None]:
-    """Logs the count of rounds every few seconds. A live progress bar would take time from what is timed."""
-    count, last = 0, time.monotonic()
-    log(f"{title}: up to {rounds} rounds")
-
-    def advance() -> None:
-        nonlocal count, last
-        count += 1
-        if time.monotonic() - last >= _LOG_SECONDS:
-            last = time.monotonic()
-            log(f"{title}: {count}/{rounds} rounds")
-
-    return advance
-
-
 def _compare(
-    candidates: Sequence[Candidate],
+    embeddings: Mapping[str, NDArray[np.float32]],
     torch_forms: Sequence[tuple[Mapping[str, Embed], Sequence[str]]],
     faces: EvaluationFaces,
-    threads: int,
+    *,
+    reference: str,
 ) -> Comparison:
-    embedders = {candidate.name: candidate.open(threads).embed for candidate in candidates}
+    everything = dict(embeddings)
     also: list[tuple[str, str]] = []
     for forms, names in torch_forms:
-        embedders |= forms
+        everything |= {name: embed_all(name, embed, faces) for name, embed in forms.items()}
         also += list(zip(forms, names, strict=False))
-    embeddings = {name: _embed_all(name, embed, faces) for name, embed in embedders.items()}
-    return compare(embeddings, faces, reference=candidates[0].name, also=also)
-
-
-def _embed_all(name: str, embed: Embed, faces: EvaluationFaces) -> NDArray[np.float32]:
-    parts = []
-    images = faces.faces.images
-    with progress(f"embedding: {name}", len(images), "images") as bar:
-        for start in range(0, len(images), _EMBEDDING_CHUNK):
-            parts.append(embed(np.ascontiguousarray(images[start : start + _EMBEDDING_CHUNK])))
-            bar.advance(len(parts[-1]))
-    return np.concatenate(parts)
+    return compare(everything, faces, reference=reference, also=also)
 
 
 def _without_float(comparison: Comparison, candidates: Sequence[Candidate]) -> Comparison:

@@ -32,7 +32,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--calibration-list", type=_PATH, help="Faces the peers are calibrated on, relative to --faces.")
 @click.option("--batch", default="1", show_default=True, metavar="N,N", help="Batch sizes to time.")
 @click.option("--threads", default="1", show_default=True, metavar="N,N", help="Numbers of CPU threads to time.")
-@click.option("--peers", is_flag=True, help="Also quantize_static, OpenVINO float32 and NNCF INT8 of the teacher.")
+@click.option(
+    "--peers", is_flag=True, help="Also what ONNX Runtime, OpenVINO with NNCF, and torch.compile make of the teacher."
+)
 @click.option("--target", type=click.Choice(["trt", "trt-rtx"]), help="Compare INT8, FP16 and FP32 engines on a GPU.")
 @click.option("--device", metavar="cuda:N", help="GPU of --target.  [default: cuda:0]")
 @click.option("--rebuild", is_flag=True, help="With --target: build engines of DIR that are missing or from elsewhere.")
@@ -46,6 +48,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--min-cosine", type=click.FloatRange(-1, 1), help="Fail (exit 3) if any image's cosine is below.")
 @click.option("--min-decisions", type=click.FloatRange(0, 1), help="Fail (exit 3) if fewer decisions are equal.")
+@click.option("--title", default="Benchmark", show_default=True, help="Heading of the report.")
 @click.option("-o", "--output", required=True, type=_PATH, help="Folder for report.md, report.json and plots.")
 @click.option("--force", is_flag=True, help="Replace the output folder when it is not empty.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
@@ -69,6 +72,7 @@ def main(
     seconds: float,
     min_cosine: float | None,
     min_decisions: float | None,
+    title: str,
     output: Path,
     force: bool,
     as_json: bool,
@@ -105,6 +109,7 @@ def main(
         gpu=None if target is None else GpuTarget(name=target, device=device or "cuda:0", rebuild=rebuild),
         rounds=rounds,
         seconds=seconds,
+        title=title,
         command=shlex.join(["efq-bench", *sys.argv[1:]]),
     )
     with atomic_directory(output, force=force) as folder:

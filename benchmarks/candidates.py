@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.float_teacher import FloatTeacher
-from efq.benchmarks.peers.artifact import ArtifactPeer
-from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
-from efq.benchmarks.peers.onnxruntime_static import quantize_onnxruntime_static
+from efq.benchmarks.peers.onnxruntime_quantized import quantize_onnxruntime_dynamic, quantize_onnxruntime_static
 from efq.benchmarks.peers.openvino_nncf import (
-    OpenVinoPeer,
     Preset,
+    computes_bfloat16,
     convert_to_openvino,
     quantize_nncf,
     require_openvino_nncf,
 )
 from efq.benchmarks.peers.peer import Peer
+from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
 from efq.runtime import Manifest
+from efq.runtime.backends.cpu import OWN_BACKEND
 from efq.runtime.console import log
 
 NNCF_PRESETS: tuple[Preset, ...] = ("performance", "mixed")
@@ -30,27 +29,47 @@ NNCF_PRESETS: tuple[Preset, ...] = ("performance", "mixed")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A network to compare. `open(threads)` loads it; `is_float` says that it computes the teacher's own function."""
+    """A network to compare. `is_float`: it computes the teacher's own function.
 
-    name: str
+    multiply_adds: those an artifact runs for one image; None for others. engine: an engine on a GPU, open already.
+    """
+
+    spec: PeerSpec
     description: str
-    open: Callable[[int], Peer]
     is_float: bool = False
+    multiply_adds: int | None = None
+    engine: Peer | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return self.spec.name
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether it is ours: the others are what a user could take instead."""
+        return self.spec.kind == "artifact"
+
+    def open(self, threads: int) -> Peer:
+        """Load it on `threads` threads; an engine runs on the GPU, whatever their number."""
+        return open_peer(self.spec, threads) if self.engine is None else self.engine
 
 
 def teacher_candidate(teacher: FloatTeacher) -> Candidate:
     """The reference of every ratio."""
-    description = "float teacher in ONNX Runtime, float32 file"
-    return Candidate(name=teacher.name, description=description, open=teacher.open, is_float=True)
+    spec = _spec(teacher, teacher.name, "onnxruntime", teacher.path)
+    return Candidate(spec=spec, description="float teacher in ONNX Runtime, float32 file", is_float=True)
 
 
 def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Candidate:
-    """An artifact; it is verified again each time it is opened."""
+    """An artifact in the runtime it was exported for; it is verified again each time it is opened."""
     bits = f"W{manifest.bits['weights']}A{manifest.bits['activations']}"
+    backend = OWN_BACKEND[manifest.target]
+    counted = manifest.coverage.get("multiply_adds")
     return Candidate(
-        name=name,
+        spec=PeerSpec(name=name, kind="artifact", path=str(directory), backend=backend),
         description=f"EFQ artifact, {bits}, target {manifest.target}",
-        open=lambda threads: ArtifactPeer(name, directory, threads=threads),
+        multiply_adds=counted["total"] if isinstance(counted, dict) else None,
     )
 
 
@@ -67,29 +86,61 @@ def peer_candidates(
 ) -> list[Candidate]:
     """What other tools make of the teacher after calibration on uint8 faces (N, H, W, 3); files go into `folder`.
 
-    ONNX Runtime's `quantize_static`, OpenVINO float32, and NNCF's post-training INT8 with both of its presets.
+    ONNX Runtime's static (uint8 and int8 activations) and dynamic quantization; OpenVINO in float32 and bfloat16, and
+    NNCF's post-training INT8 with both of its presets; torch.compile in float32 and bfloat16.
     Raises MissingDependencyError when openvino or nncf is missing, before anything is computed.
     """
     require_openvino_nncf()
-    log(f"quantize_static (ONNX Runtime): calibrating on {len(calibration)} faces")
-    static = quantize_onnxruntime_static(
-        teacher.path, folder / "quantize_static.onnx", calibration, teacher.preprocess, reduce_range=reduce_range
+    candidates = list(_onnxruntime_candidates(teacher, calibration, folder, reduce_range=reduce_range))
+    candidates += _openvino_float_candidates(teacher, folder)
+    candidates += _nncf_candidates(teacher, calibration, folder)
+    for precision in ("float32", "bfloat16"):
+        name = f"torch.compile {precision}"
+        spec = _spec(teacher, name, "torch", teacher.checkpoint, precision=precision)
+        description = f"float teacher in torch.compile, {precision}, weights frozen, channels last"
+        candidates.append(Candidate(spec=spec, description=description, is_float=True))
+    return candidates
+
+
+def _onnxruntime_candidates(
+    teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path, *, reduce_range: bool
+) -> Iterator[Candidate]:
+    weights = "7-bit weights (no VNNI)" if reduce_range else "s8 weights"
+    for signed in (False, True):
+        activations = "s8" if signed else "u8"
+        name = f"quantize_static {activations} (ONNX Runtime)"
+        log(f"{name}: calibrating on {len(calibration)} faces")
+        path = quantize_onnxruntime_static(
+            teacher.path,
+            folder / f"static_{activations}.onnx",
+            calibration,
+            teacher.preprocess,
+            signed=signed,
+            reduce_range=reduce_range and not signed,
+        )
+        used = weights if not signed else "s8 weights"
+        yield Candidate(
+            spec=_spec(teacher, name, "onnxruntime", path),
+            description=f"QDQ, {activations} activations, {used} per channel, min-max over {len(calibration)} faces",
+        )
+    path = quantize_onnxruntime_dynamic(teacher.path, folder / "dynamic.onnx")
+    yield Candidate(
+        spec=_spec(teacher, "quantize_dynamic (ONNX Runtime)", "onnxruntime", path),
+        description="u8 weights, activations quantized as they come",
     )
-    converted = convert_to_openvino(teacher.path, folder / "float32.xml")
-    candidates = [
-        Candidate(
-            name="quantize_static (ONNX Runtime)",
-            description=f"QDQ, u8 activations, s8 per-channel weights, min-max over {len(calibration)} faces"
-            + (", 7-bit weights (no VNNI)" if reduce_range else ""),
-            open=functools.partial(_open_onnxruntime, "quantize_static (ONNX Runtime)", static, teacher),
-        ),
-        Candidate(
-            name="float32 (OpenVINO)",
-            description="float teacher in OpenVINO, inference precision f32",
-            open=functools.partial(_open_openvino, "float32 (OpenVINO)", converted, teacher, "f32"),
+
+
+def _openvino_float_candidates(teacher: FloatTeacher, folder: Path) -> Iterator[Candidate]:
+    path = convert_to_openvino(teacher.path, folder / "float.xml")
+    for precision in ("float32", "bfloat16") if computes_bfloat16() else ("float32",):
+        yield Candidate(
+            spec=_spec(teacher, f"{precision} (OpenVINO)", "openvino", path, precision=precision),
+            description=f"float teacher in OpenVINO, inference precision {precision}",
             is_float=True,
-        ),
-    ]
+        )
+
+
+def _nncf_candidates(teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path) -> Iterator[Candidate]:
     for preset in NNCF_PRESETS:
         name = f"NNCF INT8 {preset} (OpenVINO)"
         log(f"{name}: calibrating on {len(calibration)} faces")
@@ -97,14 +148,46 @@ def peer_candidates(
             teacher.path, folder / f"nncf_{preset}.xml", calibration, teacher.preprocess, preset=preset
         )
         description = f"post-training quantization, preset {preset}, {len(calibration)} faces"
-        opener = functools.partial(_open_openvino, name, path, teacher, None)
-        candidates.append(Candidate(name=name, description=description, open=opener))
-    return candidates
+        yield Candidate(spec=_spec(teacher, name, "openvino", path), description=description)
 
 
-def _open_onnxruntime(name: str, path: Path, teacher: FloatTeacher, threads: int) -> Peer:
-    return OnnxRuntimePeer(name, path, teacher.preprocess, threads=threads)
+def usable(candidates: Sequence[Candidate], threads: int, face: NDArray[np.uint8]) -> tuple[list[Candidate], list[str]]:
+    """The candidates that embed `face` uint8 (1, H, W, 3), and a note on each of those that cannot, with the reason.
+
+    Artifacts and the teacher have to: what they raise is raised.
+    """
+    kept, notes = [], []
+    for candidate in candidates:
+        required = candidate is candidates[0] or candidate.is_artifact
+        try:
+            _try(candidate, threads, face)
+        except Exception as error:  # each tool has exceptions of its own; its reason belongs in the report
+            if required:
+                raise
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            notes.append(f"{candidate.name} could not be run: {lines[0] if lines else type(error).__name__}")
+            log(notes[-1])
+        else:
+            kept.append(candidate)
+    return kept, notes
 
 
-def _open_openvino(name: str, path: Path, teacher: FloatTeacher, precision: str | None, threads: int) -> Peer:
-    return OpenVinoPeer(name, path, teacher.preprocess, threads=threads, precision=precision)
+def _try(candidate: Candidate, threads: int, face: NDArray[np.uint8]) -> None:
+    peer = candidate.open(threads)
+    try:
+        peer.run(peer.prepare(face))
+    finally:
+        peer.close()
+
+
+def _spec(teacher: FloatTeacher, name: str, kind: Kind, path: Path, *, precision: str | None = None) -> PeerSpec:
+    """A float-input network, with the teacher's normalization."""
+    return PeerSpec(
+        name=name,
+        kind=kind,
+        path=str(path.resolve()),
+        precision=precision,
+        backbone=teacher.backbone,
+        mean=teacher.preprocess.mean,
+        std=teacher.preprocess.std,
+    )

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
 from efq.benchmarks.peers.peer import Normalization
 from efq.runtime.contract import InputContract
 from efq.toolchain.backbones.checkpoint import load_backbone
@@ -22,16 +21,14 @@ class FloatTeacher:
     """A float32 ONNX file, input "images" (N, 3, H, W) normalized, output "embeddings" (N, d), and its normalization.
 
     The normalization is left out of the file and of every timing, which favours the float network a little: an
-    artifact takes uint8 images and normalizes inside.
+    artifact takes uint8 images and normalizes inside. `checkpoint`, of `backbone`, is what it was exported from.
     """
 
     name: str
     path: Path
     preprocess: Normalization
-
-    def open(self, threads: int) -> OnnxRuntimePeer:
-        """The teacher in ONNX Runtime on `threads` CPU threads."""
-        return OnnxRuntimePeer(self.name, self.path, self.preprocess, threads=threads)
+    checkpoint: Path
+    backbone: str
 
 
 def export_teacher(
@@ -48,7 +45,13 @@ def export_teacher(
     """
     found, network = load_backbone(checkpoint, backbone)
     export_float_onnx(network, destination, contract or InputContract())
-    return FloatTeacher(name=name, path=destination, preprocess=Normalization(mean=found.mean, std=found.std))
+    return FloatTeacher(
+        name=name,
+        path=destination,
+        checkpoint=checkpoint,
+        preprocess=Normalization(mean=tuple(found.mean), std=tuple(found.std)),
+        backbone=found.name,
+    )
 
 
 def export_float_onnx(network: nn.Module, destination: Path, contract: InputContract) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from efq.benchmarks.gpu_engines import EngineSource, artifact_engine, float_engi
 from efq.benchmarks.gpu_machine import describe_gpu, read_clocks
 from efq.benchmarks.gpu_results import EngineRecord, GpuResults, GpuSetting, GpuTime
 from efq.benchmarks.latency import draw_batches, time_in_turn
+from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tensorrt_engine import DeviceClock, DeviceTimed, TensorRTPeer
 from efq.benchmarks.peers.tensorrt_graph import Precision
 from efq.runtime import Manifest
@@ -147,10 +148,10 @@ class EngineBench:
             )
         )
         return Candidate(
-            name=source.name,
+            spec=PeerSpec(name=source.name, kind="engine", path=str(source.plan), precision=source.precision),
             description=source.description,
-            open=_always(peer),
             is_float=source.precision != "int8",
+            engine=peer,
         )
 
     def _blank_images(self) -> NDArray[np.uint8]:
@@ -175,11 +176,6 @@ def gpu_time(network: str, seconds: Sequence[float], batch: int) -> GpuTime:
         p75_ms=high,
         images_per_second=float(batch * 1e3 / milliseconds.mean()),
     )
-
-
-def _always(peer: TensorRTPeer) -> Callable[[int], TensorRTPeer]:
-    """An engine runs on the GPU, whatever the number of CPU threads."""
-    return lambda threads: peer
 
 
 def _check_targets(target: str, artifacts: Mapping[str, Path], manifests: Sequence[Manifest]) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,14 @@ class Timed(Protocol):
 
     def run(self, prepared: NDArray[Any]) -> object:
         """One inference."""
+
+
+@runtime_checkable
+class SelfTimed(Protocol):
+    """What runs in a process of its own, and times itself there."""
+
+    def timed_run(self, prepared: NDArray[Any]) -> float:
+        """One inference; returns how long it took, in seconds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +54,15 @@ class Latency:
     images_per_second: float
     speedup: float
     speedup_quartiles: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LatencySetting:
+    """All networks' latency at one number of threads and one batch size, measured in turn in one run."""
+
+    threads: int
+    batch: int
+    networks: tuple[Latency, ...]
 
 
 def measure(
@@ -152,6 +169,8 @@ def draw_batches(
 
 def _time_one(candidate: Timed, images: NDArray[np.uint8], clock: Callable[[], float]) -> float:
     prepared = candidate.prepare(images)
+    if isinstance(candidate, SelfTimed):
+        return candidate.timed_run(prepared)
     start = clock()
     candidate.run(prepared)
     return clock() - start

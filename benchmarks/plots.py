@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.latency import Latency
+from efq.benchmarks.latency import Latency, LatencySetting
 from efq.runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -96,6 +96,53 @@ def plot_latency(latencies: Sequence[Latency], path: Path, *, title: str, colour
     axes.set_xlabel("ms a batch (bar p50, whisker p95); speed-up over the teacher", fontsize=9)
     axes.set_title(title)
     axes.grid(True, axis="x", color="#DDDDDD")
+    _save(figure, path)
+
+
+def plot_throughput(settings: Sequence[LatencySetting], path: Path, *, colour: Mapping[str, str]) -> None:
+    """Draw images a second over the batch size for each network, a line style for each number of threads."""
+    figure, axes = _figure(8.0, 5.2)
+    threads = sorted({setting.threads for setting in settings})
+    rates: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    for setting in settings:
+        for latency in setting.networks:
+            rates.setdefault((latency.network, setting.threads), []).append((setting.batch, latency.images_per_second))
+    for (name, count), points in rates.items():
+        batches, values = zip(*sorted(points), strict=True)
+        label = f"{name}, {count} thread{'s' if count > 1 else ''}"
+        axes.plot(batches, values, _DASHES[threads.index(count) % 4], marker="o", color=colour[name], label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    sizes = sorted({setting.batch for setting in settings})
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_xlabel("batch size")
+    axes.set_ylabel("images/s")
+    axes.set_title("Throughput")
+    axes.grid(True, color="#DDDDDD")
+    _legend_above(figure, axes)
+    _save(figure, path)
+
+
+def plot_speed_accuracy(
+    latencies: Sequence[Latency],
+    accuracy: Mapping[str, float],
+    path: Path,
+    *,
+    title: str,
+    colour: Mapping[str, str],
+) -> None:
+    """Draw each network's TAR at FAR 1e-4 (`accuracy`, a fraction) over its median time: up and left is better."""
+    figure, axes = _figure(8.0, 5.2)
+    for latency in latencies:
+        if latency.network in accuracy:
+            point = (latency.p50_ms, accuracy[latency.network] * 100)
+            axes.scatter(*point, color=colour[latency.network], s=42, label=latency.network)
+    axes.set_xscale("log")
+    axes.set_xlabel("ms a batch (p50)")
+    axes.set_ylabel("TAR at FAR 1e-4, %")
+    axes.set_title(title)
+    axes.grid(True, which="both", color="#DDDDDD")
+    _legend_above(figure, axes)
     _save(figure, path)
 
 

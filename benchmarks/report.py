@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.gpu_report import HOST_TO_HOST, gpu_sections
+from efq.benchmarks.latency import LatencySetting
 from efq.benchmarks.machine import Machine
-from efq.benchmarks.markdown import table as _table
+from efq.benchmarks.markdown import table
 from efq.benchmarks.parity import AccuracyResults, far_name
-from efq.benchmarks.plots import Curve, colours, plot_cosines, plot_latency, plot_roc
-from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
+from efq.benchmarks.plots import (
+    Curve,
+    colours,
+    plot_cosines,
+    plot_latency,
+    plot_roc,
+    plot_speed_accuracy,
+    plot_throughput,
+)
+from efq.benchmarks.report_sections import (
+    network_sections,
+    setting_title,
+    standing_sections,
+    throughput_sections,
+)
+from efq.benchmarks.results import BenchResults
+from efq.benchmarks.summary import accuracy_of
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"
@@ -47,23 +63,19 @@ def to_json(results: BenchResults) -> str:
 def to_markdown(results: BenchResults, *, plots: Sequence[str] = ()) -> str:
     """The results as Markdown whose tables also read well as plain text; `plots` are the pictures' relative paths."""
     explained = _LATENCY_EXPLAINED if results.gpu is None else HOST_TO_HOST
-    sections = ["# Benchmark", *_setting(results), "## Latency", explained.format(results.reference)]
+    sections = [f"# {results.title}", *_setting(results), *standing_sections(results)]
+    sections += ["## Latency", explained.format(results.reference)]
     for setting in results.latency:
         sections += [f"### {setting_title(setting)}", _latency_table(setting)]
     if results.gpu is not None:
         sections += gpu_sections(results.gpu)
-    sections += ["## Size", _size_table(results.networks)]
+    sections += [*throughput_sections(results), "## Networks", *network_sections(results)]
     if results.accuracy is not None:
         sections += ["## Accuracy", *_accuracy(results.accuracy, results.reference)]
     if results.notes:
         sections += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
     sections += [f"![{Path(path).stem}]({path})" for path in plots]
     return "\n\n".join(sections) + "\n"
-
-
-def setting_title(setting: LatencySetting) -> str:
-    """Batch size and threads in words."""
-    return f"batch {setting.batch}, {setting.threads} thread{'s' if setting.threads > 1 else ''}"
 
 
 _LATENCY_EXPLAINED = (
@@ -77,7 +89,7 @@ _LATENCY_EXPLAINED = (
 def _setting(results: BenchResults) -> list[str]:
     return [
         f"```\n{results.command}\n```",
-        _table(("", ""), [*_machine_rows(results.machine), ("faces", results.faces), ("date", results.created)]),
+        table(("", ""), [*_machine_rows(results.machine), ("faces", results.faces), ("date", results.created)]),
     ]
 
 
@@ -110,15 +122,7 @@ def _latency_table(setting: LatencySetting) -> str:
         )
         for latency in sorted(setting.networks, key=lambda latency: -latency.speedup)
     ]
-    return _table(header, rows)
-
-
-def _size_table(networks: Iterable[NetworkRecord]) -> str:
-    rows = [
-        (network.name, f"{network.size_ratio * 100:.1f} %", f"{network.file_bytes / 1e6:.2f}", network.description)
-        for network in networks
-    ]
-    return _table(("network", "of the teacher", "MB (10^6 bytes)", "what it is"), rows)
+    return table(header, rows)
 
 
 def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
@@ -145,7 +149,7 @@ def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
         else ", and the share of all pairs on which they decide alike, each at its own threshold for FAR "
         f"{far_name(far)}."
     )
-    return [intro, _table(header, rows), "### Parity", parity_intro, _parity_table(accuracy, reference)]
+    return [intro, table(header, rows), "### Parity", parity_intro, _parity_table(accuracy, reference)]
 
 
 def _parity_table(accuracy: AccuracyResults, reference: str) -> str:
@@ -163,7 +167,7 @@ def _parity_table(accuracy: AccuracyResults, reference: str) -> str:
         for pair in ordered
     ]
     header = ("reference", "network", "cosine mean", "1st percentile", "minimum", "equal decisions")
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _write_plots(
@@ -179,6 +183,16 @@ def _write_plots(
         names.append(f"latency_batch{setting.batch}_threads{setting.threads}.png")
         title = f"Latency: {setting_title(setting)}"
         plot_latency(setting.networks, folder / names[-1], title=title, colour=colour)
+    if len({setting.batch for setting in results.latency}) > 1:
+        names.append("throughput.png")
+        plot_throughput(results.latency, folder / names[-1], colour=colour)
+    accuracies = {name: accuracy_of(results, name) for name in colour}
+    known = {name: accuracy for name, accuracy in accuracies.items() if accuracy is not None}
+    if known:
+        names.append("speed_accuracy.png")
+        first = results.latency[0]
+        title = f"Speed and accuracy: {setting_title(first)}"
+        plot_speed_accuracy(first.networks, known, folder / names[-1], title=title, colour=colour)
     if curves:
         names.append("roc.png")
         plot_roc(curves, folder / names[-1], colour=colour)

@@ -5,41 +5,42 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from efq.benchmarks.footprint import Footprint
 from efq.benchmarks.gpu_results import GpuResults
-from efq.benchmarks.latency import Latency
+from efq.benchmarks.int8_floor import Int8Floor
+from efq.benchmarks.latency import LatencySetting
 from efq.benchmarks.machine import Machine
 from efq.benchmarks.parity import AccuracyResults
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkRecord:
-    """A compared network. `file_bytes`: size of the deployed model files; `size_ratio`: that of the teacher's."""
+    """A compared network.
+
+    file_bytes: size of the deployed model files; size_ratio: that of the teacher's. is_artifact: ours; the others are
+    what a user could take instead. multiply_adds: those an artifact runs for one image, None for others.
+    """
 
     name: str
     description: str
     file_bytes: int
     size_ratio: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LatencySetting:
-    """All networks' latency at one number of threads and one batch size, measured in turn in one run."""
-
-    threads: int
-    batch: int
-    networks: tuple[Latency, ...]
+    is_artifact: bool
+    multiply_adds: int | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class BenchResults:
-    """A whole benchmark; `reference` names the float teacher, `faces` says what images were used.
+    """A whole benchmark, called `title`; `reference` names the float teacher, `faces` says what images were used.
 
+    footprints: of every network, or none where they were not measured; floor: of the core, likewise.
     `gpu` holds what only engines on a GPU have; `latency` is host to host then.
     """
 
     schema_version: int = SCHEMA_VERSION
+    title: str = "Benchmark"
     command: str
     created: str
     machine: Machine
@@ -48,6 +49,8 @@ class BenchResults:
     networks: tuple[NetworkRecord, ...]
     latency: tuple[LatencySetting, ...]
     accuracy: AccuracyResults | None
+    footprints: tuple[Footprint, ...]
+    floor: Int8Floor | None
     notes: tuple[str, ...]
     gpu: GpuResults | None = None
 

@@ -13,6 +13,7 @@ import numpy as np
 from efq.export.coverage_count import WeightedNode, weighted_nodes
 from efq.export.coverage_evidence import Evidence, ExecutedNode, collect_evidence
 from efq.export.coverage_flow import Flow, trace_flow
+from efq.export.coverage_openvino import collect_openvino_evidence
 from efq.runtime.errors import CoverageError
 
 _MOST_SHOWN = 10  # of a kind of nodes that is expected; float ones are all named
@@ -155,10 +156,10 @@ class CoverageReport:
         return list(dict.fromkeys((*self.float_products, *self.float_islands)))
 
 
-def measure_coverage(model: Path, *, images: np.ndarray, runs: int = 5) -> CoverageReport:
-    """Run `model` in ONNX Runtime on the CPU and report what ran in integer kernels.
+def measure_coverage(model: Path, *, images: np.ndarray, runs: int = 5, backend: str = "onnxruntime") -> CoverageReport:
+    """Run `model` on the CPU in `backend`, "onnxruntime" or "openvino", and report what ran in integer kernels.
 
-    The facts are those of one session: the graph as ONNX Runtime optimized it (all optimizations) and the profile of
+    The facts are those of one session: the graph as the runtime optimized it (all optimizations) and the profile of
     `runs` real runs of `images` on one thread, of which times are medians.
 
     Args:
@@ -168,10 +169,12 @@ def measure_coverage(model: Path, *, images: np.ndarray, runs: int = 5) -> Cover
 
     Raises:
         InputError: the images do not fit the model's input.
-        IncompatibleArtifactError: ONNX Runtime cannot load or run the model.
+        IncompatibleArtifactError: the runtime cannot load or run the model.
+        MissingDependencyError: the runtime is not installed.
         CoverageError: the profile does not agree with the optimized graph, or holds products that cannot be counted.
     """
-    evidence = collect_evidence(model, images=images, runs=runs)
+    collect = collect_openvino_evidence if backend == "openvino" else collect_evidence
+    evidence = collect(model, images=images, runs=runs)
     products = weighted_nodes(evidence)
     flow = trace_flow(evidence, {product.node.name for product in products})
     total = sum(node.microseconds for node in evidence.nodes)

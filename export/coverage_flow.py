@@ -7,7 +7,7 @@ from collections.abc import Set
 
 from efq.export.coverage_evidence import Evidence, ExecutedNode
 
-_LAYOUT_OPS = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
+_LAYOUT_OPS = frozenset({"Transpose", "Reorder", "ReorderInput", "ReorderOutput"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

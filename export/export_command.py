@@ -26,6 +26,7 @@ from efq.runtime.errors import UsageError
 @click.option("--recipe", default="prelu", show_default=True, help="With --calibrate: the recipe to lower by.")
 @click.option("--backbone", help="With --calibrate: the float model's network; found by its keys when left out.")
 @click.option("--name", help="Name of the artifact.")
+@click.option("--reduce-range", is_flag=True, help="7-bit weights, for CPUs whose 8-bit products saturate (no VNNI).")
 @engine_options
 @click.option("--allow-float", is_flag=True, help="Write the artifact even when multiply-adds run in float.")
 @click.option("--force", is_flag=True, help="Replace an existing artifact folder.")
@@ -42,6 +43,7 @@ def main(
     recipe: str,
     backbone: str | None,
     name: str | None,
+    reduce_range: bool,
     allow_float: bool,
     force: bool,
     dry_run: bool,
@@ -59,6 +61,7 @@ def main(
 
     from efq.export.exporter import check_bits, export_student
     from efq.export.plan import export_plan
+    from efq.export.reduced_range import reduce_range as reduced
     from efq.export.targets import find_target
     from efq.export.tensorrt_exporter import export_for_tensorrt
 
@@ -66,6 +69,8 @@ def main(
     engine = engine_settings(target, has_engine=profile.has_engine, **engine_values)
     student = _student(model, calibrate, listing, recipe, backbone)
     check_bits(student, bits)
+    if reduce_range:
+        student, bits = reduced(student), min(bits, 7)
     if dry_run or output is None:
         _print_plan(export_plan(student, profile), as_json)
         return

@@ -19,13 +19,13 @@ from efq.export.coverage import CoverageReport, measure_coverage
 from efq.export.integer_reference import IntegerReference
 from efq.export.qdq_graph import build_qdq_model
 from efq.export.targets import TargetProfile
-from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
+from efq.runtime.backends.cpu import BACKENDS, OWN_BACKEND, REDUCED_RANGE
+from efq.runtime.backends.model import Model
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.manifest import Manifest
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
 
-LEAST_COSINE = 0.999  # between the student computed in integers and the artifact; below it the export went wrong
 _CHECK_IMAGES = 8
 _TOOLS = ("efq", "numpy", "onnx", "onnx-ir", "onnxruntime", "torch")
 
@@ -76,10 +76,13 @@ def export_student(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        coverage = measure_coverage(path, images=images)
+        backend = OWN_BACKEND[profile.name]
+        coverage = measure_coverage(path, images=images, backend=backend)
         coverage.check(allow_float=allow_float)
-        least = _least_cosine(student, path, images)
-    if not least >= LEAST_COSINE:  # NaN too
+        least = _least_cosine(
+            student, BACKENDS[backend](path, threads=1, reduced_range=REDUCED_RANGE in student.recipe), images
+        )
+    if not least >= profile.least_cosine:  # NaN too
         message = (
             f"expected the exported graph to give the student's embeddings, found a cosine of {least:.6f}: this CPU's "
             "integer kernels round or saturate differently (see docs/results.md), or the student file is damaged"
@@ -142,12 +145,16 @@ def make_manifest(
         licence=student.teacher["licence"],
         thresholds=dict(student.thresholds),
         coverage={} if coverage is None else coverage.to_dict(),
-        tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
+        tools={tool: importlib.metadata.version(tool) for tool in _tools(profile)},
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 
 
-def _least_cosine(student: Student, path: Path, images: NDArray[np.uint8]) -> float:
+def _tools(profile: TargetProfile) -> tuple[str, ...]:
+    """The packages whose versions matter to an artifact."""
+    return (*_TOOLS, "openvino") if profile.name == "openvino" else _TOOLS
+
+
+def _least_cosine(student: Student, model: Model, images: NDArray[np.uint8]) -> float:
     wanted = torch_embedding(IntegerReference(student), torch.device("cpu"))(images)
-    found = OnnxRuntimeModel(path, threads=1).run(images)
-    return float((wanted * found).sum(1).min())
+    return float((wanted * model.run(images)).sum(1).min())

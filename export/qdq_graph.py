@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from efq.export.graph_writer import GraphWriter
 from efq.export.operators import convolution_attributes, operator_of
-from efq.export.stem import ATTRIBUTES, PIXELS, fits_four_pixels, on_four_pixels
+from efq.export.stem import PIXELS, FourPixelStem, four_pixel_stem, on_four_pixels
 from efq.export.targets import TargetProfile
 from efq.export.weights import IntegerLayer, integer_layer
 from efq.runtime.errors import UsageError
@@ -59,7 +59,8 @@ class _Builder(GraphWriter):
         self.values: dict[fx.Node, ir.Value] = {}
         self.integers: dict[fx.Node, ir.Value] = {}
         self.ranges: dict[fx.Node, Range] = {}
-        self.stem: fx.Node | None = None  # the convolution written on four pixels at a time
+        self.stem: fx.Node | None = None  # the convolution written on four pixels at a time, and how
+        self.stem_form: FourPixelStem | None = None
         self.size = (student.contract.height, student.contract.width)
 
     def add(self, node: fx.Node) -> None:
@@ -84,8 +85,8 @@ class _Builder(GraphWriter):
                 self._image(node)
             case ActivationQuantizer():
                 self._quantize(node, inputs[0], _range_of(node, module))
-                if producer(node) is self.stem:
-                    self._separate_columns(node, producer(node))
+                if self.stem_form is not None and producer(node) is self.stem:
+                    self._separate_columns(node, self.stem, self.stem_form)
             case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
                 self.values[node] = self._weighted(node, module, inputs[0])
             case _ if isinstance(module, SCALE_PRESERVING):
@@ -105,8 +106,8 @@ class _Builder(GraphWriter):
         attributes: dict[str, Any] = {}
         if isinstance(module, QuantizedConv2d):
             attributes = convolution_attributes(module)
-        if node is self.stem:
-            layer, attributes = on_four_pixels(layer), ATTRIBUTES
+        if node is self.stem and self.stem_form is not None:
+            layer, attributes = on_four_pixels(layer, self.stem_form), self.stem_form.attributes
         scales = self.node("Cast", [self.constant(layer.scales.astype(ml_dtypes.bfloat16))], {"to": 1})
         weight = [self.constant(layer.weights), scales]
         if isinstance(module, QuantizedLinear):
@@ -123,29 +124,41 @@ class _Builder(GraphWriter):
 
     def _image(self, node: fx.Node) -> None:
         """The image's integers (N, 3, H, W), or (N, 12, H, W / 4) where its convolution takes four pixels at a time."""
-        height, width = self.size
-        self.stem = self._find_stem(node)
+        self._find_stem(node)
         value: ir.Value = self.images
-        if self.stem is not None:
-            shape = self.constant(np.array([-1, height, width // PIXELS, 3 * PIXELS], np.int64))
-            value = self.node("Reshape", [value, shape], {})
+        if self.stem_form is not None:
+            value = self._positions(value, self.stem_form)
         channels_first = self.node("Transpose", [value], {"perm": [0, 3, 1, 2]})
         self._keep_integers(node, channels_first, (IMAGE_SCALE, IMAGE_ZERO_POINT))
+        if self.profile.quantized_image:
+            self._quantize(node, self._value(node), self.ranges[node])
+            del self.values[node]
 
-    def _find_stem(self, image: fx.Node) -> fx.Node | None:
+    def _positions(self, value: ir.Value, form: FourPixelStem) -> ir.Value:
+        """Rows of pixels as rows of positions."""
+        height, width = self.size
+        if any(form.pad):
+            left, right = form.pad
+            sizes = self.constant(np.array([0, 0, left, 0, 0, 0, right, 0], np.int64))
+            value = self.node("Pad", [value, sizes, self.constant(np.uint8(IMAGE_ZERO_POINT))], {})
+        shape = self.constant(np.array([-1, height, form.positions(width), 3 * PIXELS], np.int64))
+        return self.node("Reshape", [value, shape], {})
+
+    def _find_stem(self, image: fx.Node) -> None:
         """The one reader of the image, when it is a convolution that can be written on four pixels."""
         readers = list(image.users)
         module = module_of(self.network, readers[0])
-        if len(readers) > 1 or not isinstance(module, QuantizedConv2d) or not fits_four_pixels(module, *self.size):
-            return None
+        if not self.profile.four_pixel_stem or len(readers) > 1 or not isinstance(module, QuantizedConv2d):
+            return
         followers = [module_of(self.network, user) for user in readers[0].users]
-        return readers[0] if [type(follower) for follower in followers] == [ActivationQuantizer] else None
+        if [type(follower) for follower in followers] == [ActivationQuantizer]:
+            self.stem, self.stem_form = readers[0], four_pixel_stem(module, *self.size)
 
-    def _separate_columns(self, node: fx.Node, stem: fx.Node) -> None:
-        """The stem's integers (N, 2 * C, H, W / 2) as (N, C, H, W)."""
+    def _separate_columns(self, node: fx.Node, stem: fx.Node, form: FourPixelStem) -> None:
+        """The stem's integers (N, columns * C, rows, positions) as (N, C, rows, columns * positions)."""
         outputs = module_of(self.network, stem).out_channels  # type: ignore[union-attr]
         height, width = self.size
-        shape = self.constant(np.array([-1, height // 2, width // 2, outputs], np.int64))
+        shape = self.constant(np.array([-1, height // form.stride, width // form.stride, outputs], np.int64))
         channels_last = self.node("Transpose", [self.integers[node]], {"perm": [0, 2, 3, 1]})
         separated = self.node("Reshape", [channels_last, shape], {})
         self.integers[node] = self.node("Transpose", [separated], {"perm": [0, 3, 1, 2]})

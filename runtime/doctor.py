@@ -94,6 +94,7 @@ def examine() -> Report:
     gpus, problem = _gpus()
     targets = [
         TargetReport(target="ort-cpu", needs=(_package_need("onnxruntime"), _cpu_need())),
+        TargetReport(target="openvino", needs=(_package_need("openvino"), _cpu_need())),
         *(TargetReport(target=target, needs=_tensorrt_needs(target, gpus)) for target in TENSORRT_PACKAGES),
     ]
     return Report(

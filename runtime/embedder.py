@@ -10,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact import Artifact
-from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
+from efq.runtime.backends.cpu import AUTOMATIC, DEFAULT_TOLERANCE, open_cpu_model
+from efq.runtime.backends.model import Model
 from efq.runtime.backends.tensorrt import TensorRTModel
 from efq.runtime.contract import InputContract
-from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.manifest import Manifest
 from efq.runtime.tensorrt.open import open_engine, save_runtime_cache
 
 LARGEST_BATCH = 64
 
 # The kinds of device an artifact of each target runs on; the first is the default.
-_TARGET_DEVICES = {"ort-cpu": ("cpu",), "trt": ("cuda", "cpu"), "trt-rtx": ("cuda", "cpu")}
+_TARGET_DEVICES = {"ort-cpu": ("cpu",), "openvino": ("cpu",), "trt": ("cuda", "cpu"), "trt-rtx": ("cuda", "cpu")}
 
 
 class Embedder:
@@ -31,34 +32,51 @@ class Embedder:
     many threads opens it with threads=1. It does not survive a fork: open it in the child process.
     """
 
-    def __init__(self, artifact: Artifact, model: OnnxRuntimeModel | TensorRTModel) -> None:
+    def __init__(self, artifact: Artifact, model: Model | TensorRTModel, backend: str) -> None:
         self._artifact = artifact
         self._model = model
+        self._backend = backend
 
     @classmethod
     def open(
-        cls, directory: Path | str, device: str | None = None, threads: int | None = None, *, rebuild: bool = False
+        cls,
+        directory: Path | str,
+        device: str | None = None,
+        threads: int | None = None,
+        *,
+        backend: str = AUTOMATIC,
+        tolerance: float = DEFAULT_TOLERANCE,
+        rebuild: bool = False,
     ) -> Self:
         """Verify the artifact in `directory` and load its model.
 
-        `device` None is the one its target is for: "cpu" for ort-cpu, "cuda:0" for trt and trt-rtx ("cuda:N" chooses
-        another GPU). "cpu" with a TensorRT artifact computes its graph in ONNX Runtime's float kernels: the same
-        numbers but for rounding, slowly, for checks without a GPU. `threads` is the number of worker threads of one
-        call on the CPU; None takes every CPU the process may run on. `rebuild` builds an engine that is missing or was
-        made for another machine again from the artifact's model, which takes seconds to minutes.
+        `device` None is the one its target is for: "cpu" for ort-cpu and openvino, "cuda:0" for trt and trt-rtx
+        ("cuda:N" chooses another GPU). "cpu" with a TensorRT artifact computes its graph in ONNX Runtime's float
+        kernels: the same numbers but for rounding, slowly, for checks without a GPU. `threads` is the number of worker
+        threads of one call on the CPU; None takes every CPU the process may run on. `rebuild` builds an engine that is
+        missing or was made for another machine again from the artifact's model, which takes seconds to minutes.
+
+        `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or
+        another one installed that is faster here and whose embeddings are the same (no cosine below 1 - `tolerance`).
+        That is measured when an artifact is first opened on a machine, and remembered (in `$EFQ_CACHE`).
+
         Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
         for an engine that does not fit and `rebuild` not given, EngineBuildError when building fails, DeviceError for
-        a device its target does not run on or that is not there, MissingDependencyError when TensorRT or a CUDA
-        package is not installed, UsageError for a thread count below one.
+        a device its target does not run on or that is not there, MissingDependencyError when TensorRT, a CUDA package
+        or OpenVINO is needed and not installed, UsageError for a thread count below one or an unknown backend.
         """
         artifact = Artifact.open(directory)
         device = _chosen_device(artifact.manifest.target, device)
         if device != "cpu":
-            return cls(artifact, open_engine(artifact, device, rebuild=rebuild))
-        model = OnnxRuntimeModel(artifact.model_path, threads=threads)
-        artifact.check_model_metadata(model.metadata)
-        model.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
-        return cls(artifact, model)
+            _check_no_backend(backend, device)
+            return cls(artifact, open_engine(artifact, device, rebuild=rebuild), "tensorrt")
+        chosen, model = open_cpu_model(artifact, threads=threads, backend=backend, tolerance=tolerance)
+        return cls(artifact, model, chosen)
+
+    @property
+    def backend(self) -> str:
+        """The runtime that computes the embeddings: "onnxruntime", "openvino" or "tensorrt"."""
+        return self._backend
 
     def close(self) -> None:
         """Free what the model holds, on a GPU its memory; later calls of `embed` raise UsageError there."""
@@ -135,6 +153,12 @@ def _advice(images: NDArray[np.uint8], contract: InputContract) -> str | None:
     if not len(images):
         return "the batch is empty: pass at least one image"
     return None
+
+
+def _check_no_backend(backend: str, device: str) -> None:
+    if backend != AUTOMATIC:
+        message = f"expected a backend for the CPU only, found {backend!r} with device {device!r}; leave it out"
+        raise UsageError(message)
 
 
 def _chosen_device(target: str, device: str | None) -> str:

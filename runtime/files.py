@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def sha256_file(path: Path) -> str:
     except OSError as error:
         message = f"expected a readable file at {path}, found: {error.strerror or error}"
         raise InputError(message) from error
+
+
+def cache_folder() -> Path:
+    """EFQ's folder for what can be computed again: `$EFQ_CACHE`, or `efq` in the platform's cache folder."""
+    chosen = os.environ.get("EFQ_CACHE")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "efq"
 
 
 def _sibling(path: Path, purpose: str) -> Path:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tiny networks gain nothing from threads, and threads that spin while others compute make them ten times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is measured once a machine and remembered is not to be taken from, or left in, the user's own cache.
+os.environ["EFQ_CACHE"] = tempfile.mkdtemp(prefix="efq-tests-cache-")
 
 import pytest
 from artifacts import make_artifact
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """EFQ's cache, in this process and those it starts, away from the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("EFQ_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

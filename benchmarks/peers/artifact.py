@@ -12,12 +12,15 @@ from efq.runtime.artifact import MODEL_FILE
 
 
 class ArtifactPeer:
-    """An artifact on `threads` threads. Timed from uint8 images to unit-length embeddings, input checks included."""
+    """An artifact on `threads` threads in `backend`, "onnxruntime" or "openvino".
 
-    def __init__(self, name: str, directory: Path, *, threads: int) -> None:
+    Timed from uint8 images to unit-length embeddings, input checks included.
+    """
+
+    def __init__(self, name: str, directory: Path, *, threads: int, backend: str) -> None:
         self.name = name
         self.file_bytes = (directory / MODEL_FILE).stat().st_size
-        self._embedder = Embedder.open(directory, threads=threads)
+        self._embedder = Embedder.open(directory, threads=threads, backend=backend)
 
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The images, contiguous: nothing is left to prepare."""
@@ -30,3 +33,6 @@ class ArtifactPeer:
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings of uint8 images (N, H, W, 3) RGB: float32 (N, d), unit length."""
         return self._embedder.embed(np.asarray(images))
+
+    def close(self) -> None:
+        """Nothing was started."""

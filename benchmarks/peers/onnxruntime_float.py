@@ -40,6 +40,9 @@ class OnnxRuntimePeer:
         """Embeddings of uint8 images (N, H, W, 3) RGB: float32 (N, d), unit length."""
         return embed_in_batches(self, images)
 
+    def close(self) -> None:
+        """Nothing was started."""
+
 
 def import_onnxruntime() -> Any:
     """The module, which declares too little of its interface to be checked by types."""

@@ -54,6 +54,9 @@ class OpenVinoPeer:
         """Embeddings of uint8 images (N, H, W, 3) RGB: float32 (N, d), unit length."""
         return embed_in_batches(self, images)
 
+    def close(self) -> None:
+        """Nothing was started."""
+
     def _compile(self, shape: tuple[int, ...]) -> Any:
         model = self._core.read_model(str(self._path))
         model.reshape(list(shape))
@@ -93,6 +96,11 @@ def quantize_nncf(
         )
     openvino.save_model(model, str(destination), compress_to_fp16=False)
     return destination
+
+
+def computes_bfloat16() -> bool:
+    """Whether OpenVINO has bfloat16 kernels for this CPU."""
+    return "BF16" in _import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def require_openvino_nncf() -> None:

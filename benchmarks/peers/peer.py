@@ -35,6 +35,9 @@ class Peer(Protocol):
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings of uint8 images (N, H, W, 3) RGB: float32 (N, d), unit length."""
 
+    def close(self) -> None:
+        """End what it started; it is not used afterwards."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Normalization:

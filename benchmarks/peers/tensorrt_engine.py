@@ -28,6 +28,9 @@ class TensorRTPeer:
         """Embeddings of uint8 images (N, H, W, 3) RGB: float32 (N, d), unit length."""
         return self.model.run(np.asarray(images))
 
+    def close(self) -> None:
+        """Nothing: GPU time is measured later, and who opened the model closes it."""
+
 
 class DeviceClock:
     """A clock that only GPU time moves, in seconds: `efq.benchmarks.latency` reads it in place of the host's."""

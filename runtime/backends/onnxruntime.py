@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,30 +10,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, thread_count
+from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.contract import InputContract
-from efq.runtime.errors import IncompatibleArtifactError, UsageError
+from efq.runtime.errors import IncompatibleArtifactError
 
 if TYPE_CHECKING:
     import onnxruntime
-
-INPUT_NAME = "images"
-OUTPUT_NAME = "embeddings"
 
 # Two sessions created at once register the process-wide logger and allocators at once.
 _creation_lock = threading.Lock()
 
 
 class OnnxRuntimeModel:
-    """A model loaded in ONNX Runtime; `run` may be called from several threads at once."""
+    """A model loaded in ONNX Runtime; `run` may be called from several threads at once.
 
-    def __init__(self, path: Path, *, threads: int | None) -> None:
+    With several threads one image is computed by all of them, a batch in parts, each in one thread. The parts have a
+    session of their own, which is made when the first batch comes: it holds the weights a second time.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
         """Load the model at `path`; `threads` None uses every CPU the process may run on.
 
+        Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
+        unless `reduced_range` says that they have 7 bits, which always fit.
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
         UsageError for a thread count below one.
         """
         self._path = path
-        self._session = _create_session(path, threads if threads is not None else _available_cpus())
+        self._exact_anyway = reduced_range
+        count = thread_count(threads)
+        self._session = _create_session(path, count, exact_anyway=reduced_range)
+        self._part_session = self._session if count == 1 else None
+        self._part_lock = threading.Lock()
+        self._workers = Workers(count)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -46,41 +55,45 @@ class OnnxRuntimeModel:
 
         Raises IncompatibleArtifactError.
         """
-        shape = (contract.height, contract.width, 3)
-        self._check_ports("input", self._session.get_inputs(), INPUT_NAME, f"tensor({contract.dtype})", shape)
-        self._check_ports("output", self._session.get_outputs(), OUTPUT_NAME, "tensor(float)", (embedding_size,))
+        image = Port(INPUT_NAME, f"tensor({contract.dtype})", (contract.height, contract.width, 3))
+        embedding = Port(OUTPUT_NAME, "tensor(float)", (embedding_size,))
+        check_port("input", _ports(self._session.get_inputs()), image, self._path)
+        check_port("output", _ports(self._session.get_outputs()), embedding, self._path)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 (N, H, W, 3) to embeddings float32 (N, d)."""
-        return np.asarray(self._session.run([OUTPUT_NAME], {INPUT_NAME: images})[0], np.float32)
+        if len(images) == 1:
+            return _run(self._session, images)
+        session = self._session_for_parts()
+        return self._workers.run(images, lambda part: _run(session, part))
 
-    def _check_ports(
-        self, kind: str, ports: Sequence[onnxruntime.NodeArg], name: str, dtype: str, shape: tuple[int, ...]
-    ) -> None:
-        found = [(port.name, port.type, tuple(port.shape)) for port in ports]
-        fits = len(found) == 1 and found[0][:2] == (name, dtype) and found[0][2][1:] == shape
-        if not fits or isinstance(found[0][2][0], int):
-            described = ", ".join(f"{port} {kind_} {list(dims)}" for port, kind_, dims in found)
-            message = (
-                f"expected one {kind} {name} {dtype} {['N', *shape]} in {self._path}, found {described}; "
-                "export the model again with efq-export"
-            )
-            raise IncompatibleArtifactError(message)
+    def _session_for_parts(self) -> onnxruntime.InferenceSession:
+        with self._part_lock:
+            if self._part_session is None:
+                self._part_session = _create_session(self._path, 1, exact_anyway=self._exact_anyway)
+            return self._part_session
 
 
-def _create_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _run(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: images})[0], np.float32)
+
+
+def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
+    return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
+
+
+def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxruntime.InferenceSession:
     import onnxruntime
 
-    if threads < 1:
-        message = f"expected at least one thread, found {threads}"
-        raise UsageError(message)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Idle worker threads that spin take the CPU from the rest of a service.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Between calls worker threads that spin take the CPU from the rest of a service; within one they have to be quick.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not exact_anyway and products_saturate():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     # Every failure is raised as well, so the log would only say it twice.
     options.log_severity_level = 4
     with _creation_lock:
@@ -93,9 +106,3 @@ def _create_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
                 "export the model again with efq-export, or update onnxruntime"
             )
             raise IncompatibleArtifactError(message) from error
-
-
-def _available_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.backends.onnxruntime import INPUT_NAME, OUTPUT_NAME
+from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME
 from efq.runtime.contract import InputContract
 from efq.runtime.cuda.seam import Cuda
 from efq.runtime.errors import EngineError, InputError, UsageError

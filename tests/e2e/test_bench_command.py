@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -195,3 +196,32 @@ def test_torch_student_beside_its_artifact(faces: Path, tmp_path: Path) -> None:
     (against_student,) = [pair for pair in pairs if pair["reference"].endswith("(torch student)")]
     assert against_student["cosine_min"] > 0.999
     assert (out / "plots" / "roc.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_everything_a_user_could_pick(
+    artifact: Path, checkpoint: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nncf", reason="needs nncf: pip install 'efq[peers]'")
+    here = Path(__file__).parent  # torch's process has to find the backbone
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]))
+    out = tmp_path / "out"
+    settings = ["--peers", "--batch", "1,4", "--threads", "1,2", "--title", "Tiny"]
+    result = bench(artifact, "--teacher", checkpoint, "--faces", faces, *settings, "-o", out)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    names = [network["name"] for network in report["networks"]]
+    assert names[1] == "tiny", report["notes"]
+    assert {name.split(" (")[0] for name in names[2:]} >= {
+        *("quantize_static u8", "quantize_static s8", "quantize_dynamic", "float32"),
+        *("NNCF INT8 performance", "NNCF INT8 mixed", "torch.compile float32", "torch.compile bfloat16"),
+    }
+    assert len(report["latency"]) == 4
+    assert all(len(setting["networks"]) == len(names) for setting in report["latency"])
+    assert [network["network"] for network in report["accuracy"]["networks"]] == names
+    assert [footprint["network"] for footprint in report["footprints"]] == names
+    assert report["floor"]["multiply_adds_per_ns"] > 0
+    markdown = (out / "report.md").read_text(encoding="utf-8")
+    assert markdown.startswith("# Tiny\n")
+    assert "## Against what a user could pick" in markdown
+    assert (out / "plots" / "throughput.png").stat().st_size > 10_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,34 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     assert embedder.manifest.name == "tiny-w8a8-ort-cpu"
     assert embedder.manifest.thresholds == {"1e-3": 0.5}
     assert json.loads((output / "training_data.json").read_text())["images"] == 2
+
+
+def test_exports_a_student_for_openvino(inputs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    output = tmp_path / "artifact"
+    result = run(inputs / "student.pt", "--target", "openvino", "-o", output)
+    assert result.exit_code == 0, result.output
+    assert "Integer coverage (openvino " in result.stdout
+    assert "float islands: none" in result.stdout
+    embedder = Embedder.open(output, threads=1)
+    assert embedder.manifest.target == "openvino"
+    assert embedder.manifest.name == "tiny-w8a8-openvino"
+    assert embedder.manifest.coverage["runtime"].startswith("openvino ")
+    faces = draw_faces(4, 2)
+    wanted = torch_embedding(load_student(inputs / "student.pt").network, torch.device("cpu"))(faces)
+    for backend in ("openvino", "onnxruntime"):
+        found = Embedder.open(output, threads=1, backend=backend).embed(faces)
+        assert float((found * wanted).sum(1).min()) > 0.995
+
+
+def test_a_missing_openvino_ends_with_exit_code_4(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    result = run(inputs / "student.pt", "--target", "openvino", "-o", tmp_path / "artifact")
+    assert result.exit_code == 4, result.output
+    assert "pip install 'efq[openvino]'" in result.stderr
+    assert not (tmp_path / "artifact").exists()
 
 
 def test_json(inputs: Path, tmp_path: Path) -> None:
@@ -156,7 +185,7 @@ def test_an_existing_artifact_stays(inputs: Path, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("student.pt",), 2, "add -o DIR, or --dry-run"),
-        (("student.pt", "-o", "out", "--target", "tpu"), 2, "unknown target 'tpu': expected one of ort-cpu"),
+        (("student.pt", "-o", "out", "--target", "tpu"), 2, "unknown target 'tpu': expected one of openvino, ort-cpu"),
         (("student.pt", "-o", "out", "--bits", "9"), 2, "9 is not in the range"),
         (("student.pt", "-o", "out", "--calibrate", "faces"), 2, "is a student already"),
         (("missing.pt", "-o", "out"), 1, "found nothing at missing.pt"),

@@ -127,7 +127,7 @@ def test_three_engines_in_one_table(inputs: Path, artifact: Path, gpu: FakeCuda,
     assert report.count("**INT8 is slower than FP16**") == 2
     assert "Host to host: uint8 images in host memory" in report
     assert {path.name for path in (out / "plots").iterdir()} == {
-        *("latency_batch1_threads1.png", "latency_batch8_threads1.png"),
+        *("latency_batch1_threads1.png", "latency_batch8_threads1.png", "throughput.png"),
     }
     assert gpu.live() == {"device": 0, "pinned": 0, "streams": 0, "events": 0, "graphs": 0}
 

@@ -6,20 +6,32 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from artifacts import random_faces, reference_embeddings
+from networks import TEACHER, make_teacher
 from numpy.typing import NDArray
 from torch import nn
 
+from efq.benchmarks.candidates import Candidate, usable
 from efq.benchmarks.float_teacher import FloatTeacher, export_float_onnx
+from efq.benchmarks.footprint import measure_footprints
 from efq.benchmarks.inputs import drawn_faces
+from efq.benchmarks.latency import SelfTimed
 from efq.benchmarks.peers.artifact import ArtifactPeer
 from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
-from efq.benchmarks.peers.onnxruntime_static import quantize_onnxruntime_static
-from efq.benchmarks.peers.openvino_nncf import OpenVinoPeer, convert_to_openvino, quantize_nncf
+from efq.benchmarks.peers.onnxruntime_quantized import quantize_onnxruntime_dynamic, quantize_onnxruntime_static
+from efq.benchmarks.peers.openvino_nncf import (
+    OpenVinoPeer,
+    computes_bfloat16,
+    convert_to_openvino,
+    quantize_nncf,
+)
 from efq.benchmarks.peers.peer import Normalization
+from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
 from efq.runtime.contract import InputContract
+from efq.runtime.errors import EfqError
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None or importlib.util.find_spec("nncf") is None,
@@ -44,7 +56,7 @@ def teacher(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Flo
     path = tmp_path_factory.mktemp("teacher") / "teacher.onnx"
     export_float_onnx(network, path, InputContract())
     preprocess = Normalization(mean=(127.5,) * 3, std=(128.0,) * 3)
-    return FloatTeacher(name="teacher", path=path, preprocess=preprocess)
+    return FloatTeacher(name="teacher", path=path, preprocess=preprocess, checkpoint=path, backbone="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -65,26 +77,33 @@ def test_normalization_is_per_channel_and_channels_first() -> None:
 
 
 def test_exported_teacher_computes_what_torch_does(teacher: FloatTeacher, expected: NDArray[np.float32]) -> None:
-    peer = teacher.open(1)
+    peer = OnnxRuntimePeer("teacher", teacher.path, teacher.preprocess, threads=1)
     np.testing.assert_allclose(peer.embed(FACES), expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(peer.embed(FACES[:1]), axis=1), 1.0, atol=1e-6)
     assert peer.file_bytes == teacher.path.stat().st_size
 
 
 def test_artifact_is_run_as_a_user_runs_it(tiny_artifact: Path) -> None:
-    peer = ArtifactPeer("tiny", tiny_artifact, threads=1)
+    peer = ArtifactPeer("tiny", tiny_artifact, threads=1, backend="onnxruntime")
     faces = random_faces(3)
     np.testing.assert_allclose(peer.run(peer.prepare(faces)), reference_embeddings(faces), atol=1e-5)
     assert peer.file_bytes == (tiny_artifact / "model.onnx").stat().st_size
 
 
-def test_quantize_static_holds_integers_close_to_the_teacher(
-    teacher: FloatTeacher, expected: NDArray[np.float32], tmp_path: Path
+@pytest.mark.parametrize("kind", ["u8", "s8", "dynamic"])
+def test_onnxruntime_quantization_is_close_to_the_teacher(
+    teacher: FloatTeacher, expected: NDArray[np.float32], tmp_path: Path, kind: str
 ) -> None:
-    path = quantize_onnxruntime_static(teacher.path, tmp_path / "static.onnx", FACES, teacher.preprocess)
-    found = OnnxRuntimePeer("static", path, teacher.preprocess, threads=1).embed(FACES)
+    path = tmp_path / "quantized.onnx"
+    if kind == "dynamic":
+        quantize_onnxruntime_dynamic(teacher.path, path)
+    else:
+        quantize_onnxruntime_static(teacher.path, path, FACES, teacher.preprocess, signed=kind == "s8")
+    found = OnnxRuntimePeer("quantized", path, teacher.preprocess, threads=1).embed(FACES)
     cosine = (found * expected).sum(axis=1)
     assert 0.98 < cosine.min() < 0.999999
+    activations = {tensor.data_type for tensor in onnx.load(path).graph.initializer if "zero_point" in tensor.name}
+    assert (onnx.TensorProto.UINT8 in activations) == (kind != "s8")
 
 
 @needs_openvino
@@ -106,3 +125,67 @@ def test_nncf_int8_is_close_to_the_teacher(
     cosine = (found * expected).sum(axis=1)
     assert 0.98 < cosine.min() < 0.999999
     assert capfd.readouterr().out == ""
+
+
+@needs_openvino
+def test_openvino_bfloat16_rounds_more_than_float32(
+    teacher: FloatTeacher, expected: NDArray[np.float32], tmp_path: Path
+) -> None:
+    if not computes_bfloat16():
+        pytest.skip("OpenVINO has no bfloat16 kernels for this CPU")
+    spec = _spec("openvino", convert_to_openvino(teacher.path, tmp_path / "float.xml"), precision="bfloat16")
+    cosine = (open_peer(spec, 1).embed(FACES) * expected).sum(axis=1)
+    assert 0.99 < cosine.min() < 0.999999
+
+
+@pytest.mark.slow
+def test_torch_compile_runs_in_its_own_process_and_times_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where TEACHER is
+    network = make_teacher(tmp_path / "teacher.pt").network.eval()
+    spec = _spec("torch", tmp_path / "teacher.pt", precision="float32", backbone=TEACHER)
+    assert PeerSpec.from_json(spec.to_json()) == spec
+    peer = open_peer(spec, 1)
+    assert isinstance(peer, SelfTimed)
+    prepared = peer.prepare(FACES[:1])
+    with torch.no_grad():
+        np.testing.assert_allclose(peer.run(prepared), network(torch.from_numpy(prepared)).numpy(), atol=1e-4)
+    assert 0 < peer.timed_run(prepared) < 1
+    peer.close()
+
+
+def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
+    (tmp_path / "none.pt").write_bytes(b"nothing")
+    peer = open_peer(_spec("torch", tmp_path / "none.pt"), 1)
+    with pytest.raises(EfqError, match=r"^openable: CheckpointError"):
+        peer.run(np.zeros((1, 3, 112, 112), np.float32))
+    peer.close()
+
+
+def test_a_peer_that_cannot_run_becomes_a_note(teacher: FloatTeacher, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    sound, broken = _spec("onnxruntime", teacher.path), _spec("onnxruntime", tmp_path / "broken.onnx")
+    candidates = [Candidate(spec=spec, description="") for spec in (sound, broken, sound)]
+    kept, (note,) = usable(candidates, 1, FACES[:1])
+    assert kept == [candidates[0], candidates[2]]
+    assert note.startswith("openable could not be run: ")
+    with pytest.raises(Exception, match="broken"):
+        usable([candidates[1]], 1, FACES[:1])
+
+
+def test_memory_and_start_up_are_those_of_fresh_processes(teacher: FloatTeacher, tiny_artifact: Path) -> None:
+    artifact = PeerSpec(name="tiny", kind="artifact", path=str(tiny_artifact))
+    held = np.ones(2**28, np.uint8)  # 256 MiB of this process
+    found = measure_footprints([_spec("onnxruntime", teacher.path), artifact], repeats=1)
+    assert [footprint.network for footprint in found] == ["openable", "tiny"]
+    assert all(30 < footprint.peak_mib < 200 for footprint in found)
+    assert all(5 < footprint.start_up_ms < 20_000 for footprint in found)
+    assert held.nbytes == 2**28
+    with pytest.raises(EfqError, match=r"tiny: its process ended with 1: FileNotFoundError"):
+        measure_footprints([PeerSpec(name="tiny", kind="artifact", path="nowhere")], repeats=1)
+
+
+def _spec(kind: Kind, path: Path, *, precision: str | None = None, backbone: str | None = None) -> PeerSpec:
+    normalization = {"mean": (127.5,) * 3, "std": (128.0,) * 3}
+    return PeerSpec(name="openable", kind=kind, path=str(path), precision=precision, backbone=backbone, **normalization)

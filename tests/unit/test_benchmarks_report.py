@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from efq.benchmarks.latency import Latency, summarize
+from efq.benchmarks.latency import Latency, LatencySetting, summarize
 from efq.benchmarks.machine import Machine
 from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy, PairParity
 from efq.benchmarks.plots import colours, plot_cosines, plot_latency, plot_roc
 from efq.benchmarks.report import to_json, to_markdown, write_report
-from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
+from efq.benchmarks.results import BenchResults, NetworkRecord
 
 NAMES = ("teacher", "student")
 
@@ -66,11 +66,20 @@ def results() -> BenchResults:
         reference="teacher",
         faces="100 images",
         networks=tuple(
-            NetworkRecord(name=name, description="a network", file_bytes=size, size_ratio=size / 4_000_000)
+            NetworkRecord(
+                name=name,
+                description="a network",
+                file_bytes=size,
+                size_ratio=size / 4_000_000,
+                is_artifact=name == "student",
+                multiply_adds=100_000_000 if name == "student" else None,
+            )
             for name, size in zip(NAMES, (4_000_000, 1_000_000), strict=True)
         ),
         latency=(LatencySetting(threads=1, batch=1, networks=latencies()),),
         accuracy=accuracy(),
+        footprints=(),
+        floor=None,
         notes=("a note",),
     )
 
@@ -94,7 +103,7 @@ def test_markdown_tables(results: BenchResults) -> None:
 
 def test_json_holds_every_figure(results: BenchResults) -> None:
     values = json.loads(to_json(results))
-    assert values["schema_version"] == 1
+    assert values["schema_version"] == 2
     assert values["latency"][0]["networks"][1]["speedup"] == pytest.approx(4.0)
     assert values["accuracy"]["parity"][0]["equal_decisions"] == 0.9999
     assert values["machine"]["isa"] == ["avx2"]

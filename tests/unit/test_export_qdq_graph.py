@@ -179,5 +179,5 @@ def test_an_operation_without_an_operator() -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(UsageError, match="unknown target 'tpu': expected one of ort-cpu"):
+    with pytest.raises(UsageError, match="unknown target 'tpu': expected one of openvino, ort-cpu"):
         find_target("tpu")

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from efq.runtime import InputError, UsageError
-from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, sha256_file
+from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, cache_folder, sha256_file
 
 
 def test_writes_the_bytes_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -74,3 +75,14 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "data") == hashlib.sha256(data).hexdigest()
     with pytest.raises(InputError, match="nothing-here"):
         sha256_file(tmp_path / "nothing-here")
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFQ_CACHE", "/somewhere")
+    assert cache_folder() == Path("/somewhere")
+    monkeypatch.delenv("EFQ_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert cache_folder() == Path("/xdg/efq")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert cache_folder() == Path.home() / "Library/Caches/efq"

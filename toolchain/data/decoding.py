@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from efq.runtime.console import log, progress
 from efq.runtime.contract import InputContract
 from efq.runtime.errors import EfqError, InputError, UnreadableImageError
-from efq.runtime.files import atomic_write_text
+from efq.runtime.files import atomic_write_text, cache_folder
 from efq.runtime.images import decode_image
 
 _CACHE_VERSION = 1
@@ -48,11 +47,6 @@ def decode_faces(root: Path, paths: list[str], contract: InputContract, *, cache
         faces = _decode_into(images, root, paths, resize=resize)
     _name_unreadable(root, faces.unreadable)
     return faces
-
-
-def cache_folder() -> Path:
-    """Where decoded faces are kept: `$EFQ_CACHE`, or ~/.cache/efq."""
-    return Path(os.environ.get("EFQ_CACHE") or Path.home() / ".cache" / "efq")
 
 
 def _decode_cached(root: Path, paths: list[str], contract: InputContract, *, resize: bool) -> DecodedFaces:

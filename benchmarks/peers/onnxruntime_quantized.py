@@ -1,8 +1,9 @@
 """ONNX Runtime's own post-training quantization of a float ONNX file, the way its documentation recommends for CPUs.
 
-https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html: `quant_pre_process` first, then QDQ
-format with u8 activations and s8 per-channel weights, min-max calibration; 7-bit weights (`reduce_range`) on x86
-processors without VNNI, whose u8*s8 sums saturate.
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html: `quant_pre_process` first, then static
+quantization in QDQ format with s8 per-channel weights and min-max calibration, with u8 activations (7-bit weights,
+`reduce_range`, on x86 processors without VNNI, whose u8*s8 sums saturate) or s8 activations; or dynamic quantization,
+with u8 weights, as its convolution takes no s8 ones.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ def quantize_onnxruntime_static(
     calibration: NDArray[np.uint8],
     preprocess: Preprocess,
     *,
+    signed: bool = False,
     reduce_range: bool = False,
 ) -> Path:
     """Write `float_model`, quantized after training on `calibration` faces uint8 (N, H, W, 3), to `destination`.
 
+    Activations are uint8, or int8 where `signed`.
     Raises MissingDependencyError when ONNX Runtime's quantization tools lack a package they need (onnx, sympy).
     """
     quantization, shape_inference = _import_quantization()
-    with _quiet(), tempfile.TemporaryDirectory(prefix="efq-bench-") as folder:
-        prepared = Path(folder) / "prepared.onnx"
-        shape_inference.quant_pre_process(str(float_model), str(prepared))
+    with _quiet(), _prepared(float_model, shape_inference) as prepared:
         quantization.quantize_static(
             str(prepared),
             str(destination),
@@ -45,11 +46,30 @@ def quantize_onnxruntime_static(
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             reduce_range=reduce_range,
-            activation_type=quantization.QuantType.QUInt8,
+            activation_type=quantization.QuantType.QInt8 if signed else quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
         )
     return destination
+
+
+def quantize_onnxruntime_dynamic(float_model: Path, destination: Path) -> Path:
+    """Write `float_model` with 8-bit weights, activations being quantized as they come, to `destination`.
+
+    Raises MissingDependencyError as `quantize_onnxruntime_static` does.
+    """
+    quantization, shape_inference = _import_quantization()
+    with _quiet(), _prepared(float_model, shape_inference) as prepared:
+        quantization.quantize_dynamic(str(prepared), str(destination), weight_type=quantization.QuantType.QUInt8)
+    return destination
+
+
+@contextlib.contextmanager
+def _prepared(float_model: Path, shape_inference: Any) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        shape_inference.quant_pre_process(str(float_model), str(prepared))
+        yield prepared
 
 
 class _FaceReader:

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Writes docs/benchmarks.md and docs/benchmarks/: every network against everything a user could pick, on this CPU.
+# Takes about an hour on two cores, and the machine has to be quiet.
+#
+#   EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
+#
+# FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
+# STUDENTS: prelu.pt, mixed.pt, relu.pt and narrow.pt, trained as docs/results.md says. WORK: a folder for artifacts.
+set -euo pipefail
+
+students=$(realpath "$1")
+mkdir -p "$2"
+work=$(realpath "$2")
+cd "$(dirname "$0")/.."
+bin=${BIN:-.venv/bin}
+teacher=$EFQ_FACES/weights/mobilefacenet_y1.pt
+pages=docs/benchmarks
+
+artifacts=()
+for recipe in prelu mixed relu narrow; do
+    "$bin/efq-export" "$students/$recipe.pt" --name "$recipe" -o "$work/$recipe" --force
+    "$bin/efq-export" "$students/$recipe.pt" --target openvino --name "$recipe (openvino)" \
+        -o "$work/$recipe-openvino" --force
+    artifacts+=("$work/$recipe" "$work/$recipe-openvino")
+done
+"$bin/efq-bench" "${artifacts[@]}" --teacher "$teacher" --faces "$EFQ_FACES" --list "$EFQ_FACES/splits/dev.txt" \
+    --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch 1,8,64 --threads 1,2 --seconds 45 \
+    --title "MobileFaceNet (InsightFace's y1, PReLU), real faces" -o "$pages/mobilefacenet" --force
+
+# IResNets have random weights: times depend on them through PReLU's branches only, accuracy is not measured.
+for network in iresnet18 iresnet50 iresnet100; do
+    checkpoint=$work/$network.pt
+    "$bin/python" - "$network" "$checkpoint" <<'PYTHON'
+import sys
+import torch
+from efq.toolchain.backbones import find_backbone
+torch.manual_seed(0)
+torch.save(find_backbone(sys.argv[1]).build().state_dict(), sys.argv[2])
+PYTHON
+    artifacts=()
+    for recipe in prelu mixed relu; do
+        head -n 16 "$EFQ_FACES/splits/train.txt" >"$work/calibration.txt"
+        "$bin/efq-export" "$checkpoint" --calibrate "$EFQ_FACES" --list "$work/calibration.txt" --recipe "$recipe" \
+            --name "$recipe" -o "$work/$network-$recipe" --force
+        artifacts+=("$work/$network-$recipe")
+    done
+    "$bin/efq-export" "$checkpoint" --calibrate "$EFQ_FACES" --list "$work/calibration.txt" --recipe relu \
+        --target openvino --name "relu (openvino)" -o "$work/$network-relu-openvino" --force
+    artifacts+=("$work/$network-relu-openvino")
+    "$bin/efq-bench" "${artifacts[@]}" --teacher "$checkpoint" --peers --batch 1,8 --threads 1,2 --rounds 40 \
+        --seconds 45 --title "${network/iresnet/IResNet-}, random weights" -o "$pages/$network" --force
+done
+
+{
+    echo "# Benchmarks"
+    echo
+    echo "Written by \`benchmarks/cpu_benchmarks.sh\`. How a time is taken, what it goes to and what was tried:"
+    echo "[performance.md](performance.md)."
+    for network in mobilefacenet iresnet18 iresnet50 iresnet100; do
+        echo
+        sed -e "s#^\#\( \|\#\)#\#\#\1#" -e "s#](plots/#](benchmarks/$network/plots/#" "$pages/$network/report.md"
+    done
+} >docs/benchmarks.md

@@ -1,0 +1,74 @@
+"""torch.compile, in a process of its own that times itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.benchmarks.peers.peer import embed_in_batches
+from efq.benchmarks.peers.spec import PeerSpec
+from efq.runtime.errors import EfqError
+
+
+class TorchCompilePeer:
+    """The checkpoint `spec` names, compiled by torch.compile on `threads` threads.
+
+    `timed_run` gives the network's own time, measured in its process: passing the arrays is left out.
+    """
+
+    def __init__(self, spec: PeerSpec, *, threads: int) -> None:
+        self.name = spec.name
+        self.file_bytes = Path(spec.path).stat().st_size
+        self.prepare = spec.normalization
+        command = [sys.executable, "-m", "efq.benchmarks.peers.torch_worker", spec.to_json(), str(threads)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def run(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One inference: float32 (N, 3, H, W) -> float32 (N, d). Raises EfqError with what torch said."""
+        return self._exchange(prepared)[0]
+
+    def timed_run(self, prepared: NDArray[np.float32]) -> float:
+        """One inference; returns how long it took, in seconds."""
+        return self._exchange(prepared)[1]
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings of uint8 images (N, H, W, 3) RGB: float32 (N, d), unit length; one at a time, as compiled."""
+        return embed_in_batches(self, images, batch=1)
+
+    def close(self) -> None:
+        """End the process."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait()
+
+    def _exchange(self, prepared: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        requests, replies = self._pipes()
+        try:
+            requests.write(json.dumps({"shape": prepared.shape}).encode() + b"\n")
+            requests.write(np.ascontiguousarray(prepared, np.float32).tobytes())
+            requests.flush()
+        except BrokenPipeError:
+            pass  # the reply says why
+        line = replies.readline()
+        reply: dict[str, Any] = (
+            json.loads(line) if line else {"error": f"its process ended with {self._process.wait()}"}
+        )
+        if "error" in reply:
+            message = f"{self.name}: {reply['error']}"
+            raise EfqError(message)
+        data = replies.read(4 * int(np.prod(reply["shape"])))
+        return np.frombuffer(data, np.float32).reshape(reply["shape"]), reply["seconds"]
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        return self._process.stdin, self._process.stdout

@@ -1,0 +1,94 @@
+"""What a benchmark says about each artifact: against the float teacher, the best alternative, the core's limit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from efq.benchmarks.latency import Latency, LatencySetting
+from efq.benchmarks.results import BenchResults, NetworkRecord
+
+EQUAL_ACCURACY = 0.005
+"""Alternatives that lose at most half a point of TAR to an artifact are its rivals; more accurate ones always are."""
+
+ACCURACY_FAR = "1e-4"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """An artifact at one setting.
+
+    over_teacher: the float teacher's median time divided by the artifact's. rival: the fastest alternative of equal
+    accuracy (see EQUAL_ACCURACY; every alternative where accuracy was not measured), None when there is none;
+    over_rival: its median time divided by the artifact's.
+    """
+
+    artifact: str
+    threads: int
+    batch: int
+    over_teacher: float
+    rival: str | None
+    over_rival: float | None
+
+
+def standings(results: BenchResults, setting: LatencySetting) -> list[Standing]:
+    """Every artifact's, in the order of the results."""
+    times = {latency.network: latency for latency in setting.networks}
+    return [
+        _standing(results, setting, times[network.name], _rivals(results, network, setting.networks))
+        for network in results.networks
+        if network.is_artifact
+    ]
+
+
+def slower_cases(results: BenchResults) -> list[str]:
+    """Every setting in which an artifact is slower than an alternative of equal accuracy, in words."""
+    found = [standing for setting in results.latency for standing in standings(results, setting)]
+    return [
+        f"{case.artifact} at batch {case.batch}, {case.threads} thread{'s' if case.threads > 1 else ''}: "
+        f"{case.rival} is {1 / case.over_rival:.2f} x as fast"
+        for case in found
+        if case.over_rival is not None and case.over_rival < 1
+    ]
+
+
+def scaling(results: BenchResults, network: str) -> Iterator[tuple[int, int, float]]:
+    """Batch size, threads above the least, and the images a second over those with the least threads."""
+    rates = {
+        (setting.batch, setting.threads): latency.images_per_second
+        for setting in results.latency
+        for latency in setting.networks
+        if latency.network == network
+    }
+    least = min(threads for _, threads in rates)
+    for (batch, threads), rate in rates.items():
+        if threads > least:
+            yield batch, threads, rate / rates[batch, least]
+
+
+def accuracy_of(results: BenchResults, network: str) -> float | None:
+    """TAR at FAR 1e-4, a fraction; None where it was not measured or there are too few pairs for it."""
+    if results.accuracy is None:
+        return None
+    return results.accuracy.of(network).tar.get(ACCURACY_FAR)
+
+
+def _rivals(results: BenchResults, artifact: NetworkRecord, latencies: Sequence[Latency]) -> list[Latency]:
+    others = {network.name for network in results.networks if not network.is_artifact}
+    own = accuracy_of(results, artifact.name)
+    if own is not None:
+        others = {name for name in others if (accuracy_of(results, name) or 0.0) >= own - EQUAL_ACCURACY}
+    return [latency for latency in latencies if latency.network in others]
+
+
+def _standing(results: BenchResults, setting: LatencySetting, own: Latency, rivals: Sequence[Latency]) -> Standing:
+    teacher = next(latency for latency in setting.networks if latency.network == results.reference)
+    rival = min(rivals, key=lambda latency: latency.p50_ms, default=None)
+    return Standing(
+        artifact=own.network,
+        threads=setting.threads,
+        batch=setting.batch,
+        over_teacher=teacher.p50_ms / own.p50_ms,
+        rival=None if rival is None else rival.network,
+        over_rival=None if rival is None else rival.p50_ms / own.p50_ms,
+    )

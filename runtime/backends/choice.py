@@ -1,0 +1,149 @@
+"""Which of the backends present serves an artifact on this CPU: measured once, then remembered for the machine.
+
+A backend other than the target's own is chosen only when it is faster here and gives the same embeddings to a stated
+tolerance (docs/decisions/0020-one-target-one-set-of-numbers.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.backends.model import Model
+from efq.runtime.contract import InputContract
+from efq.runtime.cpu import describe_cpu
+from efq.runtime.errors import UsageError
+from efq.runtime.files import atomic_write_text, cache_folder
+
+FORMAT = 1
+WARM_UP = 3
+ROUNDS = 30
+SECONDS = 2.0
+CHECK_IMAGES = 4
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was measured, and the backend to take.
+
+    least_cosine: between the embeddings of the backends, on a few random images. milliseconds: median time of one image
+    by backend, of those that give the same embeddings; empty when there is nothing to choose.
+    """
+
+    backend: str
+    milliseconds: Mapping[str, float]
+    least_cosine: float
+
+    def to_json(self) -> str:
+        """Canonical JSON with a newline at the end."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, sort_keys=True, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, backends: Mapping[str, object]) -> Self | None:
+        """Parse `to_json`'s text; None for anything else, or for a choice among other backends."""
+        try:
+            values: Any = json.loads(text)
+            if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+                return None
+            choice = cls(**values)
+            known = choice.backend in backends and set(choice.milliseconds) <= set(backends)
+            return choice if known and isinstance(choice.least_cosine, float) else None
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return None
+
+
+def choose(
+    models: Mapping[str, Model],
+    *,
+    own: str,
+    contract: InputContract,
+    tolerance: float,
+) -> Choice:
+    """Compare the embeddings of the loaded `models`, and time those that agree in turn on one image.
+
+    `own` is the backend of the artifact's target; another one is chosen when it is faster and no embedding's cosine to
+    the own one's is below 1 - `tolerance`.
+    """
+    images = random_images(contract)
+    embeddings = {name: model.run(images) for name, model in models.items()}
+    cosines = {name: float((found * embeddings[own]).sum(1).min()) for name, found in embeddings.items()}
+    equal = {name: model for name, model in models.items() if name == own or cosines[name] >= 1 - tolerance}
+    milliseconds = _time_in_turn(equal, images[:1]) if len(equal) > 1 else {}
+    return Choice(
+        backend=min(equal, key=lambda name: milliseconds.get(name, 0.0)),
+        milliseconds=milliseconds,
+        least_cosine=min(cosines.values()),
+    )
+
+
+def random_images(contract: InputContract) -> NDArray[np.uint8]:
+    """A few images of smooth random blocks, uint8 (4, H, W, 3), always the same."""
+    shape = (CHECK_IMAGES, -(-contract.height // 8), -(-contract.width // 8), 3)
+    blocks = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return np.ascontiguousarray(blocks.repeat(8, 1).repeat(8, 2)[:, : contract.height, : contract.width])
+
+
+def cache_path(model_sha256: str, *, backends: tuple[str, ...], threads: int, tolerance: float) -> Path:
+    """The file that remembers the choice for a model, on this CPU, with these versions, threads and tolerance."""
+    facts = {
+        "format": FORMAT,
+        "model": model_sha256,
+        "versions": {name: importlib.metadata.version(name) for name in ("efq", *backends)},
+        "processor": dataclasses.asdict(describe_cpu()),
+        "threads": threads,
+        "tolerance": tolerance,
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "cpu-backend" / f"{digest}.json"
+
+
+def read_choice(path: Path, backends: Mapping[str, object]) -> Choice | None:
+    """The remembered choice, or None where there is none that can be used."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    choice = Choice.from_json(text, backends)
+    if choice is None:
+        _logger.warning("%s holds no choice of a backend: it is measured again", path)
+    return choice
+
+
+def write_choice(path: Path, choice: Choice) -> None:
+    """Remember the choice; a folder that cannot be written only costs the next start a measurement."""
+    try:
+        atomic_write_text(path, choice.to_json())
+    except UsageError as error:
+        _logger.warning("the choice of a backend is not remembered: %s", error)
+
+
+def is_installed(backend: str) -> bool:
+    """Whether the backend's package can be imported; the package is not loaded."""
+    return importlib.util.find_spec(backend) is not None
+
+
+def _time_in_turn(models: Mapping[str, Model], images: NDArray[np.uint8]) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in models}
+    end = time.perf_counter() + SECONDS
+    for number in range(WARM_UP + ROUNDS):
+        for name, model in models.items():
+            start = time.perf_counter()
+            model.run(images)
+            times[name].append(time.perf_counter() - start)
+        if number > WARM_UP and time.perf_counter() > end:
+            break
+    return {name: round(statistics.median(values[WARM_UP:]) * 1e3, 4) for name, values in times.items()}

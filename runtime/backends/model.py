@@ -1,0 +1,90 @@
+"""What every CPU backend offers, and how a batch is spread over threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.contract import InputContract
+from efq.runtime.cpu import usable_cores
+from efq.runtime.errors import IncompatibleArtifactError, UsageError
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "embeddings"
+
+# Activations of eight faces still fit the caches: larger parts are slower on MobileFaceNet (docs/performance.md).
+PART_SIZE = 8
+
+
+class Model(Protocol):
+    """A model file loaded in a runtime; `run` may be called from several threads at once."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's metadata_props."""
+
+    def check_signature(self, contract: InputContract, embedding_size: int) -> None:
+        """Check names, dtypes and shapes of input and output. Raises IncompatibleArtifactError."""
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d)."""
+
+
+class Port(NamedTuple):
+    """An input or output of a model: `shape` has an int for a fixed dimension, anything else for a free one."""
+
+    name: str
+    dtype: str
+    shape: tuple[object, ...]
+
+
+RunPart = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class Workers:
+    """Runs the parts of a batch on `threads` threads, each part in one thread.
+
+    Splitting by image needs no synchronization within the network, so it scales where threads that share every layer
+    wait for each other. The same batch is always split alike, whatever else runs.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="efq") if threads > 1 else None
+
+    def run(self, images: NDArray[np.uint8], run_part: RunPart) -> NDArray[np.float32]:
+        """`run_part` on parts of at most `PART_SIZE` images, joined in their order."""
+        size = min(PART_SIZE, -(-len(images) // self._threads))
+        parts = [images[start : start + size] for start in range(0, len(images), size)]
+        if self._pool is None or len(parts) == 1:
+            return np.concatenate([run_part(part) for part in parts])
+        return np.concatenate(list(self._pool.map(run_part, parts)))
+
+
+def thread_count(threads: int | None) -> int:
+    """`threads`, or the number of CPUs the process may run on for None. Raises UsageError for one below one."""
+    if threads is not None and threads < 1:
+        message = f"expected at least one thread, found {threads}"
+        raise UsageError(message)
+    return usable_cores() if threads is None else threads
+
+
+def check_port(kind: str, found: Sequence[Port], expected: Port, path: Path) -> None:
+    """Check the only `kind` ("input", "output") of a model: `expected.shape` is that of one image.
+
+    The batch size must be free. Raises IncompatibleArtifactError.
+    """
+    name, dtype, shape = expected
+    fits = len(found) == 1 and found[0][:2] == (name, dtype) and found[0].shape[1:] == shape
+    if not fits or isinstance(found[0].shape[0], int):
+        described = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in found)
+        message = (
+            f"expected one {kind} {name} {dtype} {['N', *shape]} in {path}, found {described}; "
+            "export the model again with efq-export"
+        )
+        raise IncompatibleArtifactError(message)

@@ -1,0 +1,175 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.backends.model import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    PART_SIZE,
+    Port,
+    Workers,
+    check_port,
+    thread_count,
+)
+from efq.runtime.backends.saturation import products_saturate
+from efq.runtime.contract import InputContract
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
+from efq.runtime.onnx_metadata import read_onnx_metadata
+
+
+class OpenVinoModel:
+    """A model loaded in OpenVINO; `run` may be called from several threads at once.
+
+    The network is compiled for a fixed batch size, OpenVINO's fastest way: for one image at once, for eight when the
+    first batch of as many comes. With several threads one image is computed by all of them, a batch in parts, each in
+    one thread.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
+        """Load the model at `path`; `threads` None uses every CPU the process may run on.
+
+        `reduced_range` says that the weights have 7 bits, without which 8-bit products saturate on some CPUs.
+        Raises DeviceError when they would on this one, MissingDependencyError without openvino,
+        IncompatibleArtifactError when the file is no model that this OpenVINO can load, UsageError for a thread count
+        below one.
+        """
+        if not reduced_range and products_saturate():
+            message = (
+                "expected a CPU with VNNI, whose 8-bit products are exact, found one where they saturate and OpenVINO "
+                "has no exact kernels: export the model with --reduce-range, or for ort-cpu"
+            )
+            raise DeviceError(message)
+        self._path = path
+        self._threads = thread_count(threads)
+        self._model = _read_model(path)
+        self._image_shape = tuple(self._model.input(0).partial_shape)[1:]
+        self._lock = threading.Lock()
+        self._compiled: dict[tuple[int, bool], _Requests] = {}
+        self._workers = Workers(self._threads)
+        self._requests(1, shared=False)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's metadata_props, which OpenVINO does not keep."""
+        return read_onnx_metadata(self._path)
+
+    def check_signature(self, contract: InputContract, embedding_size: int) -> None:
+        """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
+
+        Raises IncompatibleArtifactError.
+        """
+        image = Port(INPUT_NAME, contract.dtype, (contract.height, contract.width, 3))
+        embedding = Port(OUTPUT_NAME, "float32", (embedding_size,))
+        check_port("input", _ports(self._model.inputs), image, self._path)
+        check_port("output", _ports(self._model.outputs), embedding, self._path)
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d)."""
+        if len(images) == 1:
+            return self._requests(1, shared=False).run(images)
+        return self._workers.run(images, self._run_part)
+
+    def _run_part(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        size = PART_SIZE if len(images) == PART_SIZE else 1
+        requests = self._requests(size, shared=self._threads > 1)
+        return np.concatenate([requests.run(images[start : start + size]) for start in range(0, len(images), size)])
+
+    def _requests(self, batch: int, *, shared: bool) -> _Requests:
+        """Compiled for `batch` images: all threads for one call or, `shared`, one thread for each of many calls."""
+        with self._lock:
+            if (batch, shared) not in self._compiled:
+                self._compiled[batch, shared] = _Requests(self._compile(batch, shared=shared))
+            return self._compiled[batch, shared]
+
+    def _compile(self, batch: int, *, shared: bool) -> Any:
+        options: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": self._threads if shared else 1,
+            "INFERENCE_PRECISION_HINT": "f32",  # what is not integer stays float32, as in every other runtime
+            "ENABLE_CPU_PINNING": False,  # several models of one process would be pinned to the same CPU
+        }
+        try:
+            model = self._model.clone()
+            model.reshape([batch, *(dimension.get_length() for dimension in self._image_shape)])
+            return _core().compile_model(model, "CPU", options)
+        except Exception as error:  # OpenVINO raises RuntimeError, which its plugins derive from
+            raise _cannot_load(self._path, error) from error
+
+
+class _Requests:
+    """Infer requests of one compiled network: as many as there are calls at once, used again and again."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with self._request() as request:
+            request.infer([np.ascontiguousarray(images)], share_inputs=True)
+            return np.array(request.get_output_tensor(0).data, np.float32)
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[Any]:
+        try:
+            request = self._idle.get_nowait()
+        except queue.Empty:
+            request = self._compiled.create_infer_request()
+        try:
+            yield request
+        finally:
+            self._idle.put(request)
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO and its CPU plugin, loaded once."""
+    try:
+        openvino: Any = importlib.import_module("openvino")
+    except ImportError as error:
+        message = (
+            f"this needs OpenVINO, which cannot be imported ({error}); install it with: pip install 'efq[openvino]'"
+        )
+        raise MissingDependencyError(message) from error
+    return openvino.Core()
+
+
+def _read_model(path: Path) -> Any:
+    try:
+        return _core().read_model(str(path))
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # see _compile
+        raise _cannot_load(path, error) from error
+
+
+def _cannot_load(path: Path, error: Exception) -> IncompatibleArtifactError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = (
+        f"expected a model that OpenVINO {importlib.metadata.version('openvino')} can load at {path}, found: "
+        f"{lines[-1] if lines else type(error).__name__}; export the model again with efq-export, or update openvino"
+    )
+    return IncompatibleArtifactError(message)
+
+
+def _ports(found: Sequence[Any]) -> list[Port]:
+    return [
+        Port(
+            port.get_any_name(),
+            np.dtype(port.element_type.to_dtype()).name,
+            tuple(d.get_length() if d.is_static else str(d) for d in port.partial_shape),
+        )
+        for port in found
+    ]

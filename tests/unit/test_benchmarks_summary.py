@@ -1,0 +1,113 @@
+"""Rivals, slower cases, scaling and floor, from results written down by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from test_benchmarks_report import cells, results
+
+from efq.benchmarks.footprint import Footprint
+from efq.benchmarks.int8_floor import Int8Floor, Shape, measure_floor
+from efq.benchmarks.latency import Latency, LatencySetting, summarize
+from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy
+from efq.benchmarks.report import to_markdown
+from efq.benchmarks.results import BenchResults, NetworkRecord
+from efq.benchmarks.summary import scaling, slower_cases, standings
+
+__all__ = ["results"]  # a fixture
+
+# Milliseconds at one and two threads, and TAR at FAR 1e-4.
+NETWORKS = {
+    "teacher": (8.0, 5.0, 0.98),
+    "student": (2.0, 1.0, 0.975),
+    "fast and wrong": (1.0, 0.9, 0.969),
+    "slow and right": (3.0, 2.0, 0.980),
+    "just equal": (2.5, 0.8, 0.9701),
+}
+
+
+def latencies(threads: int, batch: int) -> tuple[Latency, ...]:
+    times = {name: [values[threads - 1] * batch / 1e3] * 20 for name, values in NETWORKS.items()}
+    return tuple(summarize(times, reference="teacher", batch=batch))
+
+
+@pytest.fixture
+def compared(results: BenchResults) -> BenchResults:
+    records = tuple(
+        NetworkRecord(
+            name=name,
+            description=name,
+            file_bytes=1,
+            size_ratio=1.0,
+            is_artifact=name == "student",
+            multiply_adds=200_000_000 if name == "student" else None,
+        )
+        for name in NETWORKS
+    )
+    accuracies = tuple(
+        NetworkAccuracy(network=name, tar={"1e-4": values[2]}, thresholds={}, ten_fold={})
+        for name, values in NETWORKS.items()
+    )
+    accuracy = AccuracyResults(
+        images=1, identities=1, genuine_pairs=1, impostor_pairs=1, networks=accuracies, parity=()
+    )
+    settings = tuple(
+        LatencySetting(threads=threads, batch=batch, networks=latencies(threads, batch))
+        for threads in (1, 2)
+        for batch in (1, 8)
+    )
+    return dataclasses.replace(results, networks=records, accuracy=accuracy, latency=settings)
+
+
+def test_the_rival_is_the_fastest_of_equal_accuracy(compared: BenchResults) -> None:
+    (standing,) = standings(compared, compared.latency[0])
+    assert (standing.artifact, standing.rival) == ("student", "just equal")
+    assert standing.over_teacher == pytest.approx(4.0)
+    assert standing.over_rival == pytest.approx(1.25)
+
+
+def test_without_accuracy_every_alternative_is_a_rival(compared: BenchResults) -> None:
+    (standing,) = standings(dataclasses.replace(compared, accuracy=None), compared.latency[0])
+    assert standing.rival == "fast and wrong"
+    assert standing.over_rival == pytest.approx(0.5)
+
+
+def test_slower_cases_are_named(compared: BenchResults) -> None:
+    assert slower_cases(compared) == [
+        f"student at batch {batch}, 2 threads: just equal is 1.25 x as fast" for batch in (1, 8)
+    ]
+    first = dataclasses.replace(compared, latency=compared.latency[:1])
+    assert slower_cases(first) == []
+    assert "No artifact is slower than a rival." in to_markdown(first)
+
+
+def test_scaling_is_that_of_the_same_batch(compared: BenchResults) -> None:
+    assert [(batch, threads) for batch, threads, _ in scaling(compared, "student")] == [(1, 2), (8, 2)]
+    assert [factor for _, _, factor in scaling(compared, "teacher")] == pytest.approx([1.6, 1.6])
+
+
+def test_the_report_holds_them(compared: BenchResults) -> None:
+    footprints = tuple(Footprint(network=name, start_up_ms=120.4, peak_mib=77.6) for name in NETWORKS)
+    floor = Int8Floor(multiply_adds_per_ns=200.0, kernel="a kernel")
+    text = to_markdown(dataclasses.replace(compared, footprints=footprints, floor=floor))
+    standing = cells(text, "batch 1, 1 thread")[0]
+    assert standing == ["batch 1, 1 thread", "student", "97.50", "4.00 x", "just equal", "1.25 x"]
+    rows = cells(text, "student")
+    assert ["student", "500.0", "500.0", "1000.0", "1000.0"] in rows
+    assert ["student", "2.00 x", "2.00 x"] in rows
+    assert ["student", "100.0 %", "0.00", "78", "120", "student"] in rows
+    assert ["student", "200.0", "1.00", "2.00", "2.00 x"] in rows
+    assert "200.0 8-bit multiply-adds a nanosecond (a kernel)" in text
+
+
+def test_without_alternatives_there_is_no_comparison(results: BenchResults) -> None:
+    assert "what a user could pick" not in to_markdown(results)
+
+
+def test_the_floor_is_the_best_of_the_shapes() -> None:
+    shapes = (Shape(channels=16, outputs=16, size=4, kernel=1), Shape(channels=128, outputs=128, size=8, kernel=3))
+    floor = measure_floor(shapes, repeats=20)
+    assert "128 -> 128" in floor.kernel
+    assert 0.1 < floor.multiply_adds_per_ns < 10_000
+    assert floor.milliseconds(10**6) == pytest.approx(1 / floor.multiply_adds_per_ns)

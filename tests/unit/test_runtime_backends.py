@@ -1,0 +1,107 @@
+"""Each CPU backend computes the reference's embeddings, however a batch is spread over threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifacts import EMBEDDING_SIZE, make_artifact, make_manifest, make_model, random_faces, reference_embeddings
+from numpy.typing import NDArray
+
+from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
+from efq.runtime.artifact import MODEL_FILE, write_checksums
+from efq.runtime.backends import openvino as openvino_backend
+from efq.runtime.backends.model import PART_SIZE, Workers
+
+BACKENDS = ("onnxruntime", "openvino")
+
+
+@pytest.fixture(autouse=True)
+def _require_openvino(request: pytest.FixtureRequest) -> None:
+    if "openvino" in request.node.name:
+        pytest.importorskip("openvino")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_embeddings_are_those_of_the_reference(tiny_artifact: Path, backend: str, threads: int) -> None:
+    embedder = Embedder.open(tiny_artifact, threads=threads, backend=backend)
+    assert embedder.backend == backend
+    for count in (1, 2, 7, 8, 9, 70):
+        faces = random_faces(count, seed=count)
+        embeddings = embedder.embed(faces)
+        assert embeddings.flags.owndata
+        np.testing.assert_allclose(embeddings, reference_embeddings(faces), atol=2e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_model_that_does_not_fit_is_refused(tmp_path: Path, backend: str) -> None:
+    manifest = make_manifest()
+    wrong = {
+        "fixed": (manifest, make_model(manifest, batch=1), "expected one input images"),
+        "renamed": (manifest, make_model(manifest, output_name="features_out"), "expected one output embeddings"),
+        "size": (make_manifest(embedding_size=EMBEDDING_SIZE + 1), make_model(manifest), "expected one output"),
+    }
+    for name, (other, model, message) in wrong.items():
+        directory = make_artifact(tmp_path / name, manifest=other, model=model)
+        with pytest.raises(IncompatibleArtifactError, match=message):
+            Embedder.open(directory, backend=backend)
+    directory = make_artifact(tmp_path / "damaged")
+    (directory / MODEL_FILE).write_bytes((directory / MODEL_FILE).read_bytes()[:1000])
+    write_checksums(directory)
+    with pytest.raises(IncompatibleArtifactError, match=rf"(?i)expected a model that {backend[:4]}.* can load"):
+        Embedder.open(directory, backend=backend)
+
+
+def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino_backend._core.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'efq\[openvino\]'") as caught:
+        Embedder.open(tiny_artifact, backend="openvino")
+    assert caught.value.exit_code == 4
+
+
+def test_an_artifact_for_openvino_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino_backend._core.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    monkeypatch.setattr("efq.runtime.backends.cpu.is_installed", lambda backend: backend != "openvino")
+    directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
+    with pytest.raises(MissingDependencyError, match="openvino"):
+        Embedder.open(directory)
+    assert Embedder.open(directory, backend="onnxruntime").backend == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"backend": "tflite"}, "found 'tflite'"), ({"tolerance": -0.1}, "found -0.1"), ({"tolerance": 3.0}, "found 3.0")],
+)
+def test_wrong_options_are_refused(tiny_artifact: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Embedder.open(tiny_artifact, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("threads", "count"), [(1, 20), (2, 2), (2, 64), (4, 9), (3, 1)])
+def test_parts_are_small_in_order_and_at_most_one_a_thread(threads: int, count: int) -> None:
+    sizes, running, most, lock = [], 0, 0, threading.Lock()
+
+    def run_part(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            sizes.append(len(images))
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return images[:, 0, 0, :1].astype(np.float32)
+
+    images = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    found = Workers(threads).run(images, run_part)
+    np.testing.assert_array_equal(found[:, 0], np.arange(count))
+    assert sum(sizes) == count
+    assert max(sizes) <= min(PART_SIZE, -(-count // threads))
+    assert most <= threads
+    assert most > 1 or threads == 1 or count == 1
