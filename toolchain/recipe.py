@@ -17,6 +17,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_bits": (2, 8),
     "activation_bits": (2, 8),
     "edge_weight_bits": (2, 8),
+    "keep_8bit_share": (0.0, 1.0),
     "exact_share": (0.0, 1.0),
     "pruned_share": (0.0, 0.9),
     "steps": (0, 10_000_000),
@@ -41,7 +42,9 @@ class Recipe:
     `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.choose_activations),
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
     `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
-    `edge_weight_bits` are the least bits of the first and last layer. `activation_zero_points` lets signed activations
+    `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit` name patterns of layers whose weights
+    and output keep 8 bits, `keep_8bit_share` the share of all weights that keeps 8 bits where fewer cost most for their
+    size (lowering.keep_sensitive). `activation_zero_points` lets signed activations
     learn a zero point (targets with unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer
     int8 with zero point 0, only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as
     they are (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size,
@@ -56,6 +59,8 @@ class Recipe:
     weight_bits: int = 8
     activation_bits: int = 8
     edge_weight_bits: int = 8
+    keep_8bit: tuple[str, ...] = ()
+    keep_8bit_share: float = 0.0
     activation: str = "mixed"
     exact_share: float = 0.3
     pruned_share: float = 0.0
@@ -102,6 +107,7 @@ class Recipe:
         """Plain values, as `from_dict` reads them."""
         values = dataclasses.asdict(self)
         values["layers"] = dict(self.layers)
+        values["keep_8bit"] = list(self.keep_8bit)
         return values
 
     @classmethod
@@ -114,6 +120,7 @@ class Recipe:
             raise UsageError(message)
         arguments = dict(values)
         arguments["layers"] = tuple(_table(values, "layers").items())
+        arguments["keep_8bit"] = _patterns(values)
         arguments["augmentation"] = _augmentation(_table(values, "augmentation"))
         return cls(**arguments)
 
@@ -124,6 +131,14 @@ def _table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
         message = f"expected [{key}] of the recipe to be a table, found {table!r}"
         raise UsageError(message)
     return dict(table)
+
+
+def _patterns(values: Mapping[str, Any]) -> tuple[str, ...]:
+    patterns = values.get("keep_8bit", ())
+    if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) for pattern in patterns):
+        message = f"expected keep_8bit of the recipe to be a list of name patterns, found {patterns!r}"
+        raise UsageError(message)
+    return tuple(patterns)
 
 
 def _augmentation(values: Mapping[str, Any]) -> Augmentation:
