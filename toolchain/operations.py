@@ -76,7 +76,8 @@ class ChannelAffine(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight[:, None])[:, 0]
         shape = (1, -1) + (1,) * (values.dim() - 2)
-        return torch.addcmul(self.bias.reshape(shape), values, weight.reshape(shape))
+        weight, bias = weight.to(values.dtype), self.bias.to(values.dtype)  # else autocast's bfloat16 becomes float32
+        return torch.addcmul(bias.reshape(shape), values, weight.reshape(shape))
 
 
 class Add(nn.Module):

@@ -49,7 +49,8 @@ class Recipe:
     int8 with zero point 0, only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as
     they are (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size,
     `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps trains with the
-    quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew.
+    quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew. That is
+    all quantizers, or only those of activations where `float_phase` is "activations" and not "all".
     `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out. `feature_weight` multiplies the loss
     on residual sums at the first step and falls linearly to 0 at the last. `steps` counts optimizer steps of
     identities_per_batch * images_per_identity images.
@@ -75,6 +76,7 @@ class Recipe:
     weight_decay: float = 0.0
     warmup_share: float = 0.05
     float_share: float = 0.0
+    float_phase: str = "all"
     metric_weight: float = 0.0
     feature_weight: float = 0.0
     calibration_images: int = 256
@@ -97,6 +99,10 @@ class Recipe:
             if kind not in kinds:
                 message = f"recipe {self.name!r}: expected an activation of {kinds}, found {kind!r}"
                 raise UsageError(message)
+
+        if self.float_phase not in ("all", "activations"):
+            message = f"recipe {self.name!r}: expected float_phase 'all' or 'activations', found {self.float_phase!r}"
+            raise UsageError(message)
 
     @property
     def batch(self) -> int:

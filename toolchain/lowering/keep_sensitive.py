@@ -13,7 +13,7 @@ from efq.toolchain.lowering.sensitivity import layer_costs
 from efq.toolchain.operations import WEIGHTED, WeightedOperation
 from efq.toolchain.quantizers import WeightQuantizer
 
-_FACES = 64
+_FACES = 32
 
 
 def keep_sensitive(network: fx.GraphModule, share: float, images: Tensor) -> PassResult:

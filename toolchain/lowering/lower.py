@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from efq.runtime.errors import UsageError
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.choose_activations import choose_activations
+from efq.toolchain.lowering.compensate_rounding import compensate_rounding
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.exact_prelu import exact_prelu
@@ -86,5 +87,6 @@ def lower(
         run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
     run("keep_sensitive", keep_sensitive(graph, recipe.keep_8bit_share, fitting))
+    run("compensate_rounding", compensate_rounding(graph, fitting))
     to_channels_last(graph)
     return graph, LoweringReport(changed=changed, notes=tuple(notes), activations=activations)
