@@ -9,13 +9,11 @@ disabled the float function is unchanged.
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Collection
-
 from torch import fx, nn
 
-from efq.runtime.errors import LoweringError, UsageError
-from efq.toolchain.lowering.graph import PassResult, calls, module_of, producer, replace_module
+from efq.runtime.errors import LoweringError
+from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
+from efq.toolchain.lowering.quantize_weights import quantize_weights
 from efq.toolchain.operations import (
     SCALE_PRESERVING,
     WEIGHTED,
@@ -25,7 +23,7 @@ from efq.toolchain.operations import (
     Maximum,
     QuantizedLinear,
 )
-from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipe import Recipe
 
 _RELU = (nn.ReLU, nn.ReLU6)
@@ -33,8 +31,7 @@ _RELU = (nn.ReLU, nn.ReLU6)
 
 def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
     """Insert in place; the scales are still to be set by `start_ranges`."""
-    kept = _kept_at_8_bits(network, recipe)
-    _quantize_weights(network, recipe, kept)
+    kept = quantize_weights(network, recipe)
     inserted = 0
     for node in list(network.graph.nodes):
         module = module_of(network, node)
@@ -57,29 +54,6 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
             inserted += 1
     network.recompile()
     return PassResult(changed=inserted)
-
-
-def _kept_at_8_bits(network: fx.GraphModule, recipe: Recipe) -> set[str]:
-    """Names of the layers that `recipe.keep_8bit` matches. Raises UsageError for a pattern that matches none."""
-    names = [str(node.target) for node, _ in calls(network, *WEIGHTED)]
-    kept: set[str] = set()
-    for pattern in recipe.keep_8bit:
-        matching = fnmatch.filter(names, pattern)
-        if not matching:
-            message = f"the pattern {pattern!r} of layers to keep at 8 bits matches none; expected one of {names}"
-            raise UsageError(message)
-        kept.update(matching)
-    return kept
-
-
-def _quantize_weights(network: fx.GraphModule, recipe: Recipe, kept: Collection[str]) -> None:
-    weighted = [(str(node.target), module) for node, module in calls(network, *WEIGHTED)]
-    for name, module in weighted:
-        assert isinstance(module, WEIGHTED)
-        bits = 8 if name in kept else recipe.weight_bits
-        if module in (weighted[0][1], weighted[-1][1]):
-            bits = max(bits, recipe.edge_weight_bits)
-        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
 
 
 def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:
