@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.machine import Machine
+from efq.benchmarks.pareto import plot_pareto, points_of
 from efq.benchmarks.parity import AccuracyResults, far_name
 from efq.benchmarks.plots import Curve, colours, plot_cosines, plot_latency, plot_roc
 from efq.benchmarks.results import BenchResults, LatencySetting, NetworkRecord
@@ -182,6 +183,13 @@ def _write_plots(
         names.append(f"latency_batch{setting.batch}_threads{setting.threads}.png")
         title = f"Latency: {setting_title(setting)}"
         plot_latency(setting.networks, folder / names[-1], title=title, colour=colour)
+    if results.latency and results.accuracy is not None:
+        smallest = min(results.latency, key=lambda setting: (setting.batch, setting.threads))
+        far, points = points_of(smallest.networks, results.accuracy)
+        if points:
+            names.append("pareto.png")
+            title = f"Accuracy over latency: {setting_title(smallest)}"
+            plot_pareto(points, folder / names[-1], far=far, title=title, colour=colour)
     if curves:
         names.append("roc.png")
         plot_roc(curves, folder / names[-1], colour=colour)
