@@ -47,6 +47,8 @@ def teacher_candidate(teacher: FloatTeacher) -> Candidate:
 def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Candidate:
     """An artifact; it is verified again each time it is opened."""
     bits = f"W{manifest.bits['weights']}A{manifest.bits['activations']}"
+    if min(manifest.bits.values()) < 8:
+        bits += " (multiplied as 8 bits: size, not speed)"
     return Candidate(
         name=name,
         description=f"EFQ artifact, {bits}, target {manifest.target}",
