@@ -1,4 +1,4 @@
-"""Channels inside blocks go: dead ones for nothing, others by power lost for each multiply-add."""
+"""Channels inside blocks go: dead and redundant ones for nothing, others by error for each multiply-add."""
 
 from __future__ import annotations
 
@@ -71,6 +71,23 @@ def test_channels_that_nothing_reads_cost_nothing() -> None:
     assert layers(graph)["block.2.0"] == (16, DEAD, 1, 1)
     assert layers(graph)["stem.0"] == layers(before)["stem.0"]  # read by the sum as well
     assert relative_difference(graph, before, IMAGES) < 1e-3
+
+
+@torch.no_grad()
+def test_channels_that_others_stand_in_for_cost_nothing() -> None:
+    """A quarter of the channels are twice a neighbour: strong, but its weight can take over theirs."""
+    network = wide()
+    for layer in (network.block[0], network.block[1]):
+        for part in (layer[0], layer[1], layer[2]):  # type: ignore[index]
+            for value in (*part.parameters(), *part.buffers()):
+                if value.dim():
+                    value[::4] = value[1::4]
+    network.block[1][1].weight[::4] *= 2  # type: ignore[index]
+    network.block[1][1].bias[::4] *= 2  # type: ignore[index]
+    graph, before = prepared(network), prepared(network)
+    prune_channels(graph, 0.1, IMAGES)
+    assert layers(graph)["block.0.0"] == (DEAD, 16, 1, 1)
+    assert relative_difference(graph, before, IMAGES) < 1e-2
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
