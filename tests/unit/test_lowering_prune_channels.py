@@ -99,6 +99,16 @@ def test_the_asked_share_of_multiply_adds_goes(share: float) -> None:
     assert share <= saved < share + 16 * 49 * (16 + 9 + 16) / before
 
 
+def test_a_layer_between_two_blocks_is_counted_once() -> None:
+    """It loses inputs to one block and outputs to the other: (1 - a) * (1 - b) of it stays, not 1 - a - b."""
+    layers_of = [linear_block(64, 64, 1) for _ in range(3)]
+    network = nn.Sequential(conv_block(3, 64, 3, 4), *(nn.Sequential(*block, nn.PReLU(64)) for block in layers_of))
+    graph = prepared(randomize(nn.Sequential(*network, nn.Flatten(), nn.Linear(64 * 49, 8))))
+    before = multiply_adds(graph)
+    prune_channels(graph, 0.4, IMAGES)
+    assert 0.4 <= 1 - multiply_adds(graph) / before < 0.4 + 16 * 49 * 2 * 64 / before
+
+
 def test_a_quarter_of_a_block_stays() -> None:
     graph = prepared(wide())
     prune_channels(graph, 0.9, IMAGES)

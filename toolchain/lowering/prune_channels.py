@@ -34,21 +34,25 @@ class _Block:
 
     `lost[k]` is the squared error of the last layer's output without the first k channels of `order`, the others
     making up for them as well as they can, as a share of the variance of the residual sum it goes into (else of its
-    own); `cost` the multiply-adds of one channel in all layers.
+    own).
     """
 
     nodes: list[fx.Node]
     order: Tensor
     lost: Tensor
-    cost: float
     removed: int = 0
 
-    def price(self) -> float:
+    def saving(self) -> float:
+        """The share of its layers' multiply-adds that the next step saves."""
+        return STEP / (len(self.order) - self.removed)
+
+    def price(self, work: dict[fx.Node, float]) -> float:
         """Variance lost for each multiply-add saved by the next step; infinite when the block has no more to give."""
         after = self.removed + STEP
         if len(self.order) - after < max(STEP, _LEAST_SHARE * len(self.order)):
             return float("inf")
-        return float(self.lost[after] - self.lost[self.removed]) / (STEP * self.cost)
+        saved = self.saving() * sum(work.get(node, 0.0) for node in self.nodes)
+        return float(self.lost[after] - self.lost[self.removed]) / saved
 
 
 @torch.no_grad()
@@ -61,7 +65,7 @@ def prune_channels(network: fx.GraphModule, pruned_share: float, images: Tensor)
     read = {block[-2] for block in found} | {node for node, _ in calls(network, *WEIGHTED, Add)}
     values = _values(network, read, images)
     blocks = [_describe(network, block, values) for block in found]
-    _spend(blocks, pruned_share * sum(_multiply_adds(network, node, values) for node, _ in calls(network, *WEIGHTED)))
+    _spend(blocks, {node: _multiply_adds(network, node, values) for node, _ in calls(network, *WEIGHTED)}, pruned_share)
     pruned = [block for block in blocks if block.removed]
     notes = []
     for block in pruned:
@@ -77,14 +81,20 @@ def prune_channels(network: fx.GraphModule, pruned_share: float, images: Tensor)
     return PassResult(changed=len(pruned), notes=tuple(notes))
 
 
-def _spend(blocks: list[_Block], multiply_adds: float) -> None:
-    """Remove the cheapest 16 channels again and again until so many multiply-adds are saved."""
-    while multiply_adds > 0:
-        block = min(blocks, key=_Block.price)
-        if block.price() == float("inf"):
+def _spend(blocks: list[_Block], work: dict[fx.Node, float], pruned_share: float) -> None:
+    """Remove the cheapest 16 channels again and again until that share of the multiply-adds is saved.
+
+    `work`, the multiply-adds of each layer, is kept up to date: a layer between two blocks loses to both.
+    """
+    left = (1 - pruned_share) * sum(work.values())
+    while blocks and sum(work.values()) > left:
+        block = min(blocks, key=lambda block: block.price(work))
+        if block.price(work) == float("inf"):
             return
+        for node in block.nodes:
+            if node in work:
+                work[node] *= 1 - block.saving()
         block.removed += STEP
-        multiply_adds -= STEP * block.cost
 
 
 def _find_blocks(network: fx.GraphModule) -> list[list[fx.Node]]:
@@ -132,9 +142,7 @@ def _describe(network: fx.GraphModule, nodes: list[fx.Node], values: dict[fx.Nod
     order, lost = _removal_order(last.weight.transpose(0, 1).flatten(1), values[nodes[-2]].transpose(0, 1).flatten(1))
     sums = [user for user in nodes[-1].users if isinstance(module_of(network, user), Add)]
     lost /= float(values[sums[0] if sums else nodes[-1]].transpose(0, 1).flatten(1).var(1).sum().clamp(min=1e-20))
-    layers = [node for node in nodes if isinstance(module_of(network, node), WEIGHTED)]
-    cost = sum(_multiply_adds(network, node, values) for node in layers) / len(order)
-    return _Block(nodes=nodes, order=order, lost=lost, cost=cost)
+    return _Block(nodes=nodes, order=order, lost=lost)
 
 
 def _removal_order(weight: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
