@@ -36,7 +36,7 @@ def colours(networks: Sequence[str], *, reference: str) -> dict[str, str]:
 
 def plot_roc(curves: Mapping[str, Curve], path: Path, *, colour: Mapping[str, str]) -> None:
     """Draw TAR (in percent) over FAR on a logarithmic axis; see `Curve`."""
-    figure, axes = _figure(8.0, 4.8)
+    figure, axes = new_figure(8.0, 4.8)
     for number, (name, (far, tar)) in enumerate(curves.items()):
         axes.plot(far, tar * 100, label=name, color=colour[name], linestyle=_DASHES[number % 4], linewidth=1.8)
     axes.set_xscale("log")
@@ -46,7 +46,7 @@ def plot_roc(curves: Mapping[str, Curve], path: Path, *, colour: Mapping[str, st
     axes.set_xlim(min(far[0] for far, _ in curves.values()), max(far[-1] for far, _ in curves.values()))
     axes.grid(True, which="major", color="#DDDDDD")
     axes.legend(loc="lower right", frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_cosines(cosines: Mapping[str, NDArray[np.float32]], path: Path, *, colour: Mapping[str, str]) -> None:
@@ -57,7 +57,7 @@ def plot_cosines(cosines: Mapping[str, NDArray[np.float32]], path: Path, *, colo
     distances = {name: np.clip(1.0 - values.astype(np.float64), 1e-7, 2.0) for name, values in cosines.items()}
     pooled = np.concatenate(list(distances.values()))
     edges = np.geomspace(pooled.min() * 0.8, pooled.max() * 1.25, 60).tolist()
-    figure, axes = _figure(8.0, 4.6)
+    figure, axes = new_figure(8.0, 4.6)
     for name, values in distances.items():
         share = np.full(len(values), 100.0 / len(values))
         label = f"{name} (median {np.median(cosines[name]):.4f})"
@@ -74,7 +74,7 @@ def plot_cosines(cosines: Mapping[str, NDArray[np.float32]], path: Path, *, colo
     axes.margins(y=0.08)
     axes.grid(True, axis="x", color="#DDDDDD")
     _legend_above(figure, axes)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_latency(latencies: Sequence[Latency], path: Path, *, title: str, colour: Mapping[str, str]) -> None:
@@ -83,7 +83,7 @@ def plot_latency(latencies: Sequence[Latency], path: Path, *, title: str, colour
     positions = range(len(ordered))
     middle = np.array([latency.p50_ms for latency in ordered])
     high = np.array([latency.p95_ms for latency in ordered])
-    figure, axes = _figure(8.0, 1.3 + 0.42 * len(ordered))
+    figure, axes = new_figure(8.0, 1.3 + 0.42 * len(ordered))
     axes.barh(positions, middle, height=0.62, color=[colour[latency.network] for latency in ordered])
     whiskers = np.stack([np.zeros_like(middle), high - middle])
     axes.errorbar(middle, positions, xerr=whiskers, fmt="none", ecolor="#555555", elinewidth=1.1, capsize=3)
@@ -96,12 +96,12 @@ def plot_latency(latencies: Sequence[Latency], path: Path, *, title: str, colour
     axes.set_xlabel("ms a batch (bar p50, whisker p95); speed-up over the teacher", fontsize=9)
     axes.set_title(title)
     axes.grid(True, axis="x", color="#DDDDDD")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_throughput(settings: Sequence[LatencySetting], path: Path, *, colour: Mapping[str, str]) -> None:
     """Draw images a second over the batch size for each network, a line style for each number of threads."""
-    figure, axes = _figure(8.0, 5.2)
+    figure, axes = new_figure(8.0, 5.2)
     threads = sorted({setting.threads for setting in settings})
     rates: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for setting in settings:
@@ -120,33 +120,11 @@ def plot_throughput(settings: Sequence[LatencySetting], path: Path, *, colour: M
     axes.set_title("Throughput")
     axes.grid(True, color="#DDDDDD")
     _legend_above(figure, axes)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def plot_speed_accuracy(
-    latencies: Sequence[Latency],
-    accuracy: Mapping[str, float],
-    path: Path,
-    *,
-    title: str,
-    colour: Mapping[str, str],
-) -> None:
-    """Draw each network's TAR at FAR 1e-4 (`accuracy`, a fraction) over its median time: up and left is better."""
-    figure, axes = _figure(8.0, 5.2)
-    for latency in latencies:
-        if latency.network in accuracy:
-            point = (latency.p50_ms, accuracy[latency.network] * 100)
-            axes.scatter(*point, color=colour[latency.network], s=42, label=latency.network)
-    axes.set_xscale("log")
-    axes.set_xlabel("ms a batch (p50)")
-    axes.set_ylabel("TAR at FAR 1e-4, %")
-    axes.set_title(title)
-    axes.grid(True, which="both", color="#DDDDDD")
-    _legend_above(figure, axes)
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of that size in inches. Raises MissingDependencyError without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -166,6 +144,7 @@ def _legend_above(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure, and the folders it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -13,6 +13,7 @@ from efq.benchmarks.gpu_report import HOST_TO_HOST, gpu_sections
 from efq.benchmarks.latency import LatencySetting
 from efq.benchmarks.machine import Machine
 from efq.benchmarks.markdown import table
+from efq.benchmarks.pareto import plot_pareto, points_of
 from efq.benchmarks.parity import AccuracyResults, far_name
 from efq.benchmarks.plots import (
     Curve,
@@ -20,7 +21,6 @@ from efq.benchmarks.plots import (
     plot_cosines,
     plot_latency,
     plot_roc,
-    plot_speed_accuracy,
     plot_throughput,
 )
 from efq.benchmarks.report_sections import (
@@ -30,7 +30,6 @@ from efq.benchmarks.report_sections import (
     throughput_sections,
 )
 from efq.benchmarks.results import BenchResults
-from efq.benchmarks.summary import accuracy_of
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"
@@ -186,13 +185,13 @@ def _write_plots(
     if len({setting.batch for setting in results.latency}) > 1:
         names.append("throughput.png")
         plot_throughput(results.latency, folder / names[-1], colour=colour)
-    accuracies = {name: accuracy_of(results, name) for name in colour}
-    known = {name: accuracy for name, accuracy in accuracies.items() if accuracy is not None}
-    if known:
-        names.append("speed_accuracy.png")
-        first = results.latency[0]
-        title = f"Speed and accuracy: {setting_title(first)}"
-        plot_speed_accuracy(first.networks, known, folder / names[-1], title=title, colour=colour)
+    if results.latency and results.accuracy is not None:
+        smallest = min(results.latency, key=lambda setting: (setting.batch, setting.threads))
+        far, points = points_of(smallest.networks, results.accuracy)
+        if points:
+            names.append("pareto.png")
+            title = f"Accuracy over latency: {setting_title(smallest)}"
+            plot_pareto(points, folder / names[-1], far=far, title=title, colour=colour)
     if curves:
         names.append("roc.png")
         plot_roc(curves, folder / names[-1], colour=colour)

@@ -16,7 +16,13 @@ from efq.runtime.errors import UsageError
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--bits", type=click.IntRange(2, 8), default=8, show_default=True, help="Bits of the weights.")
+@click.option(
+    "--bits",
+    type=click.IntRange(2, 8),
+    default=8,
+    show_default=True,
+    help="Bits of the weights; fewer than 8 buy size, not speed.",
+)
 @click.option("--target", default="ort-cpu", show_default=True, help="The runtime to export for.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The artifact folder to write.")
 @click.option("--calibrate", type=click.Path(path_type=Path), help="Quantize a float MODEL on this folder of faces.")
@@ -84,9 +90,12 @@ def main(
         print(f"engine: {result.engine['plan_bytes']:,} bytes, built in {result.engine['build_seconds']} s")
     if "requantized" in result.parity:
         print(_REQUANTIZED.format(**result.parity["requantized"]))
+    if bits < 8 or student.recipe["activation_bits"] < 8:
+        print(_NARROW)
     print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
 
 
+_NARROW = "bits: weights of 4 are stored two to a byte and buy size; no kernel multiplies fewer than 8 bits faster"
 _REQUANTIZED = (
     "requantized: the student was not trained with symmetric activations; steps grew by up to "
     "{widest_step_ratio:.2f} x, mean cosine to the student {mean_cosine:.4f} (recipe tensorrt trains for this target)"

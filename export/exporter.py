@@ -103,13 +103,12 @@ def export_student(
 
 
 def check_bits(student: Student, bits: int) -> None:
-    """Raises UsageError when the student's weights or activations are not on the grid that `bits` means."""
-    found = (student.recipe["weight_bits"], student.recipe["activation_bits"])
-    if found != (bits, 8):
+    """Raises UsageError when the student's weights are not on the grid of `bits` bits; activations may have others."""
+    found = student.recipe["weight_bits"]
+    if found != bits:
         message = (
-            f"expected a student with {bits}-bit weights and 8-bit activations for --bits {bits}, found "
-            f"{found[0]}-bit weights and {found[1]}-bit activations: distill one with that recipe, or export with "
-            f"--bits {found[0]}"
+            f"expected a student with {bits}-bit weights for --bits {bits}, found {found}-bit weights: distill one "
+            f"with a recipe of weight_bits = {bits}, or export with --bits {found}"
         )
         raise UsageError(message)
 
@@ -133,7 +132,7 @@ def make_manifest(
     """The manifest of an artifact of `student`; `requantized` says how it was changed for a target, if it was."""
     recipe = dict(student.recipe) | {"activations": dict(student.activations), "training": dict(student.training)}
     return Manifest(
-        name=name or f"{student.backbone}-w{student.recipe['weight_bits']}a8-{profile.name}",
+        name=name or _name(student, profile),
         target=profile.name,
         bits={"weights": student.recipe["weight_bits"], "activations": student.recipe["activation_bits"]},
         backbone=student.backbone,
@@ -153,6 +152,11 @@ def make_manifest(
 def _tools(profile: TargetProfile) -> tuple[str, ...]:
     """The packages whose versions matter to an artifact."""
     return (*_TOOLS, "openvino") if profile.name == "openvino" else _TOOLS
+
+
+def _name(student: Student, profile: TargetProfile) -> str:
+    weights, activations = student.recipe["weight_bits"], student.recipe["activation_bits"]
+    return f"{student.backbone}-w{weights}a{activations}-{profile.name}"
 
 
 def _least_cosine(student: Student, model: Model, images: NDArray[np.uint8]) -> float:

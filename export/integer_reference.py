@@ -130,7 +130,7 @@ def _accumulate(name: str, module: QuantizedConv2d | QuantizedLinear | ChannelAf
 
 def _requantize(quantizer: ActivationQuantizer, value: _Value) -> _Levels:
     scale = float(quantizer.scale.detach())
-    zero_point = quantizer.integer_zero_point + (128 if quantizer.signed else 0)
+    zero_point = quantizer.integer_zero_point - quantizer.lowest  # the lowest integer of the grid is 0
     match value:
         case _Accumulator():
             factors = value.scales / torch.tensor(scale, dtype=torch.float32)
@@ -139,7 +139,7 @@ def _requantize(quantizer: ActivationQuantizer, value: _Value) -> _Levels:
             levels = torch.round(_sum_levels(value, np.float32(scale), zero_point))
         case _:
             levels = torch.round(_dequantized(value) / scale) + zero_point
-    return _Levels(integers=levels.clamp(0, 255) - zero_point, scale=scale, zero_point=zero_point)
+    return _Levels(integers=levels.clamp(0, 2**quantizer.bits - 1) - zero_point, scale=scale, zero_point=zero_point)
 
 
 def _sum_levels(value: _Sum, scale: np.float32, zero_point: int) -> Tensor:

@@ -212,18 +212,23 @@ def _limits(manifest: Manifest) -> str:
     ]
     if manifest.target == "ort-cpu":
         limits.append(
-            "On x86 CPUs without VNNI, ONNX Runtime sums products in saturating 16 bits, which can change embeddings."
+            "On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do not saturate, slower ones; ONNX Runtime "
+            "by itself sums products in saturating 16 bits there, which can change embeddings."
         )
-    narrow = manifest.bits["weights"] < 8
+    bits = manifest.bits["weights"]
     if manifest.target in TENSORRT_TARGETS:
         limits.append(
             "The engine in `engine/` is for one TensorRT version and the GPUs its fingerprint names; elsewhere open "
             "the folder with `rebuild=True`, which builds it again from `model.onnx`."
         )
-        if narrow:
+        if bits < 8:
             limits.append("Weights of fewer than 8 bits lie in int8 tensors here: neither smaller nor faster.")
-    elif narrow:
-        limits.append("Weights of fewer than 8 bits save size, not time: the multiplications are 8-bit ones.")
+    elif bits <= 4:
+        limits.append("Weights of 4 bits are stored two to a byte: they save size, not time, as bytes are multiplied.")
+    elif bits < 8:
+        limits.append("Weights of fewer than 8 bits are carried in bytes: they save neither size nor time.")
+    if manifest.bits["activations"] < 8:
+        limits.append("Activations of fewer than 8 bits are carried and clamped in bytes: they save no time.")
     requantized = manifest.recipe.get("requantized")
     if isinstance(requantized, Mapping):
         limits.append(

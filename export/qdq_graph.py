@@ -1,9 +1,10 @@
 """Write a student as an ONNX graph of QuantizeLinear / DequantizeLinear nodes around float operators.
 
 The graph takes uint8 (N, H, W, 3) RGB images and gives float32 (N, d) embeddings of unit length; N is symbolic. Weights
-are stored as int8, their scales as bfloat16 (folded at load) and biases as int32. Every operator an integer kernel is
-to run reads DequantizeLinear and is read by QuantizeLinear, so that the runtime can fuse the three; a maximum works on
-the integers themselves; the embedding layer gives float32.
+are stored as int8, those of at most 4 bits as packed int4, their scales as bfloat16, biases as int32 or int16 (all
+folded at load). Every operator an integer kernel is to run reads DequantizeLinear and is read by QuantizeLinear, so
+that the runtime can fuse the three; a maximum works on the integers themselves, and so does the minimum that clamps a
+grid of fewer than 8 bits; the embedding layer gives float32.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from efq.toolchain.operations import (
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 
+PACKED_BITS = 4  # weights of at most so many bits are stored two to a byte
 Range = tuple[float, int]  # scale and zero point of a uint8 tensor
 
 
@@ -84,7 +86,8 @@ class _Builder(GraphWriter):
             case ImageInput():
                 self._image(node)
             case ActivationQuantizer():
-                self._quantize(node, inputs[0], _range_of(node, module))
+                self._quantize(node, inputs[0], _range_of(module))
+                self._clamp(node, module)
                 if self.stem_form is not None and producer(node) is self.stem:
                     self._separate_columns(node, self.stem, self.stem_form)
             case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
@@ -109,7 +112,7 @@ class _Builder(GraphWriter):
         if node is self.stem and self.stem_form is not None:
             layer, attributes = on_four_pixels(layer, self.stem_form), self.stem_form.attributes
         scales = self.node("Cast", [self.constant(layer.scales.astype(ml_dtypes.bfloat16))], {"to": 1})
-        weight = [self.constant(layer.weights), scales]
+        weight = [self._weights(layer), scales]
         if isinstance(module, QuantizedLinear):
             # ONNX Runtime fuses a Gemm, unlike a Conv, only when the weight's zero points are written out.
             weight.append(self.constant(np.zeros(len(layer.scales), dtype=np.int8)))
@@ -163,15 +166,39 @@ class _Builder(GraphWriter):
         separated = self.node("Reshape", [channels_last, shape], {})
         self.integers[node] = self.node("Transpose", [separated], {"perm": [0, 3, 1, 2]})
 
+    def _weights(self, layer: IntegerLayer) -> ir.Value:
+        """The int8 weights; from a packed int4 tensor by a Cast, which the runtime folds at load.
+
+        Read as int4 by the DequantizeLinear itself, ONNX Runtime 1.32 would leave the layer in float.
+        """
+        if layer.bits > PACKED_BITS:
+            return self.constant(layer.weights)
+        packed = self.constant(layer.weights.astype(ml_dtypes.int4))
+        return self.node("Cast", [packed], {"to": int(ir.DataType.INT8)})
+
     def _bias(self, layer: IntegerLayer, input_scale: float, weight_scales: ir.Value) -> ir.Value:
-        """The bias with its scale x * w, a product the runtime folds at load: stored it takes 4 bytes a channel."""
+        """The bias with its scale x * w, a product the runtime folds at load: stored it takes 4 bytes a channel.
+
+        int16 where that holds every value, which is the rule for 4-bit weights: their scales are large.
+        """
         scales = self.node("Mul", [self.constant(np.float32(input_scale)), weight_scales], {})
-        return self.node("DequantizeLinear", [self.constant(layer.bias), scales], {"axis": 0})
+        if np.abs(layer.bias.astype(np.int64)).max() <= np.iinfo(np.int16).max:
+            narrow = self.constant(layer.bias.astype(np.int16))
+            bias = self.node("Cast", [narrow], {"to": int(ir.DataType.INT32)})
+        else:
+            bias = self.constant(layer.bias)
+        return self.node("DequantizeLinear", [bias, scales], {"axis": 0})
 
     def _quantize(self, node: fx.Node, value: ir.Value, bounds: Range) -> None:
         self._keep_integers(
             node, self.node("QuantizeLinear", [value, *self._scale_and_zero_point(*bounds)], {}), bounds
         )
+
+    def _clamp(self, node: fx.Node, quantizer: ActivationQuantizer) -> None:
+        """The top of a grid of fewer than 8 bits: bytes saturate at its bottom, 0, by themselves."""
+        if quantizer.bits < 8:
+            highest = self.constant(np.uint8(2**quantizer.bits - 1))
+            self.integers[node] = self.node("Min", [self.integers[node], highest], {})
 
     def _keep_integers(self, node: fx.Node, integers: ir.Value, bounds: Range) -> None:
         self.integers[node], self.ranges[node] = integers, bounds
@@ -192,13 +219,6 @@ class _Builder(GraphWriter):
         )
 
 
-def _range_of(node: fx.Node, quantizer: ActivationQuantizer) -> Range:
-    """Scale and zero point on the uint8 grid: a signed grid is shifted by 128, the same integers."""
-    if quantizer.bits != 8:
-        message = (
-            f"{node.target!r} has {quantizer.bits}-bit activations: this target stores 8-bit activations; "
-            "distill with activation_bits = 8"
-        )
-        raise UsageError(message)
-    shift = 128 if quantizer.signed else 0
-    return float(quantizer.scale.detach()), quantizer.integer_zero_point + shift
+def _range_of(quantizer: ActivationQuantizer) -> Range:
+    """Scale and zero point on the uint8 grid, which starts at 0: a signed grid is shifted, the same integers."""
+    return float(quantizer.scale.detach()), quantizer.integer_zero_point - quantizer.lowest

@@ -22,9 +22,10 @@ _LEAST_FLOAT16, _LARGEST_FLOAT16 = 2.0**-14, 65504.0
 class IntegerLayer:
     """weights int8 (outputs, ...); scales float32 (outputs,), bfloat16 numbers; bias int32 (outputs,).
 
-    The bias's scale is the input's scale times `scales`.
+    The bias's scale is the input's scale times `scales`; `bits` is the width of the weights' grid.
     """
 
+    bits: int
     weights: NDArray[np.int8]
     scales: NDArray[np.float32]
     bias: NDArray[np.int32]
@@ -51,6 +52,7 @@ def integer_layer(name: str, module: WeightedOperation, input_scale: float) -> I
     scales = torch.maximum(quantizer.scale, least.bfloat16().float())
     bias_scales = np.float32(input_scale) * scales.numpy()
     return IntegerLayer(
+        bits=quantizer.bits,
         weights=_integers(module, quantizer, scales),
         scales=scales.numpy(),
         bias=np.rint(bias.double().numpy() / bias_scales.astype(np.float64)).astype(np.int32),

@@ -25,6 +25,12 @@ from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
 @click.option("--steps", type=int, help="Optimizer steps instead of the recipe's.")
 @click.option("--learning-rate", type=float, help="Peak learning rate instead of the recipe's.")
 @click.option("--metric-weight", type=float, help="Weight of the evaluation-based metric loss instead of the recipe's.")
+@click.option(
+    "--keep-8bit",
+    multiple=True,
+    metavar="PATTERN",
+    help="Keep the layers of that name at 8 bits, weights and output (efq-inspect lists them); repeatable.",
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The student file to write.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same options.")
 @click.option("--force", is_flag=True, help="Replace an existing student file.")
@@ -45,6 +51,7 @@ def main(
     steps: int | None,
     learning_rate: float | None,
     metric_weight: float | None,
+    keep_8bit: tuple[str, ...],
     output: Path,
     resume: bool,
     force: bool,
@@ -65,7 +72,7 @@ def main(
     if output.exists() and not force and not resume:
         message = f"expected a new output file, found {output}: choose another name, or --force"
         raise UsageError(message)
-    recipe = _recipe(recipe_name, steps, learning_rate, metric_weight)
+    recipe = _recipe(recipe_name, steps, learning_rate, metric_weight, keep_8bit)
 
     import torch
 
@@ -94,10 +101,18 @@ def main(
     log(f"wrote {output}; export it with: efq-export {output} --bits {recipe.weight_bits} --target ort-cpu -o DIR")
 
 
-def _recipe(name: str, steps: int | None, learning_rate: float | None, metric_weight: float | None) -> Recipe:
+def _recipe(
+    name: str,
+    steps: int | None,
+    learning_rate: float | None,
+    metric_weight: float | None,
+    keep_8bit: tuple[str, ...],
+) -> Recipe:
+    recipe = load_recipe(name)
     changes = {"steps": steps, "learning_rate": learning_rate, "metric_weight": metric_weight}
     return dataclasses.replace(
-        load_recipe(name),
+        recipe,
+        keep_8bit=recipe.keep_8bit + keep_8bit,
         **{key: value for key, value in changes.items() if value is not None},  # type: ignore[arg-type]
     )
 

@@ -42,6 +42,7 @@ _BATCH = 64
 )
 @click.option("--pairs", "pair_files", type=click.Path(path_type=Path), multiple=True, help="Pairs file (repeatable).")
 @click.option("--backbone", help="Network of a MODEL or reference that does not say it itself.")
+@click.option("--float", "as_float", is_flag=True, help="Measure the student MODEL with its quantizers left out.")
 @click.option("--flip/--no-flip", default=False, help="Add the mirror image's embedding.", show_default=True)
 @click.option("--resize", is_flag=True, help="Stretch images of another size than the network's.")
 @click.option("--allow-training-images", is_flag=True, help="Evaluate on training images; marks the result.")
@@ -57,6 +58,7 @@ def main(
     listing: Path | None,
     pair_files: tuple[Path, ...],
     backbone: str | None,
+    as_float: bool,
     flip: bool,
     resize: bool,
     allow_training_images: bool,
@@ -76,7 +78,9 @@ def main(
     pair_lists = [read_pairs(file, root) for file in pair_files]
     listed = face_paths(root, listing) if listing is not None or not pair_files else []
     networks = [
-        open_network(path, backbone=backbone, device=device, threads=threads)
+        open_network(
+            path, backbone=backbone, device=device, threads=threads, quantized=not (as_float and path is model)
+        )
         for path in (model, reference)
         if path is not None
     ]

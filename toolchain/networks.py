@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from efq.runtime import Embedder, InputContract
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
-from efq.runtime.errors import DeviceError, SchemaError
+from efq.runtime.errors import DeviceError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
 from efq.toolchain.backbones import read_checkpoint
+from efq.toolchain.lowering.start_ranges import set_enabled
 from efq.toolchain.student import is_student, load_student
 from efq.toolchain.teacher import load_teacher
 
@@ -44,26 +45,36 @@ class EmbeddingNetwork:
 
 
 def open_network(
-    path: Path, *, backbone: str | None = None, device: str | None = None, threads: int | None = None
+    path: Path,
+    *,
+    backbone: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    quantized: bool = True,
 ) -> EmbeddingNetwork:
     """Open a teacher checkpoint or student file (.pt) or an artifact directory.
 
     `backbone` names the network of a teacher checkpoint (else it is found by its keys). `device` None is the CPU, and
-    for an artifact the device of its target. `threads` sets torch's thread
-    count for the whole process, or the runtime's for an artifact. Raises CheckpointError, IncompatibleArtifactError or
-    DeviceError.
+    for an artifact the device of its target. `threads` sets torch's thread count for the whole process, or the
+    runtime's for an artifact. With `quantized` False a student's quantizers pass
+    values through: what its other changes alone (pruning, ReLU for PReLU) cost. Raises CheckpointError,
+    IncompatibleArtifactError, DeviceError, or UsageError for anything but a student that is not to be quantized.
     """
-    if path.is_dir():
+    if path.is_dir() and quantized:
         return _open_artifact(path, device, threads)
-    content = read_checkpoint(path)
+    content = {} if path.is_dir() else read_checkpoint(path)
+    if not quantized and not is_student(content):
+        message = f"expected a student file to leave its quantizers out, found {path}: name the student.pt"
+        raise UsageError(message)
     target = torch_device(device or "cpu")
     if threads is not None:
         torch.set_num_threads(threads)
     if is_student(content):
         student = load_student(path)
+        set_enabled(student.network, enabled=quantized)
         return EmbeddingNetwork(
             kind="student",
-            name=f"{student.backbone} student ({student.recipe['name']})",
+            name=f"{student.backbone} student ({student.recipe['name']}{'' if quantized else ', float'})",
             contract=student.contract,
             path=path,
             sha256=sha256_file(path),

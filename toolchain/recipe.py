@@ -17,6 +17,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_bits": (2, 8),
     "activation_bits": (2, 8),
     "edge_weight_bits": (2, 8),
+    "keep_8bit_share": (0.0, 1.0),
     "exact_share": (0.0, 1.0),
     "pruned_share": (0.0, 0.9),
     "steps": (0, 10_000_000),
@@ -41,12 +42,15 @@ class Recipe:
     `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.choose_activations),
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
     `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
-    `edge_weight_bits` are the least bits of the first and last layer. `activation_zero_points` lets signed activations
-    learn a zero point (targets with unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer
+    `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit` name patterns of layers whose weights
+    and output keep 8 bits, `keep_8bit_share` the share of all weights that keeps 8 bits where fewer cost most for their
+    size (lowering.keep_sensitive). `activation_zero_points` lets signed activations learn a zero point (targets with
+    unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer
     int8 with zero point 0, only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as
     they are (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size,
     `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps trains with the
-    quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew.
+    quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew. That is
+    all quantizers, or only those of activations where `float_phase` is "activations" and not "all".
     `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out. `feature_weight` multiplies the loss
     on residual sums at the first step and falls linearly to 0 at the last. `steps` counts optimizer steps of
     identities_per_batch * images_per_identity images.
@@ -56,6 +60,8 @@ class Recipe:
     weight_bits: int = 8
     activation_bits: int = 8
     edge_weight_bits: int = 8
+    keep_8bit: tuple[str, ...] = ()
+    keep_8bit_share: float = 0.0
     activation: str = "mixed"
     exact_share: float = 0.3
     pruned_share: float = 0.0
@@ -70,6 +76,7 @@ class Recipe:
     weight_decay: float = 0.0
     warmup_share: float = 0.05
     float_share: float = 0.0
+    float_phase: str = "all"
     metric_weight: float = 0.0
     feature_weight: float = 0.0
     calibration_images: int = 256
@@ -93,6 +100,10 @@ class Recipe:
                 message = f"recipe {self.name!r}: expected an activation of {kinds}, found {kind!r}"
                 raise UsageError(message)
 
+        if self.float_phase not in ("all", "activations"):
+            message = f"recipe {self.name!r}: expected float_phase 'all' or 'activations', found {self.float_phase!r}"
+            raise UsageError(message)
+
     @property
     def batch(self) -> int:
         """Images a step."""
@@ -102,6 +113,7 @@ class Recipe:
         """Plain values, as `from_dict` reads them."""
         values = dataclasses.asdict(self)
         values["layers"] = dict(self.layers)
+        values["keep_8bit"] = list(self.keep_8bit)
         return values
 
     @classmethod
@@ -114,6 +126,7 @@ class Recipe:
             raise UsageError(message)
         arguments = dict(values)
         arguments["layers"] = tuple(_table(values, "layers").items())
+        arguments["keep_8bit"] = _patterns(values)
         arguments["augmentation"] = _augmentation(_table(values, "augmentation"))
         return cls(**arguments)
 
@@ -124,6 +137,14 @@ def _table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
         message = f"expected [{key}] of the recipe to be a table, found {table!r}"
         raise UsageError(message)
     return dict(table)
+
+
+def _patterns(values: Mapping[str, Any]) -> tuple[str, ...]:
+    patterns = values.get("keep_8bit", ())
+    if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) for pattern in patterns):
+        message = f"expected keep_8bit of the recipe to be a list of name patterns, found {patterns!r}"
+        raise UsageError(message)
+    return tuple(patterns)
 
 
 def _augmentation(values: Mapping[str, Any]) -> Augmentation:

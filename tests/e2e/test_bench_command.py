@@ -116,6 +116,7 @@ def test_accuracy_report_and_parity_record(artifact: Path, checkpoint: Path, fac
         "latency_batch1_threads1.png",
         "roc.png",
         "cosine.png",
+        "pareto.png",
     }
     assert "| tiny" in result.stdout
     record = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))

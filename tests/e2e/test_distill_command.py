@@ -63,11 +63,13 @@ def test_makes_a_student(inputs: Path, tmp_path: Path) -> None:
 
 def test_options_change_the_recipe(inputs: Path, tmp_path: Path) -> None:
     options = ("--steps", 2, "--learning-rate", 0.001, "--metric-weight", 0.5, "--max-images", 15, "--seed", 3)
+    options += ("--keep-8bit", "stem.*", "--keep-8bit", "fc")
     result = distill(inputs, tmp_path / "student.pt", *options)
     assert result.exit_code == 0, result.output
     student = load_student(tmp_path / "student.pt")
     assert [student.recipe[key] for key in ("steps", "learning_rate", "metric_weight")] == [2, 0.001, 0.5]
     assert (student.data["images"], student.training["seed"]) == (15, 3)
+    assert student.recipe["keep_8bit"] == ["stem.*", "fc"]
     assert {"loss", "genuine", "impostor"} <= set(student.training)
 
 
@@ -111,7 +113,7 @@ def test_nothing_to_resume(inputs: Path, tmp_path: Path) -> None:
     [
         (("--faces", "missing"), 1, "expected a folder of faces"),
         (("--faces", "empty"), 1, "found none"),
-        (("--recipe", "missing"), 2, "unknown recipe 'missing': expected one of mixed, narrow, prelu, relu"),
+        (("--recipe", "missing"), 2, "unknown recipe 'missing': expected one of mixed, narrow, prelu"),
         (("--recipe", "broken.toml"), 2, "cannot read the recipe"),
         (("--backbone", "resnet"), 2, "unknown backbone 'resnet'"),
         (("--backbone", "iresnet18"), 1, "is not a iresnet18"),

@@ -25,6 +25,7 @@ from networks import (
 from efq.export.export_command import main
 from efq.runtime import Embedder
 from efq.toolchain.networks import torch_embedding
+from efq.toolchain.operations import WEIGHTED
 from efq.toolchain.student import load_student, save_student
 
 FILES = {"README.md", "checksums.sha256", "manifest.json", "model.onnx", "parity.json", "training_data.json"}
@@ -61,6 +62,7 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     assert "multiply-adds    " in result.stdout
     assert "(100 %)" in result.stdout
     assert "float islands: none" in result.stdout
+    assert "buy size" not in result.stdout
     assert f"try: efq-embed {output}" in result.stdout
     faces = draw_faces(4, 2)
     embedder = Embedder.open(output, threads=1)
@@ -142,12 +144,36 @@ def test_other_bits(inputs: Path, tmp_path: Path) -> None:
     result = run(inputs / "four_bits.pt", "--bits", 4, "-o", tmp_path / "artifact")
     assert result.exit_code == 0, result.output
     assert Embedder.open(tmp_path / "artifact").manifest.bits == {"weights": 4, "activations": 8}
+    assert "buy size; no kernel multiplies fewer than 8 bits faster" in result.stdout
+
+
+def test_four_bits_are_stored_in_four_bits(inputs: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for name, bits in (("student.pt", 8), ("four_bits.pt", 4)):
+        result = run(inputs / name, "--bits", bits, "-o", tmp_path / name, "--json")
+        assert result.exit_code == 0, result.output
+        report = json.loads(result.stdout)
+        assert report["coverage"]["multiply_adds"]["fraction"] == 1.0
+        sizes[bits] = report["model_bytes"]
+    student = load_student(inputs / "four_bits.pt")
+    packed = [
+        layer.weight.numel()
+        for layer in student.network.modules()
+        if isinstance(layer, WEIGHTED) and layer.weight_quantizer is not None and layer.weight_quantizer.bits == 4
+    ]
+    assert sizes[8] - sizes[4] > 0.25 * sum(packed)  # half, less what the graph grows by
+    assert "save size, not time" in (tmp_path / "four_bits.pt" / "README.md").read_text()
 
 
 def test_narrow_activations(inputs: Path, tmp_path: Path) -> None:
-    result = run(inputs / "narrow.pt", "-o", tmp_path / "artifact")
-    assert result.exit_code == 2
-    assert "found 8-bit weights and 6-bit activations" in result.stderr
+    """Six bits, carried in bytes: the artifact's embeddings are those of the student in integers."""
+    result = run(inputs / "narrow.pt", "-o", tmp_path / "artifact", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["parity"]["least_cosine_to_integer_student"] > 0.9999
+    embedder = Embedder.open(tmp_path / "artifact", threads=1)
+    assert embedder.manifest.bits == {"weights": 8, "activations": 6}
+    assert embedder.manifest.name == "tiny-w8a6-ort-cpu"
+    assert "clamped in bytes" in (tmp_path / "artifact" / "README.md").read_text()
 
 
 def test_a_float_checkpoint_is_refused_with_the_command_that_helps(inputs: Path, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_no_gpu_is_an_error_not_the_cpu(inputs: Path, tmp_path: Path) -> None:
         (("student.pt", "--target", "trt-rtx", "--batch", "8,4,2"), 2, "found 8, 4, 2"),
         (("student.pt", "--target", "trt-rtx", "--compute-capability", "sm_86"), 2, "such as 8.6 or 12.0"),
         (("student.pt", "--target", "trt-rtx", "--builder-level", "9"), 2, "from 0 to 5, found 9"),
-        (("six_bits.pt", "--target", "trt-rtx"), 2, "6-bit activations"),
+        (("six_bits.pt", "--target", "trt-rtx"), 2, "8-bit activations to requantize, found 6-bit"),
         (("student.pt", "--target", "tensorrt"), 2, "unknown target 'tensorrt': expected one of"),
     ],
 )

@@ -119,7 +119,7 @@ def test_report_folder_and_pictures(results: BenchResults, tmp_path: Path) -> No
         cosines={"student": (1 - generator.uniform(0, 0.1, 50)).astype(np.float32)},
     )
     pictures = sorted(path.name for path in (tmp_path / "plots").iterdir())
-    assert pictures == ["cosine.png", "latency_batch1_threads1.png", "roc.png"]
+    assert pictures == ["cosine.png", "latency_batch1_threads1.png", "pareto.png", "roc.png"]
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert all(f"(plots/{name})" in markdown for name in pictures)
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["reference"] == "teacher"

@@ -91,6 +91,21 @@ def test_quantizers_start_after_the_float_steps(teacher: Teacher, tmp_path: Path
     assert equal(still, untrained)
 
 
+def test_weights_can_be_quantized_from_the_first_step(teacher: Teacher, tmp_path: Path) -> None:
+    """Their scales learn on while activations are float, and are not started anew."""
+    options: dict[str, Any] = {"weight_bits": 4, "float_share": 0.5, "float_phase": "activations"}
+    still = distill(teacher, FACES, recipe(steps=8, learning_rate=0.0, **options), tmp_path / "still.pt")
+    untrained = distill(teacher, FACES, recipe(steps=0, **options), tmp_path / "untrained.pt")
+    scales = {key: value for key, value in weights(untrained).items() if key.endswith("weight_quantizer.log_scale")}
+    assert scales
+    assert any(not torch.equal(value, weights(still)[key]) for key, value in scales.items())
+    frozen = recipe(steps=8, learning_rate=0.0, range_learning_rate=0.0, **options)
+    same = distill(teacher, FACES, frozen, tmp_path / "same.pt")
+    assert all(torch.equal(value, weights(same)[key]) for key, value in scales.items())
+    layer = next(m for m in still.network.modules() if isinstance(m, WeightQuantizer) and m.bits == 4)
+    assert layer.enabled
+
+
 def test_what_the_file_says_of_itself(teacher: Teacher, tmp_path: Path) -> None:
     output = tmp_path / "new" / "student.pt"
     made = distill(teacher, FACES, recipe(), output, licences=Licences(teacher="MIT", data="CC0"))

@@ -19,8 +19,11 @@ from efq.export.coverage import measure_coverage
 from efq.export.integer_reference import IntegerReference
 from efq.export.qdq_graph import build_qdq_model
 from efq.export.targets import find_target
+from efq.export.weights import integer_layer
 from efq.runtime.errors import UsageError
 from efq.toolchain.networks import torch_embedding
+from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 
 ORT_CPU = find_target("ort-cpu")
@@ -107,7 +110,10 @@ def test_integers_are_stored(bottleneck: Student) -> None:
             assert constants[weight.input[0]].data_type == TensorProto.INT8
             assert constants[producers[weight.input[1]].input[0]].data_type == TensorProto.BFLOAT16
             for dequantized in bias:
-                assert constants[dequantized.input[0]].data_type == TensorProto.INT32
+                if (cast := producers.get(dequantized.input[0])) is not None:
+                    assert constants[cast.input[0]].data_type == TensorProto.INT16
+                else:
+                    assert constants[dequantized.input[0]].data_type == TensorProto.INT32
     floats = [numpy_helper.to_array(tensor) for tensor in constants.values() if tensor.data_type == TensorProto.FLOAT]
     assert all(value.ndim <= 1 and (value > 0).all() for value in floats)
     weights = sum(
@@ -166,10 +172,80 @@ def test_pools(pool: nn.Module) -> None:
         assert_same_embeddings(run(model, IMAGES, optimized=optimized), student, least)
 
 
-def test_activations_of_other_widths_are_refused() -> None:
-    student = make_student(randomize(NETWORKS["convolution-head"]()), activation_bits=6)
-    with pytest.raises(UsageError, match="has 6-bit activations: this target stores 8-bit"):
-        build_qdq_model(student, ORT_CPU)
+@pytest.mark.parametrize("bits", [(4, 8), (6, 6), (4, 4), (8, 2), (2, 5)], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_other_widths_run_in_integers(name: str, bits: tuple[int, int], tmp_path: Path) -> None:
+    student = make_student(
+        randomize(NETWORKS[name]()), activation="mixed", weight_bits=bits[0], activation_bits=bits[1]
+    )
+    model = build_qdq_model(student, ORT_CPU)
+    found = run(model, IMAGES, optimized=True)
+    exact = (found * embed(IntegerReference(student))).sum(1)
+    assert float(exact.min()) >= 0.99999
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    coverage = measure_coverage(tmp_path / "model.onnx", images=IMAGES.numpy(), runs=1)
+    assert coverage.multiply_add_fraction == 1.0
+    assert coverage.float_islands == coverage.float_products == ()
+
+
+def test_narrow_grids_end_where_the_quantizer_ends() -> None:
+    """Every byte the graph carries lies in 0 .. 2^bits - 1, even where the network saturates."""
+    student = make_student(randomize(NETWORKS["bottleneck"]()), activation_bits=3)
+    with torch.no_grad():
+        for module in student.network.modules():
+            if isinstance(module, ActivationQuantizer):
+                module.log_scale.sub_(1.5)  # ranges far too small
+    model = build_qdq_model(student, ORT_CPU)
+    clamped = [node.output[0] for node in model.graph.node if node.op_type == "Min"]
+    quantizers = [m for m in student.network.modules() if isinstance(m, ActivationQuantizer)]
+    assert len(clamped) >= len(quantizers)
+    for name in clamped:
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = session.run(clamped, {"images": IMAGES.numpy()})
+    assert max(int(value.max()) for value in values) == 7
+    assert float((run(model, IMAGES, optimized=True) * embed(IntegerReference(student))).sum(1).min()) >= 0.99999
+
+
+def test_four_bit_weights_are_packed() -> None:
+    """INT4 initializers hold the student's integers; layers of more bits stay int8; small biases are int16."""
+    student = make_student(randomize(NETWORKS["bottleneck"]()), weight_bits=4)
+    model = build_qdq_model(student, ORT_CPU)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {node.output[0]: node for node in model.graph.node}
+    layers = dict(student.network.named_modules())
+    packed = 0
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm") or not node.name:
+            continue
+        source = producers.get(producers[node.input[1]].input[0])
+        bits = layers[node.name].weight_quantizer.bits
+        assert (source is not None) == (bits == 4), node.name
+        if source is None:
+            continue
+        tensor = constants[source.input[0]]
+        assert (source.op_type, tensor.data_type) == ("Cast", TensorProto.INT4)
+        assert len(tensor.raw_data) == -(-int(np.prod(tensor.dims)) // 2)
+        wanted = integer_layer(node.name, layers[node.name], 1.0).weights
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor).astype(np.int8), wanted)
+        packed += 1
+    assert packed >= 5
+    assert any(tensor.data_type == TensorProto.INT16 for tensor in constants.values())
+
+
+def test_biases_beyond_int16_stay_int32() -> None:
+    student = make_student(randomize(NETWORKS["convolution-head"]()))
+    with torch.no_grad():
+        for module in student.network.modules():
+            if isinstance(module, QuantizedConv2d | QuantizedLinear):
+                module.bias[0] = 50.0
+    model = build_qdq_model(student, ORT_CPU)
+    stored = [
+        numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT32
+    ]
+    assert stored
+    assert all(np.abs(values).max() > 32767 for values in stored)
+    assert_same_embeddings(run(model, IMAGES, optimized=True), student)
 
 
 def test_an_operation_without_an_operator() -> None:

@@ -17,6 +17,7 @@ from efq.toolchain.operations import QuantizedConv2d
 def test_the_same_integers(height: int, width: int, stride: int) -> None:
     generator = np.random.default_rng(0)
     layer = IntegerLayer(
+        bits=8,
         weights=generator.integers(-127, 128, (5, 3, 3, 3)).astype(np.int8),
         scales=generator.uniform(0.1, 1, 5).astype(np.float32),
         bias=generator.integers(-1000, 1000, 5).astype(np.int32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from networks import MEAN, NETWORKS, SLOPES, STD, normalized, random_images, randomize, relative_difference
 from torch import Tensor, fx, nn
 
@@ -74,3 +75,16 @@ def test_behind_a_linear_layer_is_refused() -> None:
     network = randomize(nn.Sequential(nn.Flatten(), nn.Linear(28 * 28 * 3, 4), nn.PReLU(4), nn.Linear(4, 4)))
     with pytest.raises(LoweringError, match=r"'2' in integers: expected it behind a convolution"):
         exact_prelu(folded(network))
+
+
+def test_the_gradient_of_a_maximum_goes_to_the_larger_operand() -> None:
+    """Where both are equal it goes to the second: never to both, never to none."""
+    left = torch.tensor([1.0, -2.0, 3.0, 0.0], requires_grad=True)
+    right = torch.tensor([0.5, 4.0, 3.0, 0.0], requires_grad=True)
+    found = Maximum()(left, right)
+    assert found.tolist() == [1.0, 4.0, 3.0, 0.0]
+    torch.autograd.backward((found * torch.tensor([2.0, 3.0, 5.0, 7.0])).sum())
+    assert left.grad is not None
+    assert right.grad is not None
+    assert left.grad.tolist() == [2.0, 0.0, 0.0, 0.0]
+    assert right.grad.tolist() == [0.0, 3.0, 5.0, 7.0]

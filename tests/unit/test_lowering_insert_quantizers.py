@@ -7,7 +7,7 @@ import torch
 from networks import MEAN, NETWORKS, STD, random_images, randomize, relative_difference
 from torch import Tensor, fx, nn
 
-from efq.runtime.errors import LoweringError
+from efq.runtime.errors import LoweringError, UsageError
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.exact_prelu import exact_prelu
@@ -118,6 +118,25 @@ def test_bits_of_weights_and_activations(bits: int, edge: int) -> None:
     assert found[0] == found[-1] == max(bits, edge)
     assert set(found[1:-1]) == {bits}
     assert {module.bits for _, module in calls(graph, ActivationQuantizer)} == {7}
+
+
+def test_layers_kept_at_8_bits_keep_weights_and_output() -> None:
+    graph = exact(randomize(NETWORKS["bottleneck"]()))
+    recipe = Recipe(name="t", weight_bits=4, activation_bits=5, edge_weight_bits=4, keep_8bit=("down.1.*", "fc"))
+    insert_quantizers(graph, recipe)
+    kept = {str(node.target) for node, m in calls(graph, *WEIGHTED) if m.weight_quantizer.bits == 8}  # type: ignore[union-attr]
+    assert kept == {"down.1.0", "down.1.2_slopes", "fc"}
+    wide = {str(node.target) for node, m in calls(graph, ActivationQuantizer) if m.bits == 8}  # type: ignore[union-attr]
+    assert wide == {"down.1.0_quantizer"}  # shared with its slopes; the embedding is float32
+    with pytest.raises(UsageError, match=r"the pattern 'up\.\*' of layers to keep at 8 bits matches none"):
+        insert_quantizers(exact(randomize(NETWORKS["bottleneck"]())), Recipe(name="t", keep_8bit=("fc", "up.*")))
+
+
+def test_a_relu_behind_a_kept_layer_keeps_8_bits() -> None:
+    graph = exact(randomize(NETWORKS["pooling"]()))
+    insert_quantizers(graph, Recipe(name="t", weight_bits=4, activation_bits=4, keep_8bit=("left.0",)))
+    bits = {str(node.target): m.bits for node, m in calls(graph, ActivationQuantizer)}  # type: ignore[union-attr]
+    assert sorted(bits.values()).count(8) == 1
 
 
 def test_a_batchnorm_on_flattened_maps_that_nothing_takes_in_is_refused() -> None:

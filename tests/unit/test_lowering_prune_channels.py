@@ -1,4 +1,4 @@
-"""Channels inside blocks go: dead ones for nothing, others by power lost for each multiply-add."""
+"""Channels inside blocks go: dead and redundant ones for nothing, others by error for each multiply-add."""
 
 from __future__ import annotations
 
@@ -73,6 +73,23 @@ def test_channels_that_nothing_reads_cost_nothing() -> None:
     assert relative_difference(graph, before, IMAGES) < 1e-3
 
 
+@torch.no_grad()
+def test_channels_that_others_stand_in_for_cost_nothing() -> None:
+    """A quarter of the channels are twice a neighbour: strong, but its weight can take over theirs."""
+    network = wide()
+    for layer in (network.block[0], network.block[1]):
+        for part in (layer[0], layer[1], layer[2]):  # type: ignore[index]
+            for value in (*part.parameters(), *part.buffers()):
+                if value.dim():
+                    value[::4] = value[1::4]
+    network.block[1][1].weight[::4] *= 2  # type: ignore[index]
+    network.block[1][1].bias[::4] *= 2  # type: ignore[index]
+    graph, before = prepared(network), prepared(network)
+    prune_channels(graph, 0.1, IMAGES)
+    assert layers(graph)["block.0.0"] == (DEAD, 16, 1, 1)
+    assert relative_difference(graph, before, IMAGES) < 1e-2
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
 def test_the_asked_share_of_multiply_adds_goes(share: float) -> None:
     graph = prepared(wide())
@@ -80,6 +97,16 @@ def test_the_asked_share_of_multiply_adds_goes(share: float) -> None:
     prune_channels(graph, share, IMAGES)
     saved = 1 - multiply_adds(graph) / before
     assert share <= saved < share + 16 * 49 * (16 + 9 + 16) / before
+
+
+def test_a_layer_between_two_blocks_is_counted_once() -> None:
+    """It loses inputs to one block and outputs to the other: (1 - a) * (1 - b) of it stays, not 1 - a - b."""
+    layers_of = [linear_block(64, 64, 1) for _ in range(3)]
+    network = nn.Sequential(conv_block(3, 64, 3, 4), *(nn.Sequential(*block, nn.PReLU(64)) for block in layers_of))
+    graph = prepared(randomize(nn.Sequential(*network, nn.Flatten(), nn.Linear(64 * 49, 8))))
+    before = multiply_adds(graph)
+    prune_channels(graph, 0.4, IMAGES)
+    assert 0.4 <= 1 - multiply_adds(graph) / before < 0.4 + 16 * 49 * 2 * 64 / before
 
 
 def test_a_quarter_of_a_block_stays() -> None:

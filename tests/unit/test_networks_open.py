@@ -13,7 +13,7 @@ import torch
 from networks import TEACHER, draw_faces, make_student, make_teacher, randomize, teacher_network
 
 from efq.export import export_student, find_target
-from efq.runtime.errors import CheckpointError, DeviceError, IncompatibleArtifactError, SchemaError
+from efq.runtime.errors import CheckpointError, DeviceError, IncompatibleArtifactError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
 from efq.toolchain.networks import open_network, torch_device
 from efq.toolchain.student import Student, save_student
@@ -66,6 +66,21 @@ def test_student_and_its_artifact_agree(student: Student, artifact: Path, tmp_pa
     assert opened[1].sha256 == sha256_file(artifact / "model.onnx")
     found, wanted = (network.embed(FACES) for network in opened)
     assert float((found * wanted).sum(1).min()) > 0.999
+
+
+def test_a_student_without_its_quantizers(tmp_path: Path) -> None:
+    """Its float function: for an exact lowering, the teacher's."""
+    teacher = make_teacher(tmp_path / "teacher.pt")
+    save_student(make_student(teacher.network, size=112, weight_bits=4, activation_bits=4), tmp_path / "student.pt")
+    wanted = open_network(tmp_path / "teacher.pt", backbone=TEACHER).embed(FACES)
+    found = open_network(tmp_path / "student.pt", quantized=False)
+    assert found.name == "tiny student (tiny, float)"
+    quantized = open_network(tmp_path / "student.pt").embed(FACES)
+    assert float((quantized * wanted).sum(1).min()) < 0.999
+    assert float((found.embed(FACES) * wanted).sum(1).min()) > 0.95  # its weights were rounded with compensation
+    for path in (tmp_path / "teacher.pt", tmp_path):
+        with pytest.raises(UsageError, match="expected a student file to leave its quantizers out"):
+            open_network(path, backbone=TEACHER, quantized=False)
 
 
 def test_more_images_than_a_batch(tmp_path: Path) -> None:

@@ -46,6 +46,21 @@ def test_tensor_gradients_are_those_of_lsq(bits: int, zero_point: float) -> None
     assert float(offset.grad) == pytest.approx(wanted[2], rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (4, 8, 16, 16)], ids=str)
+def test_gradients_in_bfloat16(shape: tuple[int, ...]) -> None:
+    """The scale's gradient is summed in float32, whatever the size."""
+    values, weight = random_rows(*shape).bfloat16(), random_rows(*shape, seed=1).bfloat16()
+    x, scale = values.clone().requires_grad_(), torch.tensor(0.1, requires_grad=True)
+    found = fake_quantize_tensor(x, scale, torch.tensor(0.0), -8, 7)
+    torch.autograd.backward((found.float() * weight.float()).sum())
+    wanted = lsq_gradients(values.float(), weight.float(), 0.1, 0.0, -8, 7)
+    assert scale.grad is not None
+    assert scale.grad.dtype == torch.float32
+    # a bfloat16 result is off by up to 2^-9 of itself
+    size = float((weight.float().abs() * values.float().abs()).sum()) / 0.1
+    assert float(scale.grad) == pytest.approx(wanted[1], abs=2**-8 * size)
+
+
 def test_gradients_of_a_case_by_hand() -> None:
     """Scale 0.5 on 0..3: -1 and 9 are clipped (-> 0 and 1.5), 0.6 rounds to 0.5, 0.9 to 1."""
     x = torch.tensor([-1.0, 0.6, 0.9, 9.0], requires_grad=True)

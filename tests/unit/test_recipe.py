@@ -14,11 +14,14 @@ from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
 
 
 def test_the_recipes_that_come_with_efq() -> None:
-    assert recipe_names() == ("mixed", "narrow", "prelu", "relu", "tensorrt")
-    for name in recipe_names():
+    names = ("mixed", "narrow", "prelu", "pruned", "relu", "tensorrt", "w4a4", "w4a8", "w6a6")
+    assert recipe_names() == names
+    for name in names:
         recipe = load_recipe(name)
-        assert (recipe.name, recipe.activation) == (name, {"narrow": "relu", "tensorrt": "prelu"}.get(name, name))
-        assert (recipe.weight_bits, recipe.activation_bits) == (8, 8)
+        activation = {"narrow": "relu", "relu": "relu", "mixed": "mixed"}.get(name, "prelu")
+        assert (recipe.name, recipe.activation) == (name, activation)
+        bits = (recipe.weight_bits, recipe.activation_bits)
+        assert bits == ((int(name[1]), int(name[3])) if name.startswith("w") else (8, 8))
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -41,7 +44,9 @@ def test_a_file(tmp_path: Path) -> None:
 
 
 def test_plain_values_come_back() -> None:
-    recipe = Recipe(name="t", layers=(("b", "relu"), ("a", "prelu")), augmentation=Augmentation(blur=0.5))
+    recipe = Recipe(
+        name="t", layers=(("b", "relu"), ("a", "prelu")), keep_8bit=("x.*", "y"), augmentation=Augmentation(blur=0.5)
+    )
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     assert dataclasses.replace(recipe, steps=3).to_dict()["steps"] == 3
 
@@ -56,6 +61,9 @@ def test_plain_values_come_back() -> None:
         ({"steps": "many"}, "expected steps to be int"),
         ({"steps": -1}, "steps between 0"),
         ({"learning_rate": float("nan")}, "learning_rate between 0 and 1"),
+        ({"float_phase": "weights"}, "expected float_phase 'all' or 'activations', found 'weights'"),
+        ({"keep_8bit_share": 1.5}, "keep_8bit_share between 0 and 1"),
+        ({"keep_8bit": "fc"}, "expected keep_8bit of the recipe to be a list of name patterns, found 'fc'"),
         ({"activation_zero_points": "yes"}, "activation_zero_points to be bool"),
         ({"activation_zero_points": 1}, "activation_zero_points to be bool"),
         ({"activation": "gelu"}, "expected an activation of .* found 'gelu'"),
@@ -77,7 +85,7 @@ def test_wrong_values(changes: dict[str, Any], message: str) -> None:
 
 def test_wrong_files(tmp_path: Path) -> None:
     for name in ("missing", str(tmp_path / "missing.toml"), str(tmp_path)):
-        with pytest.raises(UsageError, match=r"unknown recipe .* expected one of mixed, narrow, prelu, relu, tensorrt"):
+        with pytest.raises(UsageError, match=r"unknown recipe .* expected one of mixed, narrow, prelu,"):
             load_recipe(name)
     for content in (b"activation = ", b"\xff\xfe", b'activation = "relu"\nactivation = "prelu"'):
         path = tmp_path / "broken.toml"

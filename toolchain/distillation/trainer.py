@@ -75,6 +75,7 @@ class Trainer:
         self.batches = Batches(faces, sampler, recipe.augmentation, seed=seed, processes=processes)
         self.metric: EvaluationMetricLoss | None = self._make_metric() if recipe.metric_weight > 0 else None
         self.float_steps = int(recipe.steps * recipe.float_share)
+        self._weights_first = recipe.float_phase == "activations"
         self.step = 0
         self.seconds = 0.0
         self.averages: dict[str, float] = {}
@@ -101,7 +102,8 @@ class Trainer:
     def _run(self, checkpoint: Callable[[], None], checkpoint_seconds: float) -> None:
         saved = time.monotonic()
         remaining = self.recipe.steps - self.step
-        set_enabled(self.network, enabled=self.step >= self.float_steps)
+        quantized = self.step >= self.float_steps
+        set_enabled(self.network, enabled=quantized, weights=quantized or self._weights_first)
         with progress("distilling", remaining * self.recipe.batch if self.processes.leads else 0, "images") as bar:
             while self.step < self.recipe.steps:
                 started = time.monotonic()
@@ -169,7 +171,7 @@ class Trainer:
         if self.processes.leads:
             log(f"quantizers on at step {self.step}")
         images = draw_images(self.faces, self.recipe.calibration_images, self.seed)
-        start_ranges(self.network, torch.from_numpy(images).to(self.processes.device))
+        start_ranges(self.network, torch.from_numpy(images).to(self.processes.device), weights=not self._weights_first)
 
     def _average(self, values: dict[str, float]) -> None:
         for name, value in values.items():

@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
+from efq.toolchain.lowering.quantize_weights import quantize_weights
 from efq.toolchain.operations import (
     SCALE_PRESERVING,
     WEIGHTED,
@@ -22,7 +23,7 @@ from efq.toolchain.operations import (
     Maximum,
     QuantizedLinear,
 )
-from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipe import Recipe
 
 _RELU = (nn.ReLU, nn.ReLU6)
@@ -30,7 +31,7 @@ _RELU = (nn.ReLU, nn.ReLU6)
 
 def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
     """Insert in place; the scales are still to be set by `start_ranges`."""
-    _quantize_weights(network, recipe)
+    kept = quantize_weights(network, recipe)
     inserted = 0
     for node in list(network.graph.nodes):
         module = module_of(network, node)
@@ -40,25 +41,19 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
             _require_maps(network, node)
         if isinstance(module, _RELU):
             upper = 6.0 if isinstance(module, nn.ReLU6) else None
-            quantizer = ActivationQuantizer(bits=recipe.activation_bits, signed=False, upper_bound=upper)
+            bits = 8 if str(producer(node).target) in kept else recipe.activation_bits
+            quantizer = ActivationQuantizer(bits=bits, signed=False, upper_bound=upper)
             replace_module(network, node, quantizer)
             inserted += 1
         elif (shared := _quantizer_of_maximum(network, node)) is not None:
             _quantize_behind(network, node, shared)
             inserted += 1
         elif not _only_read_by_relu(network, node):
-            _insert_behind(network, node, module, recipe)
+            bits = 8 if str(node.target) in kept else recipe.activation_bits
+            _insert_behind(network, node, module, bits, learn_zero_point=recipe.activation_zero_points)
             inserted += 1
     network.recompile()
     return PassResult(changed=inserted)
-
-
-def _quantize_weights(network: fx.GraphModule, recipe: Recipe) -> None:
-    weighted = [module for node in network.graph.nodes if isinstance(module := module_of(network, node), WEIGHTED)]
-    for module in weighted:
-        edge = module is weighted[0] or module is weighted[-1]
-        bits = max(recipe.weight_bits, recipe.edge_weight_bits) if edge else recipe.weight_bits
-        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
 
 
 def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:
@@ -86,11 +81,11 @@ def _only_read_by_relu(network: fx.GraphModule, node: fx.Node) -> bool:
     return isinstance(readers[0], _RELU)
 
 
-def _insert_behind(network: fx.GraphModule, node: fx.Node, module: nn.Module, recipe: Recipe) -> None:
+def _insert_behind(
+    network: fx.GraphModule, node: fx.Node, module: nn.Module, bits: int, *, learn_zero_point: bool
+) -> None:
     signed = isinstance(module, WEIGHTED) or any(_is_signed(network, source) for source in node.all_input_nodes)
-    quantizer = ActivationQuantizer(
-        bits=recipe.activation_bits, signed=signed, learn_zero_point=recipe.activation_zero_points
-    )
+    quantizer = ActivationQuantizer(bits=bits, signed=signed, learn_zero_point=learn_zero_point)
     network.add_submodule(f"{node.target}_quantizer", quantizer)
     _quantize_behind(network, node, f"{node.target}_quantizer")
 

@@ -16,14 +16,15 @@ from __future__ import annotations
 from torch import fx
 
 from efq.toolchain.lowering.graph import PassResult, calls, insert_after, module_of, producer
-from efq.toolchain.operations import WEIGHTED, Add, ImageInput, QuantizedConv2d, QuantizedLinear
-from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.lowering.quantize_weights import quantize_weights
+from efq.toolchain.operations import Add, ImageInput, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipe import Recipe
 
 
 def insert_symmetric_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
     """Insert in place; the scales are still to be set by `start_ranges`."""
-    _quantize_weights(network, recipe)
+    quantize_weights(network, recipe)
     return PassResult(changed=len(insert_quantizers_where_read(network, bits=recipe.activation_bits)))
 
 
@@ -53,15 +54,6 @@ def _quantized_readers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
         for operand in shared or operands[:1]:
             readers.setdefault(operand, []).append(node)
     return {node: readers[node] for node in network.graph.nodes if node in readers}
-
-
-def _quantize_weights(network: fx.GraphModule, recipe: Recipe) -> None:
-    weighted = [module for _, module in calls(network, QuantizedConv2d, QuantizedLinear)]
-    for module in weighted:
-        assert isinstance(module, WEIGHTED)
-        edge = module is weighted[0] or module is weighted[-1]
-        bits = max(recipe.weight_bits, recipe.edge_weight_bits) if edge else recipe.weight_bits
-        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
 
 
 def _depths(network: fx.GraphModule) -> dict[fx.Node, int]:

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from efq.runtime.errors import UsageError
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.choose_activations import choose_activations
+from efq.toolchain.lowering.compensate_rounding import compensate_rounding
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.exact_prelu import exact_prelu
@@ -17,6 +18,7 @@ from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
 from efq.toolchain.lowering.graph import PassResult, to_channels_last
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
+from efq.toolchain.lowering.keep_sensitive import keep_sensitive
 from efq.toolchain.lowering.prune_channels import prune_channels
 from efq.toolchain.lowering.replace_prelu import replace_prelu
 from efq.toolchain.lowering.start_ranges import start_ranges
@@ -84,5 +86,7 @@ def lower(
         run("exact_prelu", exact_prelu(graph))
         run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
+    run("keep_sensitive", keep_sensitive(graph, recipe.keep_8bit_share, fitting))
+    run("compensate_rounding", compensate_rounding(graph, fitting))
     to_channels_last(graph)
     return graph, LoweringReport(changed=changed, notes=tuple(notes), activations=activations)

@@ -19,34 +19,40 @@ from torch import Tensor, fx, nn
 
 from efq.toolchain.lowering.graph import PassResult, calls, module_of
 from efq.toolchain.lowering.reconstruct import reconstruct
-from efq.toolchain.operations import WEIGHTED, LeakyRelu, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.operations import WEIGHTED, Add, LeakyRelu, QuantizedConv2d, QuantizedLinear
 
 STEP = 16  # channels removed at a time: integer kernels compute at least so many at once
 _LEAST_SHARE = 0.25
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.PReLU, LeakyRelu)
 _FACES = 64
+_DAMPING = 1e-4  # of the mean variance, added to each
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Block:
-    """`nodes`: the full layer before, what lies inside, the full layer after. `order`: channels, least power first.
+    """`nodes`: the full layer before, what lies inside, the full layer after. `order`: channels, the first to go first.
 
-    `lost[k]` is the share of the last layer's output power (weights squared times input variance) that the first k
-    channels of `order` have; `cost` the multiply-adds of one channel in all layers.
+    `lost[k]` is the squared error of the last layer's output without the first k channels of `order`, the others
+    making up for them as well as they can, as a share of the variance of the residual sum it goes into (else of its
+    own).
     """
 
     nodes: list[fx.Node]
     order: Tensor
     lost: Tensor
-    cost: float
     removed: int = 0
 
-    def price(self) -> float:
-        """Power lost for each multiply-add saved by the next step; infinite when the block has no more to give."""
+    def saving(self) -> float:
+        """The share of its layers' multiply-adds that the next step saves."""
+        return STEP / (len(self.order) - self.removed)
+
+    def price(self, work: dict[fx.Node, float]) -> float:
+        """Variance lost for each multiply-add saved by the next step; infinite when the block has no more to give."""
         after = self.removed + STEP
         if len(self.order) - after < max(STEP, _LEAST_SHARE * len(self.order)):
             return float("inf")
-        return float(self.lost[after] - self.lost[self.removed]) / (STEP * self.cost)
+        saved = self.saving() * sum(work.get(node, 0.0) for node in self.nodes)
+        return float(self.lost[after] - self.lost[self.removed]) / saved
 
 
 @torch.no_grad()
@@ -56,10 +62,10 @@ def prune_channels(network: fx.GraphModule, pruned_share: float, images: Tensor)
         return PassResult(changed=0)
     images = images[:_FACES]
     found = _find_blocks(network)
-    read = {block[-2] for block in found} | {node for node, _ in calls(network, *WEIGHTED)}
+    read = {block[-2] for block in found} | {node for node, _ in calls(network, *WEIGHTED, Add)}
     values = _values(network, read, images)
     blocks = [_describe(network, block, values) for block in found]
-    _spend(blocks, pruned_share * sum(_multiply_adds(network, node, values) for node, _ in calls(network, *WEIGHTED)))
+    _spend(blocks, {node: _multiply_adds(network, node, values) for node, _ in calls(network, *WEIGHTED)}, pruned_share)
     pruned = [block for block in blocks if block.removed]
     notes = []
     for block in pruned:
@@ -75,14 +81,20 @@ def prune_channels(network: fx.GraphModule, pruned_share: float, images: Tensor)
     return PassResult(changed=len(pruned), notes=tuple(notes))
 
 
-def _spend(blocks: list[_Block], multiply_adds: float) -> None:
-    """Remove the cheapest 16 channels again and again until so many multiply-adds are saved."""
-    while multiply_adds > 0:
-        block = min(blocks, key=_Block.price)
-        if block.price() == float("inf"):
+def _spend(blocks: list[_Block], work: dict[fx.Node, float], pruned_share: float) -> None:
+    """Remove the cheapest 16 channels again and again until that share of the multiply-adds is saved.
+
+    `work`, the multiply-adds of each layer, is kept up to date: a layer between two blocks loses to both.
+    """
+    left = (1 - pruned_share) * sum(work.values())
+    while blocks and sum(work.values()) > left:
+        block = min(blocks, key=lambda block: block.price(work))
+        if block.price(work) == float("inf"):
             return
+        for node in block.nodes:
+            if node in work:
+                work[node] *= 1 - block.saving()
         block.removed += STEP
-        multiply_adds -= STEP * block.cost
 
 
 def _find_blocks(network: fx.GraphModule) -> list[list[fx.Node]]:
@@ -127,13 +139,34 @@ def _values(network: fx.GraphModule, nodes: set[fx.Node], images: Tensor) -> dic
 def _describe(network: fx.GraphModule, nodes: list[fx.Node], values: dict[fx.Node, Tensor]) -> _Block:
     last = module_of(network, nodes[-1])
     assert isinstance(last, QuantizedConv2d | QuantizedLinear)
-    variance = values[nodes[-2]].transpose(0, 1).flatten(1).var(1)
-    power = last.weight.square().transpose(0, 1).flatten(1).sum(1) * variance
-    order = power.argsort()
-    lost = torch.cat([torch.zeros(1), power[order].cumsum(0) / power.sum().clamp(min=1e-20)])
-    layers = [node for node in nodes if isinstance(module_of(network, node), WEIGHTED)]
-    cost = sum(_multiply_adds(network, node, values) for node in layers) / len(order)
-    return _Block(nodes=nodes, order=order, lost=lost, cost=cost)
+    order, lost = _removal_order(last.weight.transpose(0, 1).flatten(1), values[nodes[-2]].transpose(0, 1).flatten(1))
+    sums = [user for user in nodes[-1].users if isinstance(module_of(network, user), Add)]
+    lost /= float(values[sums[0] if sums else nodes[-1]].transpose(0, 1).flatten(1).var(1).sum().clamp(min=1e-20))
+    return _Block(nodes=nodes, order=order, lost=lost)
+
+
+def _removal_order(weight: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The order that loses least, and the squared error before each removal and after the last.
+
+    `weight` (C, outputs) and `inputs` (C, positions). Hassibi and Stork 1993 (optimal brain surgeon) for whole inputs
+    of a linear map: without channel c the squared error is |w_c|^2 / (H^-1)_cc when the other weights are solved
+    again, H being the inputs' covariance; both are updated after each removal.
+    """
+    weight = weight.double()
+    covariance = torch.cov(inputs.double())
+    damping = _DAMPING * float(covariance.diagonal().mean()) + 1e-12
+    inverse = torch.linalg.inv(covariance + damping * torch.eye(len(weight), dtype=torch.float64))
+    order, lost, left = [], [0.0], torch.ones(len(weight), dtype=torch.bool)
+    for _ in range(len(weight)):
+        errors = torch.where(left, weight.square().sum(1) / inverse.diagonal().clamp(min=1e-30), torch.inf)
+        channel = int(errors.argmin())
+        order.append(channel)
+        lost.append(lost[-1] + float(errors[channel]))
+        row = inverse[channel] / inverse[channel, channel]
+        weight = weight - torch.outer(row, weight[channel])
+        inverse = inverse - torch.outer(inverse[:, channel], row)
+        left[channel] = False
+    return torch.tensor(order), torch.tensor(lost)
 
 
 def _multiply_adds(network: fx.GraphModule, node: fx.Node, values: dict[fx.Node, Tensor]) -> float:

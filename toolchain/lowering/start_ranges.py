@@ -1,7 +1,7 @@
 """Start the scales of weights and activations from a search, the latter over the values of a few hundred faces.
 
 Requires: inserted quantizers. Ensures: every quantizer is enabled and has the scale (and zero point) with the least
-squared error on the weights, or on the float network's own values.
+squared error on the weights, or on the network's own values with its activations in float.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _BATCH = 32
 
 
 @torch.no_grad()
-def start_ranges(network: fx.GraphModule, images: Tensor) -> PassResult:
-    """Search in place over `images` uint8 (N, H, W, 3)."""
+def start_ranges(network: fx.GraphModule, images: Tensor, *, weights: bool = True) -> PassResult:
+    """Search in place over `images` uint8 (N, H, W, 3); `weights` False leaves the weights quantized as they are."""
     quantizers = [module for module in network.modules() if isinstance(module, ActivationQuantizer)]
     samples: dict[ActivationQuantizer, list[Tensor]] = {quantizer: [] for quantizer in quantizers}
 
@@ -31,11 +31,11 @@ def start_ranges(network: fx.GraphModule, images: Tensor) -> PassResult:
         samples[module].append(values[:: max(1, values.numel() // _VALUES_A_BATCH)].clone())
 
     hooks = [quantizer.register_forward_pre_hook(record) for quantizer in quantizers]
-    set_enabled(network, enabled=False)
+    set_enabled(network, enabled=False, weights=not weights)
     for batch in torch.split(images, _BATCH):
         network(batch)
     set_enabled(network, enabled=True)
-    for module in network.modules():
+    for module in network.modules() if weights else ():
         if isinstance(module, WEIGHTED) and module.weight_quantizer is not None:
             module.weight_quantizer.start_from(module.weight.reshape(module.weight.shape[0], -1))
     for hook in hooks:
@@ -45,8 +45,10 @@ def start_ranges(network: fx.GraphModule, images: Tensor) -> PassResult:
     return PassResult(changed=len(quantizers))
 
 
-def set_enabled(network: nn.Module, *, enabled: bool) -> None:
-    """Switch every quantizer on, or to passing floats through."""
+def set_enabled(network: nn.Module, *, enabled: bool, weights: bool | None = None) -> None:
+    """Switch every quantizer on, or to passing floats through; `weights` says it for those of weights, where given."""
     for module in network.modules():
-        if isinstance(module, ActivationQuantizer | WeightQuantizer):
+        if isinstance(module, ActivationQuantizer):
             module.enabled = enabled
+        elif isinstance(module, WeightQuantizer):
+            module.enabled = enabled if weights is None else weights

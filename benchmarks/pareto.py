@@ -1,0 +1,81 @@
+"""The Pareto chart: accuracy over latency, and the front of the networks that none beats in both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from efq.benchmarks.latency import Latency
+from efq.benchmarks.parity import AccuracyResults
+from efq.benchmarks.plots import new_figure, save_figure
+
+WANTED_FAR = "1e-4"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """A network: median milliseconds a batch, and TAR as a fraction."""
+
+    network: str
+    milliseconds: float
+    tar: float
+
+
+def points_of(latencies: Sequence[Latency], accuracy: AccuracyResults) -> tuple[str, list[Point]]:
+    """The FAR that was taken, 1e-4 or else the lowest that all networks have, and a point for each timed network.
+
+    Empty where no FAR is common to all.
+    """
+    measured = {network.network: network.tar for network in accuracy.networks}
+    timed = [latency for latency in latencies if latency.network in measured]
+    common = set.intersection(*(set(measured[latency.network]) for latency in timed)) if timed else set()
+    if not common:
+        return WANTED_FAR, []
+    far = WANTED_FAR if WANTED_FAR in common else min(common, key=float)
+    points = [
+        Point(network=latency.network, milliseconds=latency.p50_ms, tar=measured[latency.network][far])
+        for latency in timed
+    ]
+    return far, points
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other is at least as good as in both and better in one, fastest first."""
+    ordered = sorted(points, key=lambda point: (point.milliseconds, -point.tar))
+    front: list[Point] = []
+    for point in ordered:
+        if not front or point.tar > front[-1].tar:
+            front.append(point)
+    return front
+
+
+def plot_pareto(points: Sequence[Point], path: Path, *, far: str, title: str, colour: Mapping[str, str]) -> None:
+    """Draw every point, labelled, and the front as steps; the horizontal axis is logarithmic."""
+    figure, axes = new_figure(8.0, 5.2)
+    front = pareto_front(points)
+    axes.step(
+        [point.milliseconds for point in front],
+        [point.tar * 100 for point in front],
+        where="post",
+        color="#AAAAAA",
+        linewidth=1.2,
+        zorder=1,
+    )
+    for point in points:
+        axes.scatter(point.milliseconds, point.tar * 100, s=42, color=colour[point.network], zorder=2)
+        axes.annotate(
+            point.network,
+            (point.milliseconds, point.tar * 100),
+            textcoords="offset points",
+            xytext=(6, 4),
+            fontsize=8,
+            color=colour[point.network],
+        )
+    axes.set_xscale("log")
+    axes.margins(x=0.18, y=0.12)
+    axes.set_xlabel("ms a batch, median")
+    axes.set_ylabel(f"TAR at FAR {far}, %")
+    axes.set_title(title)
+    axes.grid(True, which="major", color="#DDDDDD")
+    save_figure(figure, path)

@@ -1,0 +1,137 @@
+"""efq-inspect: what a student or an artifact consists of, and what quantizing each of its layers costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from efq.runtime.console import efq_command
+from efq.runtime.errors import UsageError
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--sensitivity", is_flag=True, help="Rank a student's layers by what quantizing each alone costs.")
+@click.option("--faces", type=click.Path(path_type=Path), help="With --sensitivity: folder of aligned faces.")
+@click.option("--list", "listing", type=click.Path(path_type=Path), help="Use only the images this file names.")
+@click.option("--bits", type=click.IntRange(2, 8), help="With --sensitivity: the weights alone, as if of so many bits.")
+@click.option("--max-images", type=int, default=64, show_default=True, help="At most so many of the faces.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@efq_command
+def main(
+    model: Path,
+    sensitivity: bool,
+    faces: Path | None,
+    listing: Path | None,
+    bits: int | None,
+    max_images: int,
+    as_json: bool,
+) -> None:
+    """Describe MODEL, a student file or an artifact folder: layers, bits, sizes, coverage.
+
+    With --sensitivity each quantizer of the student is switched on alone; its cost is 1 - cosine to the student with
+    all of them off. Layers that cost much can be kept with efq-distill --keep-8bit.
+    """
+    if (faces is None) == sensitivity or (bits is not None and not sensitivity):
+        message = "expected --faces FACES with --sensitivity; --faces and --bits go only with it"
+        raise UsageError(message)
+    if model.is_dir():
+        if sensitivity:
+            message = f"expected a student file for --sensitivity, found the artifact {model}: name the student.pt"
+            raise UsageError(message)
+        found = _artifact(model)
+    else:
+        found = _student(model)
+        if faces is not None:
+            found["sensitivity"] = _sensitivity(model, faces, listing, max_images, bits)
+    if as_json:
+        print(json.dumps(found))
+        return
+    _print(found)
+
+
+def _artifact(path: Path) -> dict[str, Any]:
+    from efq.runtime.artifact import Artifact
+
+    artifact = Artifact.open(path)
+    manifest = artifact.manifest
+    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
+    coverage = {
+        key: value
+        for key, value in manifest.coverage.items()
+        if key in ("convolutions", "matrix_products", "multiply_adds")
+    }
+    return {
+        "artifact": manifest.name,
+        "target": manifest.target,
+        "bits": dict(manifest.bits),
+        "recipe": manifest.recipe["name"],
+        "backbone": manifest.backbone,
+        "embedding_size": manifest.embedding_size,
+        "licence": manifest.licence,
+        "coverage": coverage,
+        "bytes": files,
+    }
+
+
+def _student(path: Path) -> dict[str, Any]:
+    from efq.export.inspection import describe_layers
+    from efq.toolchain.student import load_student
+
+    student = load_student(path)
+    layers = describe_layers(student)
+    return {
+        "student": student.recipe["name"],
+        "backbone": student.backbone,
+        "bits": {"weights": student.recipe["weight_bits"], "activations": student.recipe["activation_bits"]},
+        "embedding_size": student.embedding_size,
+        "training": dict(student.training),
+        "weights": sum(layer.weights for layer in layers),
+        "weight_bytes": sum(layer.weight_bytes for layer in layers),
+        "layers": [dataclasses.asdict(layer) for layer in layers],
+        "notes": list(student.notes),
+    }
+
+
+def _sensitivity(
+    path: Path, faces: Path, listing: Path | None, max_images: int, bits: int | None
+) -> list[dict[str, Any]]:
+    import numpy as np
+    import torch
+
+    from efq.toolchain.data import open_faces
+    from efq.toolchain.lowering.sensitivity import layer_costs
+    from efq.toolchain.student import load_student
+
+    student = load_student(path)
+    found = open_faces(faces, listing=listing, max_images=max_images, contract=student.contract, seed=0)
+    costs = layer_costs(student.network, torch.from_numpy(np.array(found.images)), weight_bits=bits)
+    return [dataclasses.asdict(cost) for cost in sorted(costs, key=lambda cost: cost.cost, reverse=True)]
+
+
+def _print(found: dict[str, Any]) -> None:
+    for key, value in found.items():
+        if key not in ("layers", "sensitivity", "notes", "training"):
+            shown = json.dumps(value) if isinstance(value, dict) else f"{value:,}" if isinstance(value, int) else value
+            print(f"{key:15} {shown}")
+    if "layers" in found:
+        print(f"\n{'layer':32} {'kind':16} {'shape':>18} {'bits':>4} {'bytes':>9}  output")
+    for layer in found.get("layers", ()):
+        shape = "x".join(map(str, layer["shape"]))
+        print(
+            f"{layer['layer']:32} {layer['kind']:16} {shape:>18} {layer['weight_bits'] or 32:>4} "
+            f"{layer['weight_bytes']:>9,}  {layer['output_bits'] or 'float32'}"
+        )
+    if "sensitivity" in found:
+        print(f"\n{'1 - cosine':>10}  bits  what is quantized alone")
+    for cost in found.get("sensitivity", ()):
+        part = "weights of" if cost["weights"] else "tensor"
+        print(f"{cost['cost']:>10.6f}  {cost['bits']:>4}  {part} {cost['layer']}")
+
+
+if __name__ == "__main__":
+    main()

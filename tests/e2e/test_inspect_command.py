@@ -1,0 +1,102 @@
+"""efq-inspect as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from networks import make_student, randomize, teacher_network, write_faces
+
+from efq.export import export_student, find_target
+from efq.export.inspect_command import main
+from efq.toolchain.student import load_student, save_student
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with student.pt (4-bit weights, the down.0.0 layer kept at 8), its artifact/ and faces/."""
+    root = tmp_path_factory.mktemp("inputs")
+    network = randomize(teacher_network(), slopes=(-0.3, 0.1, 0.4))
+    save_student(make_student(network, size=112, weight_bits=4, keep_8bit=("down.0.0",)), root / "student.pt")
+    export_student(load_student(root / "student.pt"), find_target("ort-cpu"), root / "artifact", bits=4)
+    write_faces(root / "faces")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_a_student(inputs: Path) -> None:
+    result = run(inputs / "student.pt", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    layers = {layer["layer"]: layer for layer in found["layers"]}
+    assert found["bits"] == {"weights": 4, "activations": 8}
+    assert found["weights"] == sum(layer["weights"] for layer in layers.values())
+    assert layers["stem.0"]["weight_bits"] == layers["fc"]["weight_bits"] == layers["down.0.0"]["weight_bits"] == 8
+    assert layers["down.1.0"] | {"layer": ""} == {
+        "layer": "", "kind": "depthwise", "shape": [16, 1, 3, 3], "weights": 144, "weight_bits": 4,
+        "weight_bytes": 72, "output_bits": 8,
+    }  # fmt: skip
+    assert layers["fc"]["output_bits"] is None
+    shown = run(inputs / "student.pt").stdout
+    assert "16x1x3x3" in shown
+    assert "1 - cosine" not in shown
+
+
+def test_an_artifact(inputs: Path) -> None:
+    found = json.loads(run(inputs / "artifact", "--json").stdout)
+    assert found["coverage"]["multiply_adds"]["fraction"] == 1.0
+    assert found["bytes"]["model.onnx"] == (inputs / "artifact" / "model.onnx").stat().st_size
+    assert found["bits"] == {"weights": 4, "activations": 8}
+    assert "ort-cpu" in run(inputs / "artifact").stdout
+
+
+def test_sensitivity_ranks_layers(inputs: Path) -> None:
+    result = run(inputs / "student.pt", "--sensitivity", "--faces", inputs / "faces", "--max-images", 8, "--json")
+    assert result.exit_code == 0, result.output
+    costs = json.loads(result.stdout)["sensitivity"]
+    values = [cost["cost"] for cost in costs]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 0
+    weights = {cost["layer"]: cost["bits"] for cost in costs if cost["weights"]}
+    assert (weights["down.0.0"], weights["down.1.0"]) == (8, 4)
+    shown = run(inputs / "student.pt", "--sensitivity", "--faces", inputs / "faces", "--max-images", 8).stdout
+    assert f"weights of {next(cost['layer'] for cost in costs if cost['weights'])}" in shown
+
+
+def test_sensitivity_at_other_bits(inputs: Path) -> None:
+    options = ("--sensitivity", "--faces", inputs / "faces", "--max-images", 8, "--json", "--bits", 3)
+    costs = json.loads(run(inputs / "student.pt", *options).stdout)["sensitivity"]
+    assert {(cost["weights"], cost["bits"]) for cost in costs} == {(True, 3)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("student.pt", "--sensitivity"), 2, "expected --faces FACES with --sensitivity"),
+        (("student.pt", "--faces", "faces"), 2, "--faces and --bits go only with it"),
+        (("student.pt", "--bits", "4"), 2, "--faces and --bits go only with it"),
+        (("artifact", "--sensitivity", "--faces", "faces"), 2, "expected a student file for --sensitivity"),
+        (("faces",), 5, "manifest.json"),
+        (("missing.pt",), 1, "found nothing at missing.pt"),
+        (("student.pt", "--sensitivity", "--faces", "missing"), 1, "expected a folder of faces"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_arguments(
+    inputs: Path, arguments: tuple[str, ...], code: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(inputs)
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,91 @@
+"""Rounding with compensation: on the grid, and closer on the inputs it was made for than rounding to nearest."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from networks import NETWORKS, make_student, random_images, random_rows, randomize
+from torch import fx, nn
+
+from efq.toolchain.lowering.compensate_rounding import compensate_rounding
+from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.quantizers import WeightQuantizer
+
+IMAGES = random_images(64, seed=5)
+
+
+def alone(layer: QuantizedConv2d | QuantizedLinear, bits: int) -> fx.GraphModule:
+    """A network of this layer only, quantized."""
+    layer.weight_quantizer = WeightQuantizer(layer.weight.shape[0], bits)
+    layer.weight_quantizer.start_from(layer.weight)
+    return _graph(layer)
+
+
+def inputs_of(layer: QuantizedConv2d | QuantizedLinear) -> int:
+    return layer.weight[0].numel()
+
+
+def _graph(layer: nn.Module) -> fx.GraphModule:
+    root, graph = nn.Module(), fx.Graph()
+    root.add_module("layer", layer)
+    graph.output(graph.call_module("layer", (graph.placeholder("x"),)))
+    return fx.GraphModule(root, graph)
+
+
+LAYERS = {
+    "pointwise": lambda: QuantizedConv2d(24, 12, 1),
+    "full": lambda: QuantizedConv2d(6, 8, 3, 2, 1),
+    "depthwise": lambda: QuantizedConv2d(8, 8, 3, 1, 1, groups=8),
+    "grouped": lambda: QuantizedConv2d(8, 12, 3, 1, 1, groups=4),
+    "linear": lambda: QuantizedLinear(40, 10),
+}
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("kind", LAYERS)
+@torch.no_grad()
+def test_outputs_come_closer_than_by_rounding_to_nearest(kind: str, bits: int) -> None:
+    layer = LAYERS[kind]()
+    layer.weight.copy_(random_rows(*layer.weight.shape))
+    inputs = layer.in_features if isinstance(layer, QuantizedLinear) else layer.in_channels
+    mixing = random_rows(inputs, inputs, seed=1)  # correlated inputs: where there is something to compensate
+    values = torch.relu(random_rows(64, 9, 9, inputs, seed=2) @ mixing)
+    values = values[:, 0, 0] if isinstance(layer, QuantizedLinear) else values.permute(0, 3, 1, 2)
+    network = alone(layer, bits)
+    assert layer.weight_quantizer is not None
+    layer.weight_quantizer.enabled = False
+    exact = network(values)
+    layer.weight_quantizer.enabled = True
+    nearest = float((network(values) - exact).square().mean())
+    assert compensate_rounding(network, values).changed == 1
+    assert float((network(values) - exact).square().mean()) < (0.9 if inputs_of(layer) > 20 else 0.99) * nearest
+    assert torch.allclose(layer.weight_quantizer(layer.weight), layer.weight, atol=1e-6)
+
+
+@torch.no_grad()
+def test_two_inputs_by_hand() -> None:
+    """Two equal inputs, weights 0.4 and 0.4 on the grid of integers: nearest gives 0 + 0, the sum 0.8 wants 1."""
+    layer = QuantizedLinear(2, 1)
+    layer.weight.copy_(torch.tensor([[0.4, 0.4]]))
+    network = alone(layer, 4)
+    assert layer.weight_quantizer is not None
+    layer.weight_quantizer.log_scale.zero_()
+    compensate_rounding(network, torch.ones(64, 2))
+    assert layer.weight.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_eight_bits_are_left_alone(name: str) -> None:
+    network = make_student(randomize(NETWORKS[name]())).network
+    before = copy.deepcopy(network.state_dict())
+    assert compensate_rounding(network, IMAGES).changed == 0
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_inputs_that_are_always_zero() -> None:
+    layer = QuantizedLinear(8, 4)
+    network = alone(layer, 4)
+    compensate_rounding(network, torch.zeros(16, 8))
+    assert bool(layer.weight.isfinite().all())
