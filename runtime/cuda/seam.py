@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.metadata
 import re
 from contextlib import AbstractContextManager
 from typing import Any, NewType, Protocol
@@ -18,8 +18,8 @@ Stream = NewType("Stream", int)
 Event = NewType("Event", int)
 Graph = NewType("Graph", int)
 
-_MODULES = {"cuda-python": "cuda_python", "pycuda": "pycuda", "torch": "torch_cuda"}
-PACKAGES = tuple(_MODULES)
+PACKAGES = ("cuda-python", "pycuda", "torch")
+ENTRY_POINTS = "efq.cuda"  # the group in which each package names its `open_device`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def open_cuda(device: str = "cuda:0", package: str | None = None) -> Cuda:
     DeviceError when none reaches the GPU; the message lists what each one said.
     """
     ordinal = device_ordinal(device)
-    if package is not None and package not in _MODULES:
+    if package is not None and package not in PACKAGES:
         message = f"expected a CUDA package, one of {', '.join(PACKAGES)}; found {package!r}"
         raise UsageError(message)
     refusals: dict[str, MissingDependencyError | DeviceError] = {}
@@ -168,5 +168,9 @@ def check_ordinal(ordinal: int, count: int) -> None:
 
 
 def _open_package(name: str, ordinal: int) -> Cuda:
-    opened: Cuda = importlib.import_module(f"efq.runtime.cuda.{_MODULES[name]}").open_device(ordinal)
-    return opened
+    """An entry point, so that the runtime can reach torch's GPUs without importing torch or the toolchain itself."""
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
+        opened: Cuda = entry_point.load()(ordinal)
+        return opened
+    message = f"this installation of efq does not offer {name} (no entry point in {ENTRY_POINTS}); install efq again"
+    raise MissingDependencyError(message)

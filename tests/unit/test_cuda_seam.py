@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,15 @@ from gpus import CUDA_PACKAGES
 from efq.runtime import DeviceError, MissingDependencyError, UsageError
 from efq.runtime.cuda.cuda_python import CudaPython
 from efq.runtime.cuda.failures import device_error
-from efq.runtime.cuda.seam import PACKAGES, Cuda, DeviceProperties, check_ordinal, device_ordinal, open_cuda
+from efq.runtime.cuda.seam import (
+    ENTRY_POINTS,
+    PACKAGES,
+    Cuda,
+    DeviceProperties,
+    check_ordinal,
+    device_ordinal,
+    open_cuda,
+)
 
 needs_no_gpu = pytest.mark.skipif(bool(CUDA_PACKAGES), reason="this machine has a GPU: tests/gpu runs on it")
 
@@ -119,12 +128,21 @@ def test_the_status_of_every_real_call_is_checked(cuda_python: CudaPython, metho
         call(cuda_python)
 
 
-@pytest.mark.parametrize("module", ["cuda_python.CudaPython", "pycuda.PyCuda", "torch_cuda.TorchCuda"])
+@pytest.mark.parametrize(
+    "module", ["runtime.cuda.cuda_python.CudaPython", "runtime.cuda.pycuda.PyCuda", "toolchain.torch_cuda.TorchCuda"]
+)
 def test_every_package_offers_the_whole_seam(module: str) -> None:
-    name, class_name = module.split(".")
-    offered = vars(getattr(importlib.import_module(f"efq.runtime.cuda.{name}"), class_name))
+    name, _, class_name = module.rpartition(".")
+    offered = vars(getattr(importlib.import_module(f"efq.{name}"), class_name))
     attributes = {name for name in vars(Cuda) if not name.startswith("_")} - {"ordinal"}
     assert attributes <= set(offered)
+
+
+def test_every_package_is_found_by_its_entry_point() -> None:
+    """In the order of PACKAGES, torch's in the toolchain: the runtime itself never imports torch."""
+    found = {point.name: point.load() for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    assert set(found) == set(PACKAGES)
+    assert found["torch"].__module__ == "efq.toolchain.torch_cuda"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from gpus import CUDA_PACKAGES
 
 from efq.runtime import DeviceError
-from efq.runtime.cuda.torch_cuda import TorchCuda, _driver_version
+from efq.toolchain.torch_cuda import TorchCuda, _driver_version
 
 
 class Graph:

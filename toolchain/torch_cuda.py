@@ -1,6 +1,6 @@
 """CUDA through torch, where nothing else is installed: its streams, caching allocators and graphs.
 
-The one file of the runtime that imports torch, and only when a GPU is opened through it.
+The runtime never imports torch: it finds `open_device` as the entry point `torch` of the group `efq.cuda`.
 """
 
 from __future__ import annotations
