@@ -67,19 +67,25 @@ class _FakeQuantizeTensor(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Any) -> Any:
-        values, result, scale = ctx.saved_tensors  # type: ignore[attr-defined]
+        values, _, scale = ctx.saved_tensors  # type: ignore[attr-defined]
         low, high = ctx.bounds  # type: ignore[attr-defined]
         gradient = gradients[0]
         if gradient.stride() != values.stride():
             gradient = torch.empty_like(values).copy_(gradient)
         step = float(scale)
         passed = torch.ops.aten.hardtanh_backward(gradient, values, low * step, high * step)
-        flat, flat_passed = _storage_order(gradient), _storage_order(passed)
-        along_scale = _dot(flat, _storage_order(result)) - _dot(flat_passed, _storage_order(values))
-        along_zero_point = None
-        if ctx.needs_input_grad[2]:  # type: ignore[attr-defined]
-            along_zero_point = (-scale * (flat.sum() - flat_passed.sum())).reshape(())
-        return passed, (along_scale / scale).reshape(scale.shape), along_zero_point, None, None
+        return passed, *_range_gradients(ctx, gradient, passed), None, None
+
+
+def _range_gradients(ctx: FunctionCtx, gradient: Tensor, passed: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Of the scale and, where it is learned, of the zero point; `passed` is `gradient` where nothing was clipped."""
+    values, result, scale = ctx.saved_tensors[:3]  # type: ignore[attr-defined]
+    flat, flat_passed = _storage_order(gradient), _storage_order(passed)
+    along_scale = _dot(flat, _storage_order(result)) - _dot(flat_passed, _storage_order(values))
+    along_zero_point = None
+    if ctx.needs_input_grad[2]:  # type: ignore[attr-defined]
+        along_zero_point = (-scale * (flat.sum() - flat_passed.sum())).reshape(())
+    return (along_scale / scale).reshape(scale.shape), along_zero_point
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
@@ -130,17 +136,12 @@ class _FakeQuantizeTensorOnGpu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Any) -> Any:
-        values, result, scale, low, high = ctx.saved_tensors  # type: ignore[attr-defined]
+        values, _, scale, low, high = ctx.saved_tensors  # type: ignore[attr-defined]
         gradient = gradients[0]
         if gradient.stride() != values.stride():
             gradient = torch.empty_like(values).copy_(gradient)
         passed = gradient * ((values > low * scale) & (values < high * scale))
-        flat, flat_passed = _storage_order(gradient), _storage_order(passed)
-        along_scale = _dot(flat, _storage_order(result)) - _dot(flat_passed, _storage_order(values))
-        along_zero_point = None
-        if ctx.needs_input_grad[2]:  # type: ignore[attr-defined]
-            along_zero_point = (-scale * (flat.sum() - flat_passed.sum())).reshape(())
-        return passed, (along_scale / scale).reshape(scale.shape), along_zero_point, None, None
+        return passed, *_range_gradients(ctx, gradient, passed), None, None
 
 
 def fake_quantize_tensor(values: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
