@@ -79,10 +79,12 @@ def _quantized(module: _Layer, weight_bits: int | None) -> Iterator[int]:
         used = module.weight_quantizer = WeightQuantizer(module.weight.shape[0], weight_bits)
         used.start_from(module.weight)
     used.enabled = True
-    yield used.bits
-    if isinstance(own, WeightQuantizer) and not isinstance(module, ActivationQuantizer):
-        module.weight_quantizer = own
-    own.enabled = False
+    try:
+        yield used.bits
+    finally:
+        if isinstance(own, WeightQuantizer) and not isinstance(module, ActivationQuantizer):
+            module.weight_quantizer = own
+        own.enabled = False
 
 
 def _embed(network: fx.GraphModule, images: Tensor) -> Tensor:
