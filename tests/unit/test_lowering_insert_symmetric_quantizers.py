@@ -13,7 +13,7 @@ from efq.toolchain.lowering.graph import calls, module_of, producer
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
 from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
 from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import Add, ImageInput, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.operations import Add, ChannelAffine, ImageInput, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipe import Recipe
 
@@ -44,6 +44,16 @@ def test_weighted_operators_and_one_branch_read_int8(name: str) -> None:
         assert (module.signed, module.learn_zero_point, module.bits) == (True, False, 8)
         readers = {type(module_of(graph, user)) for user in node.users}
         assert readers <= {QuantizedConv2d, QuantizedLinear, Add}, node
+
+
+def test_an_affine_that_stays_keeps_float_weights() -> None:
+    """TensorRT is given it as a float operator, so the student must not train it on a grid."""
+    graph = trace(randomize(NETWORKS["preactivation"]()), MEAN, STD)
+    fold_batchnorm(graph)
+    insert_symmetric_quantizers(graph, RECIPE)
+    affines = [module for _, module in calls(graph, ChannelAffine)]
+    assert affines
+    assert all(module.weight_quantizer is None for module in affines)
 
 
 def test_the_shortcut_is_the_quantized_branch() -> None:

@@ -24,7 +24,7 @@ from efq.toolchain.recipe import Recipe
 
 def insert_symmetric_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
     """Insert in place; the scales are still to be set by `start_ranges`."""
-    quantize_weights(network, recipe)
+    quantize_weights(network, recipe, kinds=(QuantizedConv2d, QuantizedLinear))
     return PassResult(changed=len(insert_quantizers_where_read(network, bits=recipe.activation_bits)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Set
 
-from torch import fx
+from torch import fx, nn
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.lowering.graph import calls
@@ -14,12 +14,14 @@ from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.recipe import Recipe
 
 
-def quantize_weights(network: fx.GraphModule, recipe: Recipe) -> Set[str]:
+def quantize_weights(
+    network: fx.GraphModule, recipe: Recipe, *, kinds: tuple[type[nn.Module], ...] = WEIGHTED
+) -> Set[str]:
     """Set the quantizers in place, their scales still to be started; returns the names of `recipe.keep_8bit`'s layers.
 
-    Raises UsageError for a pattern of `keep_8bit` that matches no layer.
+    Layers of other `kinds` keep float weights. Raises UsageError for a pattern of `keep_8bit` that matches no layer.
     """
-    layers = {str(node.target): module for node, module in calls(network, *WEIGHTED)}
+    layers = {str(node.target): module for node, module in calls(network, *kinds)}
     kept = _kept_at_8_bits(list(layers), recipe)
     edges = (next(iter(layers), None), next(reversed(layers), None))
     for name, module in layers.items():
