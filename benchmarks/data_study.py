@@ -1,7 +1,8 @@
 """Accuracy against the fine-tuning faces: how many, of how many people, with or without labels, photographed or not.
 
 `python -m efq.benchmarks.data_study` makes one student of each set with the same recipe, steps and seed, exports it and
-measures it on the same held-out faces. Runs that are in the output folder already are not made again.
+measures it on the same held-out faces. Runs that are in the output folder already are not made again, and those of
+other options are refused.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import click
 import cv2
 import numpy as np
 
+from efq.benchmarks.bench_command import parse_counts
 from efq.benchmarks.demo.dataset import DatasetSize, draw_dataset
 from efq.benchmarks.plots import new_figure, save_figure
 from efq.export import export_student, find_target
 from efq.runtime import Embedder
 from efq.runtime.console import efq_command, log
-from efq.runtime.files import atomic_write_text
+from efq.runtime.errors import InputError, UsageError
+from efq.runtime.files import atomic_directory, atomic_write_text, sha256_file
 from efq.toolchain.data import face_paths, open_faces, open_paths
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
@@ -91,19 +94,42 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     recipe = dataclasses.replace(load_recipe(recipe_name), steps=steps)
+    chosen_variants = variants(parse_counts(sizes, "--sizes"), other)
     loaded = load_teacher(teacher, backbone)
+    run = {
+        "teacher": loaded.sha256,
+        "faces": sha256_file(listing),
+        "held-out faces": sha256_file(dev_list),
+        "recipe": recipe.to_dict(),
+        "seed": seed,
+    }
     rows = []
-    for variant in variants(tuple(int(size) for size in sizes.split(",")), other):
+    for variant in chosen_variants:
         record = output / f"{variant.name.replace(', ', '_').replace(' ', '_').replace(',', '')}.json"
         if not record.exists():
             root, chosen = _images(variant, faces, listing, output, seed)
             row = _run(loaded, root, chosen, variant, recipe, record.with_suffix(".pt"), faces, dev_list, seed)
-            atomic_write_text(record, json.dumps(row, indent=2) + "\n")
-        rows.append(json.loads(record.read_text(encoding="utf-8")))
+            atomic_write_text(record, json.dumps(row | {"run": run}, indent=2) + "\n")
+        rows.append(_finished(record, run))
         log(f"{rows[-1]['name']}: TAR@1e-4 {100 * rows[-1]['tar']['0.0001']:.2f} %")
     atomic_write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
     plot(rows, output / "data_study.png")
     print(_table(rows))
+
+
+def _finished(path: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """A finished run's row. Raises InputError when the file is damaged, UsageError when it has other options."""
+    try:
+        row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = row["run"]
+        different = sorted(key for key in run if found[key] != run[key])
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"expected the record of a finished run in {path}, found another content: delete it"
+        raise InputError(message) from error
+    if different:
+        message = f"{path} belongs to a run with another {', '.join(different)}: repeat its options, or use another -o"
+        raise UsageError(message)
+    return row
 
 
 def _images(variant: Variant, faces: Path, listing: Path, output: Path, seed: int) -> tuple[Path, Path | None]:
@@ -113,11 +139,12 @@ def _images(variant: Variant, faces: Path, listing: Path, output: Path, seed: in
     root = output / variant.kind
     assert variant.images is not None
     if not root.exists():
-        if variant.kind == DRAWN:
-            size = DatasetSize(train_identities=-(-variant.images // _VIEWS), dev_identities=20, views=_VIEWS)
-            draw_dataset(root, size, seed=seed)
-        else:
-            _write_noise(root, variant.images, seed)
+        with atomic_directory(root, force=False) as folder:
+            if variant.kind == DRAWN:
+                size = DatasetSize(train_identities=-(-variant.images // _VIEWS), dev_identities=20, views=_VIEWS)
+                draw_dataset(folder, size, seed=seed)
+            else:
+                _write_noise(folder, variant.images, seed)
     return root, root / "splits" / "train.txt" if variant.kind == DRAWN else None
 
 

@@ -57,6 +57,26 @@ def test_every_set_has_its_row(inputs: Path, tmp_path: Path, monkeypatch: pytest
     assert json.loads((output / "6.json").read_text())["tar"] == rows["6"]["tar"]
 
 
+def test_runs_of_other_options_are_refused(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+    output = tmp_path / "study"
+    output.mkdir()
+    assert run(inputs, output).exit_code == 0
+    other = run(inputs, output, "--seed", 1)
+    assert other.exit_code == 2
+    assert "belongs to a run with another seed" in other.stderr
+    (output / "6.json").write_text("{}")
+    damaged = run(inputs, output)
+    assert damaged.exit_code == 1
+    assert "delete it" in damaged.stderr
+
+
+def test_sizes_are_numbers(inputs: Path, tmp_path: Path) -> None:
+    result = run(inputs, tmp_path, "--sizes", "500;1000")
+    assert result.exit_code == 2
+    assert "expected positive integers separated by commas after --sizes" in result.stderr
+
+
 def test_the_sets() -> None:
     found = variants((500, 1000), 700)
     assert [variant.name for variant in found] == ["500", "1,000", "all", "all, no labels", "700 drawn", "700 noise"]
