@@ -56,9 +56,9 @@ def open_network(
 
     `backbone` names the network of a teacher checkpoint (else it is found by its keys). `device` None is the CPU, and
     for an artifact the device of its target. `threads` sets torch's thread count for the whole process, or the
-    runtime's for an artifact. With `quantized` False a student's quantizers pass
-    values through: what its other changes alone (pruning, ReLU for PReLU) cost. Raises CheckpointError,
-    IncompatibleArtifactError, DeviceError, or UsageError for anything but a student that is not to be quantized.
+    runtime's for an artifact. With `quantized` False a student's quantizers pass values through: what its other
+    changes alone (pruning, ReLU for PReLU) cost. Raises CheckpointError, IncompatibleArtifactError, DeviceError, or
+    UsageError for anything but a student that is not to be quantized.
     """
     if path.is_dir() and quantized:
         return _open_artifact(path, device, threads)

@@ -45,10 +45,10 @@ class Recipe:
     `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit` name patterns of layers whose weights
     and output keep 8 bits, `keep_8bit_share` the share of all weights that keeps 8 bits where fewer cost most for their
     size (lowering.keep_sensitive). `activation_zero_points` lets signed activations learn a zero point (targets with
-    unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer
-    int8 with zero point 0, only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as
-    they are (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size,
-    `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps trains with the
+    unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer int8 with zero point 0, only
+    where a convolution, a linear layer or one branch of an addition reads, and PReLUs as they are
+    (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size, `range_learning_rate`
+    that of the logarithm of every scale. The first `float_share` of the steps trains with the
     quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew. That is
     all quantizers, or only those of activations where `float_phase` is "activations" and not "all".
     `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out. `feature_weight` multiplies the loss
