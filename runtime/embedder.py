@@ -79,7 +79,10 @@ class Embedder:
         return self._backend
 
     def close(self) -> None:
-        """Free what the model holds, on a GPU its memory; later calls of `embed` raise UsageError there."""
+        """Free what the model holds, on a GPU its memory; later calls of `embed` raise UsageError there.
+
+        Closing again does nothing.
+        """
         if isinstance(self._model, TensorRTModel):
             save_runtime_cache(self._artifact, self._model)
             self._model.close()

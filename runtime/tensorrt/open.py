@@ -10,7 +10,7 @@ from typing import Any
 from efq.runtime.artifact import ENGINE_FOLDER, Artifact
 from efq.runtime.backends.tensorrt import TensorRTModel
 from efq.runtime.cuda.seam import Cuda, open_cuda
-from efq.runtime.errors import EngineError, UsageError
+from efq.runtime.errors import DeviceError, EngineError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.tensorrt.engine_cache import read_engine, read_fingerprint, rebuild_engine
 from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
@@ -52,12 +52,13 @@ def open_engine(artifact: Artifact, device: str, *, rebuild: bool) -> TensorRTMo
 def save_runtime_cache(artifact: Artifact, model: TensorRTModel) -> None:
     """Keep what TensorRT-RTX compiled for this GPU, so that the next process starts without compiling.
 
-    The cache is a convenience: where the artifact cannot be written, nothing is kept.
+    The cache is a convenience: where the artifact cannot be written or has lost its fingerprint, the model is closed
+    or the GPU fails, nothing is kept.
     """
     folder = artifact.directory / ENGINE_FOLDER
-    content = model.serialized_runtime_cache()
-    if content:
-        with contextlib.suppress(UsageError, OSError):
+    with contextlib.suppress(UsageError, EngineError, DeviceError, OSError):
+        content = model.serialized_runtime_cache()
+        if content:
             plan = read_fingerprint(folder).plan_sha256
             atomic_write_bytes(folder / RUNTIME_CACHE_FILE, plan.encode("ascii") + content)
 

@@ -142,6 +142,34 @@ def test_what_tensorrt_rtx_compiled_is_kept_for_the_next_process(artifact: Path,
         Embedder.open(artifact).close()
 
 
+def test_closing_again_does_nothing(artifact: Path, module: Any, cuda: FakeCuda) -> None:
+    add_engine(artifact, module, cuda)
+    with Embedder.open(artifact) as embedder:
+        embedder.embed(faces(4))
+        embedder.close()
+        assert not any(cuda.live().values())
+    embedder.close()
+
+
+def test_closing_frees_the_gpu_where_the_cache_has_no_place(artifact: Path, module: Any, cuda: FakeCuda) -> None:
+    add_engine(artifact, module, cuda)
+    embedder = Embedder.open(artifact)
+    embedder.embed(faces(4))
+    (artifact / ENGINE_FOLDER / engine_cache.FINGERPRINT_FILE).unlink()
+    embedder.close()
+    assert not any(cuda.live().values())
+    assert not (artifact / ENGINE_FOLDER / opening.RUNTIME_CACHE_FILE).exists()
+
+
+def test_a_gpu_that_fails_while_closing_is_freed(artifact: Path, module: Any, cuda: FakeCuda) -> None:
+    add_engine(artifact, module, cuda)
+    embedder = Embedder.open(artifact)
+    cuda.failures["create_stream"] = DeviceError("expected a stream, found a GPU that failed")
+    embedder.close()
+    assert not cuda.failures
+    assert not any(cuda.live().values())
+
+
 def test_another_kind_of_device(artifact: Path) -> None:
     with pytest.raises(DeviceError, match=r"expected device 'cuda'.*found 'npu'"):
         Embedder.open(artifact, device="npu")
