@@ -96,14 +96,9 @@ def types_of_products(graph: onnx.ModelProto, layers: Sequence[Layer]) -> str:
     kinds: collections.Counter[str] = collections.Counter()
     for node in graph.graph.node:
         if node.op_type in _PRODUCTS:
-            running = [layer for layer in layers if node.name in layer.nodes and layer.inputs and _multiplies(layer)]
+            running = [layer for layer in layers if node.name in layer.nodes and layer.inputs and layer.is_product]
             kinds[running[0].inputs[0] if running else "not told"] += 1
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-
-
-def _multiplies(layer: Layer) -> bool:
-    """TensorRT-RTX calls a float product that it fused with what follows a runtime_fusion."""
-    return layer.is_product or layer.kind == "runtime_fusion"
 
 
 def _covered(manifest: Manifest) -> str:

@@ -38,6 +38,7 @@ _OLD_LOG_LAYER = re.compile(
 )
 _OLD_LOG_TYPE = re.compile(r"\((?P<type>[A-Za-z]\w*)\[")
 _EIGHT_BITS = (("int8",), ("uint8",))
+# TensorRT-RTX calls a float product that it fused with what follows a runtime_fusion.
 _PRODUCT_KINDS = ("conv", "correlation", "gemm", "matrixmultiply", "matmul", "fullyconnected", "runtime_fusion")
 _REFORMAT_KINDS = ("reformat", "copy", "shuffle", "nocopy")
 
