@@ -18,6 +18,7 @@ from efq.benchmarks.candidates import (
     Candidate,
     artifact_candidate,
     artifact_names,
+    check_cpu_targets,
     peer_candidates,
     teacher_candidate,
     usable,
@@ -106,9 +107,15 @@ class Bench:
 
 
 def run_bench(config: BenchConfig) -> Bench:
-    """Run a benchmark. Raises what opening networks and faces raises, and MissingDependencyError for absent peers."""
+    """Run a benchmark.
+
+    Raises what opening networks and faces raises, UsageError for artifacts of a target for GPUs without `gpu`, and
+    MissingDependencyError for absent peers.
+    """
     machine = describe_machine()
     manifests = [Artifact.open(directory).manifest for directory in config.artifacts]
+    if config.gpu is None:
+        check_cpu_targets(config.artifacts, manifests)
     names = artifact_names(config.artifacts, manifests)
     engines = _engines(config, manifests, names)
     faces = _open_faces(config, manifests[0])

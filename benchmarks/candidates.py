@@ -23,6 +23,8 @@ from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
 from efq.runtime import Manifest
 from efq.runtime.backends.cpu import OWN_BACKEND
 from efq.runtime.console import log
+from efq.runtime.errors import UsageError
+from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
 
 NNCF_PRESETS: tuple[Preset, ...] = ("performance", "mixed")
 
@@ -73,6 +75,18 @@ def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Can
         description=f"EFQ artifact, {bits}, target {manifest.target}",
         multiply_adds=counted["total"] if isinstance(counted, dict) else None,
     )
+
+
+def check_cpu_targets(directories: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+    """Raises UsageError for an artifact whose target is not for CPUs."""
+    for directory, manifest in zip(directories, manifests, strict=True):
+        if manifest.target not in OWN_BACKEND:
+            remedy = f"add --target {manifest.target}" if manifest.target in TENSORRT_TARGETS else "update efq"
+            message = (
+                f"expected artifacts for the CPU (target {' or '.join(OWN_BACKEND)}), found {directory} for the target "
+                f"{manifest.target}; {remedy}"
+            )
+            raise UsageError(message)
 
 
 def artifact_names(directories: Sequence[Path], manifests: Sequence[Manifest]) -> list[str]:

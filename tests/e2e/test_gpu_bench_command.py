@@ -198,6 +198,16 @@ def test_options_of_engines_need_a_target(inputs: Path, tmp_path: Path, argument
     assert "expected --target trt or trt-rtx" in result.stderr
 
 
+@pytest.mark.parametrize("others", [[], ["ort-cpu"]])
+def test_an_artifact_for_gpus_needs_a_target(inputs: Path, tmp_path: Path, others: list[str]) -> None:
+    folders = [str(inputs / name) for name in (*others, "trt-rtx")]
+    command = [*folders, "--teacher", str(inputs / "teacher.pt"), "--backbone", TEACHER, "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2, result.output
+    assert f"found {inputs / 'trt-rtx'} for the target trt-rtx; add --target trt-rtx" in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(_has_gpu(), reason="this machine has a GPU")
 def test_without_a_gpu_nothing_is_written(inputs: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
