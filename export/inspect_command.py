@@ -19,7 +19,13 @@ from efq.runtime.errors import UsageError
 @click.option("--faces", type=click.Path(path_type=Path), help="With --sensitivity: folder of aligned faces.")
 @click.option("--list", "listing", type=click.Path(path_type=Path), help="Use only the images this file names.")
 @click.option("--bits", type=click.IntRange(2, 8), help="With --sensitivity: the weights alone, as if of so many bits.")
-@click.option("--max-images", type=int, default=64, show_default=True, help="At most so many of the faces.")
+@click.option(
+    "--max-images",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="With --sensitivity: at most so many of the faces.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @efq_command
 def main(
@@ -59,7 +65,9 @@ def _artifact(path: Path) -> dict[str, Any]:
 
     artifact = Artifact.open(path)
     manifest = artifact.manifest
-    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
+    files = {
+        file.relative_to(path).as_posix(): file.stat().st_size for file in sorted(path.rglob("*")) if file.is_file()
+    }
     coverage = {
         key: value
         for key, value in manifest.coverage.items()
@@ -69,7 +77,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "artifact": manifest.name,
         "target": manifest.target,
         "bits": dict(manifest.bits),
-        "recipe": manifest.recipe["name"],
+        "recipe": manifest.recipe.get("name", "unnamed"),
         "backbone": manifest.backbone,
         "embedding_size": manifest.embedding_size,
         "licence": manifest.licence,

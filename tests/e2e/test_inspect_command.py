@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from artifacts import make_artifact, make_manifest
 from click.testing import CliRunner, Result
 from networks import make_student, randomize, teacher_network, write_faces
 
 from efq.export import export_student, find_target
 from efq.export.inspect_command import main
+from efq.runtime.artifact import ENGINE_FOLDER
+from efq.runtime.tensorrt.build import PLAN_FILE
+from efq.runtime.tensorrt.engine_cache import write_options
+from efq.runtime.tensorrt.options import BuildOptions
 from efq.toolchain.student import load_student, save_student
 
 
@@ -60,6 +65,23 @@ def test_an_artifact(inputs: Path) -> None:
     assert "ort-cpu" in run(inputs / "artifact").stdout
 
 
+def test_an_artifact_whose_recipe_has_no_name(tmp_path: Path) -> None:
+    found = json.loads(run(make_artifact(tmp_path / "artifact"), "--json").stdout)
+    assert found["recipe"] == "unnamed"
+    assert run(tmp_path / "artifact").exit_code == 0
+
+
+def test_the_engine_of_an_artifact(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="trt"))
+    write_options(artifact / ENGINE_FOLDER, BuildOptions())
+    (artifact / ENGINE_FOLDER / PLAN_FILE).write_bytes(b"12345")
+    found = json.loads(run(artifact, "--json").stdout)
+    assert found["bytes"]["engine/model.plan"] == 5
+    assert set(found["bytes"]) == {
+        *("checksums.sha256", "engine/model.plan", "engine/options.json", "manifest.json", "model.onnx"),
+    }
+
+
 def test_sensitivity_ranks_layers(inputs: Path) -> None:
     result = run(inputs / "student.pt", "--sensitivity", "--faces", inputs / "faces", "--max-images", 8, "--json")
     assert result.exit_code == 0, result.output
@@ -85,6 +107,7 @@ def test_sensitivity_at_other_bits(inputs: Path) -> None:
         (("student.pt", "--sensitivity"), 2, "expected --faces FACES with --sensitivity"),
         (("student.pt", "--faces", "faces"), 2, "--faces and --bits go only with it"),
         (("student.pt", "--bits", "4"), 2, "--faces and --bits go only with it"),
+        (("student.pt", "--sensitivity", "--faces", "faces", "--max-images", "0"), 2, "'--max-images': 0 is not in"),
         (("artifact", "--sensitivity", "--faces", "faces"), 2, "expected a student file for --sensitivity"),
         (("faces",), 5, "manifest.json"),
         (("missing.pt",), 1, "found nothing at missing.pt"),
