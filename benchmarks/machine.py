@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable
 from typing import Any
 
 from efq.runtime.cpu import describe_cpu
+from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
 _PACKAGES = (
-    *("efq", "numpy", "onnxruntime", "torch", "onnx", "openvino", "nncf"),
+    *("efq", "numpy", *ONNXRUNTIME_PACKAGES, "torch", "onnx", "openvino", "nncf"),
     *("tensorrt", "tensorrt-rtx", "cuda-python", "pycuda"),
 )
 
@@ -52,7 +51,7 @@ def describe_machine() -> Machine:
         memory_gib=_memory_gib(),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        packages=_versions(_PACKAGES),
+        packages=installed_versions(_PACKAGES),
     )
 
 
@@ -61,14 +60,3 @@ def _memory_gib() -> float | None:
     if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
         return None
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-
-
-def _versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

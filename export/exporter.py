@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.metadata
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +22,12 @@ from efq.runtime.backends.cpu import BACKENDS, OWN_BACKEND, REDUCED_RANGE
 from efq.runtime.backends.model import Model
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.manifest import Manifest
+from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
 
 _CHECK_IMAGES = 8
-_TOOLS = ("efq", "numpy", "onnx", "onnx-ir", "onnxruntime", "torch")
+_TOOLS = ("efq", "numpy", "onnx", "onnx-ir", *ONNXRUNTIME_PACKAGES, "torch")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def make_manifest(
         licence=student.teacher["licence"],
         thresholds=dict(student.thresholds),
         coverage={} if coverage is None else coverage.to_dict(),
-        tools={tool: importlib.metadata.version(tool) for tool in _tools(profile)},
+        tools=installed_versions(_tools(profile)),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
+from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.cpu import Cpu, describe_cpu
 from efq.runtime.cuda.seam import PACKAGES as CUDA_PACKAGES
 from efq.runtime.cuda.seam import Cuda, open_cuda
 from efq.runtime.errors import DeviceError, EfqError, MissingDependencyError, UsageError
 from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_PACKAGES
 from efq.runtime.tensorrt.module import import_tensorrt
+from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
 _VERSIONS = (
-    *("efq", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "openvino"),
+    *("efq", "numpy", *ONNXRUNTIME_PACKAGES, "opencv-python-headless", "openvino"),
     *("tensorrt", "tensorrt-rtx", "cuda-python", "pycuda", "torch", "onnx"),
 )
 
@@ -93,28 +94,18 @@ def examine() -> Report:
     """Look at everything; nothing here raises for what is merely absent."""
     gpus, problem = _gpus()
     targets = [
-        TargetReport(target="ort-cpu", needs=(_package_need("onnxruntime"), _cpu_need())),
-        TargetReport(target="openvino", needs=(_package_need("openvino"), _cpu_need())),
+        TargetReport(target="ort-cpu", needs=(_package_need(*ONNXRUNTIME_PACKAGES), _cpu_need())),
+        TargetReport(target="openvino", needs=(_package_need("openvino"), _openvino_cpu_need())),
         *(TargetReport(target=target, needs=_tensorrt_needs(target, gpus)) for target in TENSORRT_PACKAGES),
     ]
     return Report(
-        versions=_versions(),
+        versions=installed_versions(_VERSIONS),
         providers=_providers(),
         cpu=describe_cpu(),
         gpus=gpus,
         gpu_problem=problem,
         targets=tuple(targets),
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _providers() -> tuple[str, ...]:
@@ -142,17 +133,25 @@ def _describe_gpu(cuda: Cuda) -> Gpu:
     )
 
 
-def _package_need(name: str) -> Need:
-    try:
-        return Need(what=f"package {name}", met=True, detail=importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return Need(what=f"package {name}", met=False, detail=f"not installed: pip install {name}")
+def _package_need(*names: str) -> Need:
+    """One of these packages; the first is the one to install."""
+    found = installed_versions(names)
+    detail = ", ".join(found.values()) or f"not installed: pip install {names[0]}"
+    return Need(what=f"package {' or '.join(names)}", met=bool(found), detail=detail)
 
 
 def _cpu_need() -> Need:
     cpu = describe_cpu()
     fast = {True: "8-bit dot products (VNNI)", False: "no VNNI: runs, slower", None: "instruction sets unknown"}
     return Need(what="CPU", met=True, detail=f"{cpu.name}: {fast[cpu.has_vnni]}")
+
+
+def _openvino_cpu_need() -> Need:
+    """OpenVINO has no exact kernels where 8-bit products saturate (docs/decisions/0021-saturating-products.md)."""
+    if not products_saturate():
+        return _cpu_need()
+    detail = "8-bit products saturate (no VNNI): only artifacts of efq-export --reduce-range run, in 7 bits"
+    return Need(what="CPU", met=False, detail=f"{describe_cpu().name}: {detail}")
 
 
 def _tensorrt_needs(target: str, gpus: tuple[Gpu, ...]) -> tuple[Need, ...]:
@@ -183,7 +182,7 @@ def _capability_need(target: str, gpus: tuple[Gpu, ...]) -> tuple[Need, ...]:
 
 
 def _cuda_package() -> str:
-    found = [name for name in CUDA_PACKAGES if name in _versions()]
+    found = installed_versions(CUDA_PACKAGES)
     if not found:
         message = "none installed: pip install cuda-python"
         raise MissingDependencyError(message)

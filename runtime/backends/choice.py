@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -26,6 +25,7 @@ from efq.runtime.contract import InputContract
 from efq.runtime.cpu import describe_cpu
 from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text, cache_folder
+from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
 FORMAT = 1
 WARM_UP = 3
@@ -99,10 +99,11 @@ def random_images(contract: InputContract) -> NDArray[np.uint8]:
 
 def cache_path(model_sha256: str, *, backends: tuple[str, ...], threads: int, tolerance: float) -> Path:
     """The file that remembers the choice for a model, on this CPU, with these versions, threads and tolerance."""
+    packages = dict.fromkeys(("efq", *ONNXRUNTIME_PACKAGES, *backends))
     facts = {
         "format": FORMAT,
         "model": model_sha256,
-        "versions": {name: importlib.metadata.version(name) for name in ("efq", *backends)},
+        "versions": installed_versions(packages),
         "processor": dataclasses.asdict(describe_cpu()),
         "threads": threads,
         "tolerance": tolerance,
