@@ -21,7 +21,7 @@ from efq.runtime.errors import UsageError
     type=click.IntRange(2, 8),
     default=8,
     show_default=True,
-    help="Bits of the weights; fewer than 8 buy size, not speed.",
+    help="Bits of the weights; on CPUs 4 or fewer buy size, none buys speed.",
 )
 @click.option("--target", default="ort-cpu", show_default=True, help="The runtime to export for.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The artifact folder to write.")
@@ -66,10 +66,12 @@ def main(
         raise UsageError(message)
 
     from efq.export.exporter import check_bits, export_student
+    from efq.export.narrow_bits import describe_narrow_bits
     from efq.export.plan import export_plan
     from efq.export.reduced_range import reduce_range as reduced
     from efq.export.targets import find_target
     from efq.export.tensorrt_exporter import export_for_tensorrt
+    from efq.runtime.backends.cpu import REDUCED_RANGE
 
     profile = find_target(target)
     engine = engine_settings(target, has_engine=profile.has_engine, **engine_values)
@@ -90,12 +92,12 @@ def main(
         print(f"engine: {result.engine['plan_bytes']:,} bytes, built in {result.engine['build_seconds']} s")
     if "requantized" in result.parity:
         print(_REQUANTIZED.format(**result.parity["requantized"]))
-    if bits < 8 or student.recipe["activation_bits"] < 8:
-        print(_NARROW)
+    used = {"weights": bits, "activations": student.recipe["activation_bits"]}
+    for sentence in describe_narrow_bits(used, target, reduced_range=student.recipe.get(REDUCED_RANGE) is True):
+        print(sentence)
     print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
 
 
-_NARROW = "bits: weights of 4 are stored two to a byte and buy size; no kernel multiplies fewer than 8 bits faster"
 _REQUANTIZED = (
     "requantized: the student was not trained with symmetric activations; steps grew by up to "
     "{widest_step_ratio:.2f} x, mean cosine to the student {mean_cosine:.4f} (recipe tensorrt trains for this target)"

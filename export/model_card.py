@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from efq.export.narrow_bits import describe_narrow_bits
+from efq.runtime.backends.cpu import REDUCED_RANGE
 from efq.runtime.errors import SchemaError, UsageError
 from efq.runtime.manifest import Manifest
 from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
@@ -210,25 +212,18 @@ def _limits(manifest: Manifest) -> str:
         "unless the parity above was found sufficient.",
         "Error rates by age, gender or skin tone were not measured, nor was resistance to photos or masks of a face.",
     ]
-    if manifest.target == "ort-cpu":
+    reduced_range = manifest.recipe.get(REDUCED_RANGE) is True
+    if manifest.target == "ort-cpu" and not reduced_range:
         limits.append(
             "On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do not saturate, slower ones; ONNX Runtime "
             "by itself sums products in saturating 16 bits there, which can change embeddings."
         )
-    bits = manifest.bits["weights"]
     if manifest.target in TENSORRT_TARGETS:
         limits.append(
             "The engine in `engine/` is for one TensorRT version and the GPUs its fingerprint names; elsewhere open "
             "the folder with `rebuild=True`, which builds it again from `model.onnx`."
         )
-        if bits < 8:
-            limits.append("Weights of fewer than 8 bits lie in int8 tensors here: neither smaller nor faster.")
-    elif bits <= 4:
-        limits.append("Weights of 4 bits are stored two to a byte: they save size, not time, as bytes are multiplied.")
-    elif bits < 8:
-        limits.append("Weights of fewer than 8 bits are carried in bytes: they save neither size nor time.")
-    if manifest.bits["activations"] < 8:
-        limits.append("Activations of fewer than 8 bits are carried and clamped in bytes: they save no time.")
+    limits += describe_narrow_bits(manifest.bits, manifest.target, reduced_range=reduced_range)
     requantized = manifest.recipe.get("requantized")
     if isinstance(requantized, Mapping):
         limits.append(

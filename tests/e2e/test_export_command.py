@@ -62,7 +62,7 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     assert "multiply-adds    " in result.stdout
     assert "(100 %)" in result.stdout
     assert "float islands: none" in result.stdout
-    assert "buy size" not in result.stdout
+    assert "fewer" not in result.stdout
     assert f"try: efq-embed {output}" in result.stdout
     faces = draw_faces(4, 2)
     embedder = Embedder.open(output, threads=1)
@@ -144,7 +144,18 @@ def test_other_bits(inputs: Path, tmp_path: Path) -> None:
     result = run(inputs / "four_bits.pt", "--bits", 4, "-o", tmp_path / "artifact")
     assert result.exit_code == 0, result.output
     assert Embedder.open(tmp_path / "artifact").manifest.bits == {"weights": 4, "activations": 8}
-    assert "buy size; no kernel multiplies fewer than 8 bits faster" in result.stdout
+    assert "save size, not time" in result.stdout
+
+
+def test_the_reduced_range_says_what_it_is_good_for(inputs: Path, tmp_path: Path) -> None:
+    result = run(inputs / "student.pt", "--reduce-range", "-o", tmp_path / "artifact")
+    assert result.exit_code == 0, result.output
+    card = (tmp_path / "artifact" / "README.md").read_text()
+    for text in (result.stdout, card):
+        assert "products do not saturate on CPUs without VNNI" in text
+        assert "neither size nor time" not in text
+        assert "two to a byte" not in text
+    assert "saturating 16 bits" not in card
 
 
 def test_four_bits_are_stored_in_four_bits(inputs: Path, tmp_path: Path) -> None:

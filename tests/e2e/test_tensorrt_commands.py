@@ -43,12 +43,15 @@ ENGINE_FILES = {"build.log", "fingerprint.json", "layers.json", "model.plan", "o
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """symmetric.pt, made for TensorRT; student.pt, which was not; six_bits.pt, which cannot be requantized; faces/."""
+    """symmetric.pt, made for TensorRT; student.pt, which was not; six_bits.pt, which cannot be requantized;
+    four_bits.pt, symmetric with 4-bit weights; faces/.
+    """
     root = tmp_path_factory.mktemp("inputs")
     network = randomize(teacher_network(), slopes=(-0.3, 0.1, 0.4))
     save_student(make_student(network, size=112, symmetric_activations=True), root / "symmetric.pt")
     save_student(make_student(network, size=112), root / "student.pt")
     save_student(make_student(network, size=112, activation_bits=6), root / "six_bits.pt")
+    save_student(make_student(network, size=112, weight_bits=4, symmetric_activations=True), root / "four_bits.pt")
     write_faces(root / "faces", people=2, each=2)
     return root
 
@@ -110,6 +113,19 @@ def test_trt_without_tensorrt_or_gpu(inputs: Path, tmp_path: Path) -> None:
     assert "not measured" in made.stdout
     assert read_options(output / "engine") == BuildOptions(batches=(1, 2, 4))
     assert "Not measured." in (output / "README.md").read_text()
+
+
+def test_narrow_weights_buy_nothing_here(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "artifact"
+    result = run(inputs / "four_bits.pt", "--bits", 4, "--target", "trt", "--no-engine", "-o", output)
+    assert result.exit_code == 0, result.output
+    for text in (result.stdout, (output / "README.md").read_text()):
+        assert "Weights of fewer than 8 bits lie in int8 tensors here: neither smaller nor faster." in text
+        assert "two to a byte" not in text
+    reduced = run(inputs / "symmetric.pt", "--reduce-range", "--target", "trt", "--no-engine", "-o", tmp_path / "seven")
+    assert reduced.exit_code == 0, reduced.output
+    assert "neither smaller nor faster" in reduced.stdout
+    assert "VNNI" not in reduced.stdout
 
 
 @NO_TRT
