@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ os.environ["EFQ_CACHE"] = tempfile.mkdtemp(prefix="efq-tests-cache-")
 
 import pytest
 from artifacts import make_artifact
+
+atexit.register(shutil.rmtree, os.environ["EFQ_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import queue
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,17 +17,12 @@ from typing import Any
 
 from efq.runtime import errors
 from efq.runtime.console import Progress, progress
-from efq.runtime.errors import EngineBuildError
+from efq.runtime.errors import EngineBuildError, InputError, MissingDependencyError, UsageError
+from efq.runtime.files import atomic_write_bytes, cache_folder, sha256_file
 from efq.runtime.tensorrt.layers import Layer, layers_of_inspector, layers_of_log
 from efq.runtime.tensorrt.module import import_tensorrt
 from efq.runtime.tensorrt.options import BuildOptions
 
-_PIPES: dict[str, Any] = {
-    "stdin": subprocess.PIPE,
-    "stdout": subprocess.PIPE,
-    "stderr": subprocess.STDOUT,
-    "text": True,
-}
 PLAN_FILE, LOG_FILE, INSPECTOR_FILE = "model.plan", "build.log", "inspector.json"
 
 
@@ -60,8 +54,8 @@ def build_engine(
 
     `device` is the GPU that `trt` builds on and for; `timing_cache` is read and written by `trt`. Raises
     MissingDependencyError without the target's package, EngineBuildError when TensorRT refuses the graph, fails,
-    crashes or takes more than `timeout` seconds (the message names a copy of its log), UsageError for options the
-    package does not have.
+    crashes or takes more than `timeout` seconds, DeviceError without the GPU it needs (both messages name a copy of
+    the log in `$EFQ_CACHE`), UsageError for options the package does not have.
     """
     import_tensorrt(target)
     request = {
@@ -104,17 +98,18 @@ def _run(request: dict[str, Any], bar: Progress, timeout: float | None) -> dict[
         result: dict[str, Any] = last["done"]
         return result
     if "error" in last:
-        message = f"{last['error']} (build log: {_keep_log(Path(request['log']))})"
-        raise getattr(errors, last["kind"])(message)
+        kind = getattr(errors, last["kind"])
+        explained = issubclass(kind, UsageError | MissingDependencyError)
+        raise kind(last["error"] if explained else f"{last['error']} ({_keep_log(request)})")
     message = (
         f"expected the builder to end with an engine or a reason, found that it {_end_of(code)}: a graph that "
-        f"crashes it? The last lines of its log ({_keep_log(Path(request['log']))}):\n{_tail(Path(request['log']))}"
+        f"crashes it? The last lines of its log ({_keep_log(request)}):\n{_tail(Path(request['log']))}"
     )
     raise EngineBuildError(message)
 
 
 def _follow(process: subprocess.Popen[str], bar: Progress, deadline: float | None) -> dict[str, Any]:
-    """Show the process's progress to its end; its last message."""
+    """Show the process's progress to its end; its last message, or the {"error"} that it takes too long."""
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read_lines, args=(process, lines), daemon=True).start()
     last: dict[str, Any] = {}
@@ -123,7 +118,7 @@ def _follow(process: subprocess.Popen[str], bar: Progress, deadline: float | Non
             line = lines.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0))
         except queue.Empty:
             message = "expected the builder to end in the time allowed, found it still at work: allow more time"
-            raise EngineBuildError(message) from None
+            return {"error": message, "kind": EngineBuildError.__name__}
         if line is None:
             process.wait()
             return last
@@ -154,12 +149,20 @@ def _end_of(code: int) -> str:
     return f"ended with exit code {code}"
 
 
-def _keep_log(log: Path) -> Path:
-    """A copy of the log that outlives the folder of a build that failed."""
-    kept = Path(tempfile.mkdtemp(prefix="efq-build-log-")) / LOG_FILE
-    if log.is_file():
-        shutil.copyfile(log, kept)
-    return kept
+def _keep_log(request: dict[str, Any]) -> str:
+    """Where a copy of the log is that outlives the folder of a build that failed, in words.
+
+    One file for a graph, target and options, which the next failure replaces.
+    """
+    try:
+        facts = {key: request[key] for key in ("target", "options", "device")}
+        facts["onnx"] = sha256_file(Path(request["onnx"]))
+        name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        kept = cache_folder() / "build-logs" / f"{name}.log"
+        atomic_write_bytes(kept, Path(request["log"]).read_bytes())
+    except (OSError, InputError, UsageError) as error:
+        return f"its build log is not kept: {error}"
+    return f"build log: {kept}"
 
 
 def _tail(log: Path, lines: int = 5) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import onnx
@@ -107,8 +108,43 @@ def test_bad_input_is_an_error(tmp_path: Path) -> None:
             build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, options)
     with pytest.raises(UsageError, match="has no timing cache"):
         build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL, timing_cache=tmp_path / "cache")
-    with pytest.raises(EngineBuildError, match="still at work"):
+    with pytest.raises(EngineBuildError, match=r"still at work.*build log"):
         build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL, timeout=0.01)
+
+
+@RTX
+def test_a_failed_build_leaves_its_log_in_the_cache_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, temporary, folder = (tmp_path / name for name in ("cache", "temporary", "folder"))
+    monkeypatch.setenv("EFQ_CACHE", str(cache))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    temporary.mkdir()
+    folder.mkdir()
+    (folder / "junk.onnx").write_bytes(b"\x08\x01junk")
+    messages = []
+    for _ in range(2):
+        with pytest.raises(EngineBuildError) as caught:
+            build_engine("trt-rtx", folder / "junk.onnx", folder, SMALL)
+        messages.append(str(caught.value))
+    (kept,) = (cache / "build-logs").iterdir()
+    assert all(message.endswith(f" (build log: {kept})") for message in messages)
+    assert kept.read_bytes() == (folder / LOG_FILE).read_bytes()
+    write_graph("bottleneck", folder / "model.onnx", symmetric_activations=True)
+    with pytest.raises(UsageError) as refused:  # the message says it all
+        build_engine("trt-rtx", folder / "model.onnx", folder, SMALL, timing_cache=tmp_path / "timings")
+    assert "build log" not in str(refused.value)
+    assert list((cache / "build-logs").iterdir()) == [kept]
+    assert list(temporary.iterdir()) == []
+
+
+@RTX
+def test_a_log_that_cannot_be_kept_is_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "junk.onnx").write_bytes(b"\x08\x01junk")
+    with pytest.raises(EngineBuildError, match=r"does not take the graph.*\(its build log is not kept: cannot write"):
+        build_engine("trt-rtx", tmp_path / "junk.onnx", tmp_path, SMALL)
 
 
 @RTX
