@@ -2,10 +2,10 @@
 # Writes docs/benchmarks.md and docs/benchmarks/: every network against everything a user could pick, on this CPU.
 # Takes about an hour on two cores, and the machine has to be quiet.
 #
-#   EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
+#   [SECONDS_EACH=45] EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
 #
 # FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
-# STUDENTS: prelu.pt, mixed.pt, relu.pt and narrow.pt, trained as docs/results.md says. WORK: a folder for artifacts.
+# STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt and w6a6.pt, trained as docs/results.md says. WORK: a folder for artifacts.
 set -euo pipefail
 
 students=$(realpath "$1")
@@ -23,8 +23,13 @@ for recipe in prelu mixed relu narrow; do
         -o "$work/$recipe-openvino" --force
     artifacts+=("$work/$recipe" "$work/$recipe-openvino")
 done
+for recipe in pruned:8 w4a8:4 w6a6:6; do
+    name=${recipe%:*}
+    "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --name "$name" -o "$work/$name" --force
+    artifacts+=("$work/$name")
+done
 "$bin/efq-bench" "${artifacts[@]}" --teacher "$teacher" --faces "$EFQ_FACES" --list "$EFQ_FACES/splits/dev.txt" \
-    --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch 1,8,64 --threads 1,2 --seconds 45 \
+    --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch 1,8,64 --threads 1,2 --seconds "${SECONDS_EACH:-45}" \
     --title "MobileFaceNet (InsightFace's y1, PReLU), real faces" -o "$pages/mobilefacenet" --force
 
 # IResNets have random weights: times depend on them through PReLU's branches only, accuracy is not measured.
@@ -48,7 +53,7 @@ PYTHON
         --target openvino --name "relu (openvino)" -o "$work/$network-relu-openvino" --force
     artifacts+=("$work/$network-relu-openvino")
     "$bin/efq-bench" "${artifacts[@]}" --teacher "$checkpoint" --peers --batch 1,8 --threads 1,2 --rounds 40 \
-        --seconds 45 --title "${network/iresnet/IResNet-}, random weights" -o "$pages/$network" --force
+        --seconds "${SECONDS_EACH:-45}" --title "${network/iresnet/IResNet-}, random weights" -o "$pages/$network" --force
 done
 
 {

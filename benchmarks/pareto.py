@@ -51,8 +51,8 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def plot_pareto(points: Sequence[Point], path: Path, *, far: str, title: str, colour: Mapping[str, str]) -> None:
-    """Draw every point, labelled, and the front as steps; the horizontal axis is logarithmic."""
-    figure, axes = new_figure(8.0, 5.2)
+    """Draw every point, numbered from the fastest, and the front as steps; the horizontal axis is logarithmic."""
+    figure, axes = new_figure(11.0, 5.6)
     front = pareto_front(points)
     axes.step(
         [point.milliseconds for point in front],
@@ -62,18 +62,14 @@ def plot_pareto(points: Sequence[Point], path: Path, *, far: str, title: str, co
         linewidth=1.2,
         zorder=1,
     )
-    for point in points:
-        axes.scatter(point.milliseconds, point.tar * 100, s=42, color=colour[point.network], zorder=2)
-        axes.annotate(
-            point.network,
-            (point.milliseconds, point.tar * 100),
-            textcoords="offset points",
-            xytext=(6, 4),
-            fontsize=8,
-            color=colour[point.network],
-        )
+    for number, point in enumerate(sorted(points, key=lambda point: point.milliseconds), start=1):
+        place = (point.milliseconds, point.tar * 100)
+        axes.scatter(*place, s=42, color=colour[point.network], zorder=2, label=f"{number}  {point.network}")
+        offset = (0, 6 if number % 2 else -14)  # neighbours above and below, so that their numbers do not meet
+        axes.annotate(str(number), place, textcoords="offset points", xytext=offset, ha="center", fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8)
     axes.set_xscale("log")
-    axes.margins(x=0.18, y=0.12)
+    axes.margins(x=0.08, y=0.12)
     axes.set_xlabel("ms a batch, median")
     axes.set_ylabel(f"TAR at FAR {far}, %")
     axes.set_title(title)

@@ -54,5 +54,5 @@ def test_the_chart_is_drawn(tmp_path: Path) -> None:
     plot_pareto(points, tmp_path / "new" / "pareto.png", far="1e-4", title="t", colour=colour)
     image = cv2.imread(str(tmp_path / "new" / "pareto.png"))
     assert image is not None
-    assert image.shape[:2] == (780, 1200)
+    assert image.shape[:2] == (840, 1650)
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
