@@ -5,7 +5,8 @@
 #   [SECONDS_EACH=45] EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
 #
 # FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
-# STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt and w6a6.pt, trained as docs/results.md says. WORK: a folder for artifacts.
+# STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt and w6a6.pt, trained as docs/results.md says.
+# WORK: a folder for artifacts. SECONDS_EACH: the least time for each batch size and number of threads.
 set -euo pipefail
 
 students=$(realpath "$1")
