@@ -6,7 +6,7 @@
 #
 # FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
 # STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt and w6a6.pt, trained as docs/results.md says.
-# WORK: a folder for artifacts. SECONDS_EACH: the least time for each batch size and number of threads.
+# WORK: a folder for artifacts. SECONDS_EACH: how long each batch size and number of threads is timed.
 set -euo pipefail
 
 students=$(realpath "$1")
