@@ -103,9 +103,12 @@ def main(
         "recipe": recipe.to_dict(),
         "seed": seed,
     }
+    records = [(variant, output / f"{_file_name(variant)}.json") for variant in chosen_variants]
+    for _, record in records:
+        if record.exists():
+            _finished(record, run)  # refused before hours of other runs, not after
     rows = []
-    for variant in chosen_variants:
-        record = output / f"{variant.name.replace(', ', '_').replace(' ', '_').replace(',', '')}.json"
+    for variant, record in records:
         if not record.exists():
             root, chosen = _images(variant, faces, listing, output, seed)
             row = _run(loaded, root, chosen, variant, recipe, record.with_suffix(".pt"), faces, dev_list, seed)
@@ -115,6 +118,10 @@ def main(
     atomic_write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
     plot(rows, output / "data_study.png")
     print(_table(rows))
+
+
+def _file_name(variant: Variant) -> str:
+    return variant.name.replace(", ", "_").replace(" ", "_").replace(",", "")
 
 
 def _finished(path: Path, run: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +143,7 @@ def _images(variant: Variant, faces: Path, listing: Path, output: Path, seed: in
     """The folder and the listing of a variant's images; drawn ones and noise are made on first use."""
     if variant.kind == NATURAL:
         return faces, listing
-    root = output / variant.kind
+    root = output / f"{variant.kind}_{variant.images}_seed{seed}"
     assert variant.images is not None
     if not root.exists():
         with atomic_directory(root, force=False) as folder:

@@ -65,6 +65,9 @@ def test_runs_of_other_options_are_refused(inputs: Path, tmp_path: Path, monkeyp
     other = run(inputs, output, "--seed", 1)
     assert other.exit_code == 2
     assert "belongs to a run with another seed" in other.stderr
+    (output / "6.json").unlink()
+    assert run(inputs, output, "--seed", 1).exit_code == 2
+    assert not (output / "6.json").exists()  # refused before anything is made
     (output / "6.json").write_text("{}")
     damaged = run(inputs, output)
     assert damaged.exit_code == 1
