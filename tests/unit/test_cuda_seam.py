@@ -139,7 +139,7 @@ def test_every_package_offers_the_whole_seam(module: str) -> None:
 
 
 def test_every_package_is_found_by_its_entry_point() -> None:
-    """In the order of PACKAGES, torch's in the toolchain: the runtime itself never imports torch."""
+    """torch's lies in the toolchain: the runtime itself never imports torch."""
     found = {point.name: point.load() for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     assert set(found) == set(PACKAGES)
     assert found["torch"].__module__ == "efq.toolchain.torch_cuda"
