@@ -44,7 +44,8 @@ class Recipe:
     `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
     `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit` name patterns of layers whose weights
     and output keep 8 bits, `keep_8bit_share` the share of all weights that keeps 8 bits where fewer cost most for their
-    size (lowering.keep_sensitive). `activation_zero_points` lets signed activations learn a zero point (targets with
+    size (lowering.keep_sensitive). `elementwise_8bit` keeps 8 bits for what only sums, PReLUs and pools read
+    (lowering.narrow_for_products). `activation_zero_points` lets signed activations learn a zero point (targets with
     unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer int8 with zero point 0, only
     where a convolution, a linear layer or one branch of an addition reads, and PReLUs as they are
     (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size, `range_learning_rate`
@@ -62,6 +63,7 @@ class Recipe:
     edge_weight_bits: int = 8
     keep_8bit: tuple[str, ...] = ()
     keep_8bit_share: float = 0.0
+    elementwise_8bit: bool = False
     activation: str = "mixed"
     exact_share: float = 0.3
     pruned_share: float = 0.0

@@ -56,22 +56,28 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> Optimizers:
     """
     matrices: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
+    ranges: list[nn.Parameter] = []
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            group: dict[str, Any] = {"params": [parameter], "peak": recipe.range_learning_rate, "weight_decay": 0.0}
-            if not isinstance(module, ActivationQuantizer | WeightQuantizer):
-                size = max(float(parameter.detach().square().mean().sqrt()), _SMALLEST_SIZE)
-                group["peak"] = recipe.learning_rate * size
-                group["weight_decay"] = recipe.weight_decay if parameter.dim() > 1 else 0.0
+            if isinstance(module, ActivationQuantizer | WeightQuantizer):
+                ranges.append(parameter)
+                continue
+            size = max(float(parameter.detach().square().mean().sqrt()), _SMALLEST_SIZE)
+            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+            group = {"params": [parameter], "peak": recipe.learning_rate * size, "weight_decay": decay}
             is_matrix = name == "weight" and isinstance(module, nn.Conv2d | nn.Linear) and _groups(module) == 1
             (matrices if is_matrix else others).append(group)
+    if ranges:
+        others.append({"params": ranges, "peak": recipe.range_learning_rate, "weight_decay": 0.0})
     parts: list[torch.optim.Optimizer] = []
     if matrices:
         parts.append(Muon(matrices, lr=recipe.learning_rate))
     if others:
-        parts.append(torch.optim.AdamW(others, lr=recipe.learning_rate))
+        # hundreds of small tensors: on a GPU one kernel a group, where the default launches eight a tensor
+        fused = all(parameter.is_cuda for group in others for parameter in group["params"])
+        parts.append(torch.optim.AdamW(others, lr=recipe.learning_rate, fused=fused))
     return Optimizers(*parts)
 
 

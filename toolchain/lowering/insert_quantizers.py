@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
+from efq.toolchain.lowering.narrow_for_products import feeds_products
 from efq.toolchain.lowering.quantize_weights import quantize_weights
 from efq.toolchain.operations import (
     SCALE_PRESERVING,
@@ -41,7 +42,7 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
             _require_maps(network, node)
         if isinstance(module, _RELU):
             upper = 6.0 if isinstance(module, nn.ReLU6) else None
-            bits = 8 if str(producer(node).target) in kept else recipe.activation_bits
+            bits = 8 if str(producer(node).target) in kept else _bits(network, node, recipe)
             quantizer = ActivationQuantizer(bits=bits, signed=False, upper_bound=upper)
             replace_module(network, node, quantizer)
             inserted += 1
@@ -49,11 +50,16 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
             _quantize_behind(network, node, shared)
             inserted += 1
         elif not _only_read_by_relu(network, node):
-            bits = 8 if str(node.target) in kept else recipe.activation_bits
+            bits = 8 if str(node.target) in kept else _bits(network, node, recipe)
             _insert_behind(network, node, module, bits, learn_zero_point=recipe.activation_zero_points)
             inserted += 1
     network.recompile()
     return PassResult(changed=inserted)
+
+
+def _bits(network: fx.GraphModule, node: fx.Node, recipe: Recipe) -> int:
+    wide = recipe.elementwise_8bit and not all(feeds_products(network, user) for user in node.users)
+    return 8 if wide else recipe.activation_bits
 
 
 def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:

@@ -19,6 +19,7 @@ from efq.toolchain.lowering.graph import PassResult, to_channels_last
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
 from efq.toolchain.lowering.keep_sensitive import keep_sensitive
+from efq.toolchain.lowering.narrow_for_products import narrow_for_products
 from efq.toolchain.lowering.prune_channels import prune_channels
 from efq.toolchain.lowering.replace_prelu import replace_prelu
 from efq.toolchain.lowering.start_ranges import start_ranges
@@ -84,6 +85,8 @@ def lower(
         run("insert_symmetric_quantizers", insert_symmetric_quantizers(graph, recipe))
     else:
         run("exact_prelu", exact_prelu(graph))
+        if recipe.elementwise_8bit:
+            run("narrow_for_products", narrow_for_products(graph, images[:1]))
         run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
     run("keep_sensitive", keep_sensitive(graph, recipe.keep_8bit_share, fitting))
