@@ -5,7 +5,8 @@ What is added up or passed through a PReLU on a 4-bit grid loses far more than w
 depthwise 1x1 convolution of ones; so does a maximum, whose output has the grid of its operands.
 
 Requires: a graph without PReLU and without quantizers. Ensures: each tensor between integer kernels is read by products
-alone or by elementwise operations alone, but for one behind a Flatten, Crop or MaxPool; the float function is unchanged.
+alone or by elementwise operations alone, unless it comes from a Flatten, Crop or MaxPool; the float function is
+unchanged.
 """
 
 from __future__ import annotations

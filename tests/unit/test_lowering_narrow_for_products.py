@@ -1,0 +1,105 @@
+"""Convolutions and matrix products read 4 bits, sums and PReLUs 8."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import MEAN, NETWORKS, STD, normalized, random_images, randomize, relative_difference
+from torch import Tensor, fx, nn
+
+from efq.toolchain.lowering import lower
+from efq.toolchain.lowering.absorb_affine import absorb_affine
+from efq.toolchain.lowering.exact_prelu import exact_prelu
+from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
+from efq.toolchain.lowering.graph import calls, module_of, producer
+from efq.toolchain.lowering.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.narrow_for_products import narrow_for_products
+from efq.toolchain.lowering.trace import trace
+from efq.toolchain.operations import SCALE_PRESERVING, Add, ChannelAffine, Maximum, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.quantizers import ActivationQuantizer
+from efq.toolchain.recipe import Recipe
+
+IMAGES = random_images(8)
+RECIPE = Recipe(name="t", activation="prelu", weight_bits=4, activation_bits=4, elementwise_8bit=True)
+SLOPES = (-0.3, 0.1, 0.4, 0.8)
+
+
+class TwoReaders(nn.Module):
+    """Tensors that a convolution and a sum read: a convolution's, a PReLU's and a sum's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.prelu = nn.Conv2d(3, 4, 3, 2), nn.PReLU(4)
+        self.one, self.two, self.last = (nn.Conv2d(4, 4, 1) for _ in range(3))
+        self.head = nn.Linear(4 * 13 * 13, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.one(x)
+        x = self.prelu(x)
+        x = x + self.two(x)
+        x = x + self.last(x)
+        return self.head(torch.flatten(x, 1))  # type: ignore[no-any-return]
+
+
+def exact(network: nn.Module) -> fx.GraphModule:
+    graph = trace(network, MEAN, STD)
+    fold_batchnorm(graph)
+    absorb_affine(graph)
+    exact_prelu(graph)
+    return graph
+
+
+def bits_read(graph: fx.GraphModule, node: fx.Node) -> list[int]:
+    """The bits of the tensors that `node` reads, but for the image's."""
+    found = []
+    for source in node.all_input_nodes:
+        module = module_of(graph, source)
+        while isinstance(module, SCALE_PRESERVING):
+            source = producer(source)
+            module = module_of(graph, source)
+        if isinstance(module, ActivationQuantizer):
+            found.append(module.bits)
+    return found
+
+
+def test_by_hand() -> None:
+    """One requantization where two kinds read (stem, both sums), none where a product alone does (the last sum)."""
+    graph = exact(randomize(TwoReaders(), slopes=SLOPES))
+    before = {str(node.target) for node, _ in calls(graph, ChannelAffine)}
+    assert narrow_for_products(graph, IMAGES[:1]).changed == 3
+    added = {str(node.target): node for node, _ in calls(graph, ChannelAffine) if str(node.target) not in before}
+    assert set(added) == {"stem_narrow", "prelu_maximum_narrow", "add_1_narrow"}
+    readers = {name: [str(user.target) for user in node.users] for name, node in added.items()}
+    assert readers == {"stem_narrow": ["one"], "prelu_maximum_narrow": ["two"], "add_1_narrow": ["last"]}
+
+
+@pytest.mark.parametrize("name", ["bottleneck", "preactivation", "convolution-head", "pooling"])
+def test_float_function_is_unchanged(name: str) -> None:
+    network = randomize(NETWORKS[name](), slopes=SLOPES)
+    graph = exact(network)
+    narrow_for_products(graph, IMAGES[:1])
+    assert relative_difference(graph, exact(network), IMAGES) < 1e-6
+
+
+@pytest.mark.parametrize("build", [TwoReaders, NETWORKS["bottleneck"], NETWORKS["preactivation"]])
+def test_products_read_4_bits_and_elementwise_operations_8(build: type[nn.Module]) -> None:
+    graph = exact(randomize(build(), slopes=SLOPES))
+    narrow_for_products(graph, IMAGES[:1])
+    insert_quantizers(graph, RECIPE)
+    for node, _ in calls(graph, QuantizedConv2d, QuantizedLinear):
+        assert set(bits_read(graph, node)) <= {4}, node
+    for node, _ in calls(graph, Add, Maximum, ChannelAffine):
+        assert set(bits_read(graph, node)) == {8}, node
+
+
+def test_the_student_starts_closer_to_the_teacher() -> None:
+    network = randomize(NETWORKS["bottleneck"](), slopes=SLOPES)
+    faces, held_out = random_images(64), random_images(32, seed=3)
+    cosines = []
+    for elementwise in (False, True):
+        recipe = Recipe(name="t", activation="prelu", activation_bits=4, elementwise_8bit=elementwise)
+        graph, _ = lower(network, recipe, faces, mean=MEAN, std=STD)
+        with torch.no_grad():
+            cosines.append(float(torch.cosine_similarity(graph(held_out), normalized(network)(held_out)).mean()))
+    assert cosines[1] - cosines[0] > 0.01, cosines
