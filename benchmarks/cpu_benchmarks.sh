@@ -5,7 +5,7 @@
 #   [SECONDS_EACH=45] EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
 #
 # FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
-# STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt and w6a6.pt, trained as docs/results.md says.
+# STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt, w6a6.pt and w4a4.pt, trained as docs/results.md says.
 # WORK: a folder for artifacts. SECONDS_EACH: how long each batch size and number of threads is timed.
 set -euo pipefail
 
@@ -24,7 +24,7 @@ for recipe in prelu mixed relu narrow; do
         -o "$work/$recipe-openvino" --force
     artifacts+=("$work/$recipe" "$work/$recipe-openvino")
 done
-for recipe in pruned:8 w4a8:4 w6a6:6; do
+for recipe in pruned:8 w4a8:4 w6a6:6 w4a4:4; do
     name=${recipe%:*}
     "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --name "$name" -o "$work/$name" --force
     artifacts+=("$work/$name")
