@@ -191,7 +191,10 @@ def _write_plots(
         if points:
             names.append("pareto.png")
             title = f"Accuracy over latency: {setting_title(smallest)}"
-            plot_pareto(points, folder / names[-1], far=far, title=title, colour=colour)
+            artifacts = {network.name for network in results.networks if network.is_artifact}
+            plot_pareto(
+                points, folder / names[-1], far=far, title=title, reference=results.reference, artifacts=artifacts
+            )
     if curves:
         names.append("roc.png")
         plot_roc(curves, folder / names[-1], colour=colour)
