@@ -79,9 +79,11 @@ def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Can
 
 def check_cpu_targets(directories: Sequence[Path], manifests: Sequence[Manifest]) -> None:
     """Raises UsageError for an artifact whose target is not for CPUs."""
+    alone = all(manifest.target not in OWN_BACKEND for manifest in manifests)
     for directory, manifest in zip(directories, manifests, strict=True):
         if manifest.target not in OWN_BACKEND:
-            remedy = f"add --target {manifest.target}" if manifest.target in TENSORRT_TARGETS else "update efq"
+            remedy = f"{'add' if alone else 'measure it in a run of its own with'} --target {manifest.target}"
+            remedy = remedy if manifest.target in TENSORRT_TARGETS else "update efq"
             message = (
                 f"expected artifacts for the CPU (target {' or '.join(OWN_BACKEND)}), found {directory} for the target "
                 f"{manifest.target}; {remedy}"

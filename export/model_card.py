@@ -218,6 +218,11 @@ def _limits(manifest: Manifest) -> str:
             "On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do not saturate, slower ones; ONNX Runtime "
             "by itself sums products in saturating 16 bits there, which can change embeddings."
         )
+    if manifest.target == "openvino" and not reduced_range:
+        limits.append(
+            "On x86 CPUs without VNNI, OpenVINO sums products in saturating 16 bits, so `efq.runtime` refuses to open "
+            "this folder there: export it with `--reduce-range` or for `ort-cpu`."
+        )
     if manifest.target in TENSORRT_TARGETS:
         limits.append(
             "The engine in `engine/` is for one TensorRT version and the GPUs its fingerprint names; elsewhere open "

@@ -85,6 +85,7 @@ def test_exports_a_student_for_openvino(inputs: Path, tmp_path: Path) -> None:
     embedder = Embedder.open(output, threads=1)
     assert embedder.manifest.target == "openvino"
     assert embedder.manifest.name == "tiny-w8a8-openvino"
+    assert "`efq.runtime` refuses to open this folder there" in (output / "README.md").read_text()
     assert embedder.manifest.coverage["runtime"].startswith("openvino ")
     faces = draw_faces(4, 2)
     wanted = torch_embedding(load_student(inputs / "student.pt").network, torch.device("cpu"))(faces)

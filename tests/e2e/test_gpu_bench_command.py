@@ -198,13 +198,14 @@ def test_options_of_engines_need_a_target(inputs: Path, tmp_path: Path, argument
     assert "expected --target trt or trt-rtx" in result.stderr
 
 
-@pytest.mark.parametrize("others", [[], ["ort-cpu"]])
-def test_an_artifact_for_gpus_needs_a_target(inputs: Path, tmp_path: Path, others: list[str]) -> None:
+@pytest.mark.parametrize(("others", "remedy"), [([], "add"), (["ort-cpu"], "measure it in a run of its own with")])
+def test_an_artifact_for_gpus_needs_a_target(inputs: Path, tmp_path: Path, others: list[str], remedy: str) -> None:
     folders = [str(inputs / name) for name in (*others, "trt-rtx")]
     command = [*folders, "--teacher", str(inputs / "teacher.pt"), "--backbone", TEACHER, "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2, result.output
-    assert f"found {inputs / 'trt-rtx'} for the target trt-rtx; add --target trt-rtx" in " ".join(result.stderr.split())
+    found = f"found {inputs / 'trt-rtx'} for the target trt-rtx; {remedy} --target trt-rtx"
+    assert found in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
 
