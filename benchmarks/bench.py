@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from efq.benchmarks.footprint import Footprint, measure_footprints
 from efq.benchmarks.gpu_bench import EngineBench, GpuTarget
 from efq.benchmarks.inputs import drawn_faces
 from efq.benchmarks.int8_floor import Int8Floor, measure_floor
-from efq.benchmarks.machine import Machine, describe_machine
+from efq.benchmarks.machine import Machine, busy_cores, describe_machine
 from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
 from efq.benchmarks.parity import Comparison, compare
 from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
@@ -43,7 +42,7 @@ from efq.toolchain.data.faces import open_faces
 from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
 from efq.toolchain.student import load_student
 
-_BUSY = 0.5
+_BUSY = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,6 +141,7 @@ def run_bench(config: BenchConfig) -> Bench:
             candidates, failures = usable(candidates, config.threads[0], images[:1])
             notes += failures
         footprints, floor = _measure_processes(candidates) if config.peers else ((), None)
+        busy_before = busy_cores()
         measured = measure_candidates(
             candidates,
             images,
@@ -151,6 +151,7 @@ def run_bench(config: BenchConfig) -> Bench:
             rounds=config.rounds,
             seconds=config.seconds,
         )
+        notes += _other_work(busy_before, busy_cores())
         gpu = None if engines is None else engines.measure(images, rounds=config.rounds, seconds=config.seconds)
         comparison = None
         if faces is not None:
@@ -302,6 +303,17 @@ def _describe(faces: EvaluationFaces | None, config: BenchConfig) -> str:
     return f"{len(faces.compared):,} images of {identities:,} identities{listed}{pairs}{unreadable}"
 
 
+def _other_work(*busy: float | None) -> list[str]:
+    """A note when more than a little of the machine was at work for others before or after the timing."""
+    most = max((cores for cores in busy if cores is not None), default=0.0)
+    if most <= _BUSY:
+        return []
+    return [
+        f"Other work kept {most:.1f} cores busy before or after the timing: times are longer and ratios other than on "
+        "a quiet machine, as networks do not suffer alike from shared caches and execution units. Measure again."
+    ]
+
+
 def _notes(
     config: BenchConfig,
     machine: Machine,
@@ -311,12 +323,6 @@ def _notes(
 ) -> list[str]:
     """What a reader has to know to judge the figures."""
     notes = []
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > _BUSY:
-        notes.append(
-            f"Other work ran at the start (load average {load:.1f}): times are longer and ratios other than on a quiet "
-            "machine, as networks do not suffer alike from shared caches and execution units. Measure again."
-        )
     if max(config.threads) > machine.cores:
         notes.append(f"More threads than the {machine.cores} cores this process may use: those times mean little.")
     teacher = sha256_file(config.teacher)

@@ -73,12 +73,17 @@ def measure(
     rounds: int = 200,
     warm_up: int = 10,
     seconds: float | None = None,
+    rest: float = 0.0,
     on_round: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Latency]:
     """Time every candidate once a round, for `rounds` rounds after `warm_up` untimed ones.
 
     The order is rotated every round (A B C, B C A, C A B, ...), so that no candidate always follows the same one.
+    Before its timed call a candidate has an untimed one, which brings its weights and code back into the caches that
+    the others have filled, as they are in a service that runs one network. It begins `rest` seconds after the
+    candidate before it: threads that wait in a loop (ONNX Runtime's and OpenMP's do, for milliseconds after their
+    work) would otherwise take a core from what is timed.
     Round i feeds `batches[i % len(batches)]`, uint8 (batch, H, W, 3), to all: use different real faces, since float
     kernels that branch on the data (PReLU) are far too fast on constant images. With a budget of `seconds` (timed
     rounds and preparation) the run stops early, but never under 10 rounds. `on_round` is called after each round.
@@ -90,7 +95,7 @@ def measure(
         message = f"expected the reference to be one of {sorted(candidates)}, found {reference!r}"
         raise UsageError(message)
     times = time_in_turn(
-        candidates, batches, rounds=rounds, warm_up=warm_up, seconds=seconds, on_round=on_round, clock=clock
+        candidates, batches, rounds=rounds, warm_up=warm_up, seconds=seconds, rest=rest, on_round=on_round, clock=clock
     )
     return summarize(times, reference=reference, batch=len(batches[0]))
 
@@ -102,6 +107,7 @@ def time_in_turn(
     rounds: int,
     warm_up: int = 10,
     seconds: float | None = None,
+    rest: float = 0.0,
     on_round: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
@@ -116,7 +122,10 @@ def time_in_turn(
         for number in range(rounds):
             images = batches[number % len(batches)]
             for name in rotated(list(candidates), number):
-                times[name].append(_time_one(candidates[name], images, clock))
+                prepared = candidates[name].prepare(images)
+                time.sleep(rest)
+                candidates[name].run(prepared)
+                times[name].append(_time_one(candidates[name], prepared, clock))
             on_round()
             if seconds is not None and number + 1 >= MINIMUM_ROUNDS and clock() - start >= seconds:
                 break
@@ -167,8 +176,7 @@ def draw_batches(
     return [np.ascontiguousarray(images[np.sort(order[i * batch : (i + 1) * batch])]) for i in range(count)]
 
 
-def _time_one(candidate: Timed, images: NDArray[np.uint8], clock: Callable[[], float]) -> float:
-    prepared = candidate.prepare(images)
+def _time_one(candidate: Timed, prepared: NDArray[Any], clock: Callable[[], float]) -> float:
     if isinstance(candidate, SelfTimed):
         return candidate.timed_run(prepared)
     start = clock()

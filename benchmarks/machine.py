@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import time
+from pathlib import Path
 from typing import Any
 
 from efq.runtime.cpu import describe_cpu
@@ -53,6 +55,31 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         packages=installed_versions(_PACKAGES),
     )
+
+
+def busy_cores(seconds: float = 1.0) -> float | None:
+    """How many cores were at work while this process slept for `seconds`: other processes' work.
+
+    From the first line of Linux's /proc/stat (proc_stat(5)), which counts all of the machine, also outside a
+    container. None where there is no such file.
+    """
+    before = _busy_seconds()
+    start = time.monotonic()
+    time.sleep(seconds)
+    after = _busy_seconds()
+    if before is None or after is None:
+        return None
+    return (after - before) / (time.monotonic() - start)
+
+
+def _busy_seconds() -> float | None:
+    """Seconds of all cores since the start of the machine, those idle or waiting for a disk left out."""
+    try:
+        line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+    except OSError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_gib() -> float | None:

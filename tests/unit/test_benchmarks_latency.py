@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,39 @@ def test_order_rotates_and_every_candidate_sees_the_same_images() -> None:
     clock = Clock()
     candidates, calls = sleepers(clock, a=1.0, b=1.0, c=1.0)
     measure(candidates, batches(), reference="a", rounds=3, warm_up=0, clock=clock)
-    assert "".join(calls) == "abcbcacab"
-    assert all(candidate.first_pixels == [0, 1, 2] for candidate in candidates.values())
+    assert "".join(calls) == "aabbcc" + "bbccaa" + "ccaabb"
+    assert all(candidate.first_pixels == [0, 0, 1, 1, 2, 2] for candidate in candidates.values())
+
+
+class SlowWhenCold(Sleeper):
+    """Takes ten times as long when another candidate ran before it."""
+
+    def run(self, prepared: NDArray[Any]) -> None:
+        cold = not self.calls or self.calls[-1] != self.name
+        super().run(prepared)
+        self.clock.now += 9 * self.seconds if cold else 0.0
+
+
+def test_what_other_candidates_left_in_the_caches_is_not_timed() -> None:
+    clock, calls = Clock(), list[str]()
+    candidates = {name: SlowWhenCold(clock, 0.001, calls, name) for name in "ab"}
+    for latency in measure(candidates, batches(), reference="a", rounds=10, warm_up=0, clock=clock):
+        assert latency.p99_ms == pytest.approx(1.0)
+
+
+def test_candidates_rest_before_each_turn() -> None:
+    clock = Clock()
+    candidates, _ = sleepers(clock, a=1.0, b=1.0)
+    start = time.perf_counter()
+    measure(candidates, batches(), reference="a", rounds=3, warm_up=0, rest=0.01, clock=clock)
+    assert time.perf_counter() - start >= 0.06
 
 
 def test_times_exclude_preparation_and_warm_up() -> None:
     clock = Clock()
     candidates, calls = sleepers(clock, teacher=0.004, student=0.001)
     teacher, student = measure(candidates, batches(), reference="teacher", rounds=20, warm_up=5, clock=clock)
-    assert len(calls) == 50
+    assert len(calls) == 2 * (5 + 2 * 20)
     assert (teacher.rounds, student.batch) == (20, 2)
     assert teacher.p50_ms == pytest.approx(4.0)
     assert student.p99_ms == pytest.approx(1.0)

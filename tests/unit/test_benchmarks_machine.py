@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
-from efq.benchmarks.machine import describe_machine
+import pytest
+
+from efq.benchmarks.machine import busy_cores, describe_machine
 
 
 def test_this_machine_can_be_described_as_json() -> None:
@@ -12,3 +16,15 @@ def test_this_machine_can_be_described_as_json() -> None:
     assert machine.cores >= 1
     assert {"numpy", "onnxruntime"} <= set(machine.packages)
     assert json.loads(json.dumps(machine.to_dict()))["cpu"] == machine.cpu
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/stat, which only Linux has")
+def test_work_of_another_process_is_seen() -> None:
+    endless = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    with subprocess.Popen(endless, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        busy = busy_cores(0.5)
+        other.kill()
+    assert busy is not None
+    assert busy > 0.5
