@@ -73,17 +73,16 @@ def measure(
     rounds: int = 200,
     warm_up: int = 10,
     seconds: float | None = None,
-    rest: float = 0.0,
+    settle: float = 0.0,
     on_round: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Latency]:
     """Time every candidate once a round, for `rounds` rounds after `warm_up` untimed ones.
 
     The order is rotated every round (A B C, B C A, C A B, ...), so that no candidate always follows the same one.
-    Before its timed call a candidate has an untimed one, which brings its weights and code back into the caches that
-    the others have filled, as they are in a service that runs one network. It begins `rest` seconds after the
-    candidate before it: threads that wait in a loop (ONNX Runtime's and OpenMP's do, for milliseconds after their
-    work) would otherwise take a core from what is timed.
+    Before its timed call a candidate has untimed ones for `settle` seconds, one at least: they bring its weights and
+    code back into the caches that the others have filled, as they are in a service that runs one network, and last
+    until threads of the others no longer wait in a loop (those of ONNX Runtime do for 20 ms) and its own are awake.
     Round i feeds `batches[i % len(batches)]`, uint8 (batch, H, W, 3), to all: use different real faces, since float
     kernels that branch on the data (PReLU) are far too fast on constant images. With a budget of `seconds` (timed
     rounds and preparation) the run stops early, but never under 10 rounds. `on_round` is called after each round.
@@ -95,7 +94,14 @@ def measure(
         message = f"expected the reference to be one of {sorted(candidates)}, found {reference!r}"
         raise UsageError(message)
     times = time_in_turn(
-        candidates, batches, rounds=rounds, warm_up=warm_up, seconds=seconds, rest=rest, on_round=on_round, clock=clock
+        candidates,
+        batches,
+        rounds=rounds,
+        warm_up=warm_up,
+        seconds=seconds,
+        settle=settle,
+        on_round=on_round,
+        clock=clock,
     )
     return summarize(times, reference=reference, batch=len(batches[0]))
 
@@ -107,7 +113,7 @@ def time_in_turn(
     rounds: int,
     warm_up: int = 10,
     seconds: float | None = None,
-    rest: float = 0.0,
+    settle: float = 0.0,
     on_round: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
@@ -123,8 +129,7 @@ def time_in_turn(
             images = batches[number % len(batches)]
             for name in rotated(list(candidates), number):
                 prepared = candidates[name].prepare(images)
-                time.sleep(rest)
-                candidates[name].run(prepared)
+                _run_for(settle, candidates[name], prepared)
                 times[name].append(_time_one(candidates[name], prepared, clock))
             on_round()
             if seconds is not None and number + 1 >= MINIMUM_ROUNDS and clock() - start >= seconds:
@@ -174,6 +179,14 @@ def draw_batches(
     repeats = -(-count * batch // len(images))
     order = np.concatenate([random.permutation(len(images)) for _ in range(repeats)])
     return [np.ascontiguousarray(images[np.sort(order[i * batch : (i + 1) * batch])]) for i in range(count)]
+
+
+def _run_for(seconds: float, candidate: Timed, prepared: NDArray[Any]) -> None:
+    """Run for at least `seconds`, at least once."""
+    start = time.perf_counter()
+    candidate.run(prepared)
+    while time.perf_counter() - start < seconds:
+        candidate.run(prepared)
 
 
 def _time_one(candidate: Timed, prepared: NDArray[Any], clock: Callable[[], float]) -> float:

@@ -19,7 +19,7 @@ from efq.runtime.console import log, progress
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _EMBEDDING_CHUNK = 64
-_REST_SECONDS = 0.03
+_SETTLE_SECONDS = 0.04
 _LOG_SECONDS = 5.0
 
 
@@ -58,7 +58,7 @@ def measure_candidates(
                     reference=candidates[0].name,
                     rounds=rounds,
                     seconds=seconds,
-                    rest=_REST_SECONDS if count > 1 else 0.0,
+                    settle=_SETTLE_SECONDS if count > 1 else 0.0,
                     on_round=_log_rounds(f"timing batch {batch}, threads {count}", rounds),
                 )
                 settings.append(LatencySetting(threads=count, batch=batch, networks=tuple(latencies)))

@@ -78,11 +78,11 @@ def to_markdown(results: BenchResults, *, plots: Sequence[str] = ()) -> str:
 
 
 _LATENCY_EXPLAINED = (
-    "All networks in turn in one run, the order rotated every round, other images every round; each is called twice, "
-    "the second time timed, so that its weights and code are in the caches. Speed-up: median over rounds of the time "
-    "of {} divided by the network's own time in the same round, with the quartiles of that ratio. "
-    "Times are milliseconds a batch. The float networks get images that are normalized already; artifacts take uint8 "
-    "images, normalize inside and return unit-length embeddings."
+    "All networks in turn in one run, the order rotated every round, other images every round; a timed call follows an "
+    "untimed one, or 40 ms of them with several threads, so that weights and code are in the caches and threads awake. "
+    "Speed-up: median over rounds of the time of {} divided by the network's own time in the same round, with the "
+    "quartiles of that ratio. Times are milliseconds a batch. The float networks get images that are normalized "
+    "already; artifacts take uint8 images, normalize inside and return unit-length embeddings."
 )
 
 

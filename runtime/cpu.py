@@ -59,6 +59,19 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpus_to_bind(threads: int) -> tuple[int, ...]:
+    """The CPUs to bind `threads` threads to, one each; none when the process has more or fewer CPUs than that.
+
+    Linux may wake a thread on the CPU of the thread that wakes it, which in a call waits for it, while another CPU is
+    idle (docs/decisions/0036-threads-bound-to-cpus.md). Where CPUs are left for others, which of them are free is not
+    for one process to say.
+    """
+    if threads < 2 or not hasattr(os, "sched_getaffinity"):
+        return ()
+    cpus = tuple(sorted(os.sched_getaffinity(0)))
+    return cpus if len(cpus) == threads else ()
+
+
 def _read_cpuinfo(path: Path) -> dict[str, str]:
     """The first processor's fields; empty where the system has no such file."""
     if not path.is_file():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,12 +53,18 @@ class Workers:
     """Runs the parts of a batch on `threads` threads, each part in one thread.
 
     Splitting by image needs no synchronization within the network, so it scales where threads that share every layer
-    wait for each other. The same batch is always split alike, whatever else runs.
+    wait for each other. The same batch is always split alike, whatever else runs. Each thread is bound to one of
+    `cpus`, as far as they go.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, cpus: Sequence[int] = ()) -> None:
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="efq") if threads > 1 else None
+        self._cpus: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for cpu in cpus:
+            self._cpus.put(cpu)
+        self._pool = None
+        if threads > 1:
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="efq", initializer=self._bind_thread)
 
     def run(self, images: NDArray[np.uint8], run_part: RunPart) -> NDArray[np.float32]:
         """`run_part` on parts of at most `PART_SIZE` images, joined in their order."""
@@ -64,6 +73,11 @@ class Workers:
         if self._pool is None or len(parts) == 1:
             return np.concatenate([run_part(part) for part in parts])
         return np.concatenate(list(self._pool.map(run_part, parts)))
+
+    def _bind_thread(self) -> None:
+        """Bind the calling thread, one of the pool, to a CPU of its own."""
+        with contextlib.suppress(queue.Empty, OSError):  # the process' CPUs may have been taken away meanwhile
+            os.sched_setaffinity(0, {self._cpus.get_nowait()})
 
 
 def thread_count(threads: int | None) -> int:

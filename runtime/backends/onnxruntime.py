@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, thread_count
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.contract import InputContract
+from efq.runtime.cpu import cpus_to_bind
 from efq.runtime.errors import IncompatibleArtifactError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class OnnxRuntimeModel:
     """A model loaded in ONNX Runtime; `run` may be called from several threads at once.
 
     With several threads one image is computed by all of them, a batch in parts, each in one thread. The parts have a
-    session of their own, which is made when the first batch comes: it holds the weights a second time.
+    session of their own, which is made when the first batch comes: it holds the weights a second time. Threads are
+    bound to CPUs where there are as many as CPUs.
     """
 
     def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
@@ -43,7 +45,7 @@ class OnnxRuntimeModel:
         self._session = _create_session(path, count, exact_anyway=reduced_range)
         self._part_session = self._session if count == 1 else None
         self._part_lock = threading.Lock()
-        self._workers = Workers(count)
+        self._workers = Workers(count, cpus=cpus_to_bind(count))
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -92,6 +94,10 @@ def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxrunt
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Between calls worker threads that spin take the CPU from the rest of a service; within one they have to be quick.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    cpus = cpus_to_bind(threads)[1:]  # the calling thread is the first one, and not ONNX Runtime's to bind
+    if cpus:
+        # Counted from 1; a thread's CPUs are separated from the next thread's by a semicolon.
+        options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(cpu + 1) for cpu in cpus))
     if not exact_anyway and products_saturate():
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Every failure is raised as well, so the log would only say it twice.

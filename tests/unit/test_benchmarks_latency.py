@@ -73,12 +73,15 @@ def test_what_other_candidates_left_in_the_caches_is_not_timed() -> None:
         assert latency.p99_ms == pytest.approx(1.0)
 
 
-def test_candidates_rest_before_each_turn() -> None:
+def test_candidates_run_untimed_for_as_long_as_they_have_to_settle() -> None:
     clock = Clock()
-    candidates, _ = sleepers(clock, a=1.0, b=1.0)
+    candidates, calls = sleepers(clock, a=0.001, b=0.002)
     start = time.perf_counter()
-    measure(candidates, batches(), reference="a", rounds=3, warm_up=0, rest=0.01, clock=clock)
+    a, b = measure(candidates, batches(), reference="a", rounds=3, warm_up=0, settle=0.01, clock=clock)
     assert time.perf_counter() - start >= 0.06
+    assert len(calls) > 2 * 2 * 3
+    assert (a.rounds, b.rounds) == (3, 3)
+    assert b.p99_ms == pytest.approx(2.0)
 
 
 def test_times_exclude_preparation_and_warm_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -105,3 +106,36 @@ def test_parts_are_small_in_order_and_at_most_one_a_thread(threads: int, count: 
     assert max(sizes) <= min(PART_SIZE, -(-count // threads))
     assert most <= threads
     assert most > 1 or threads == 1 or count == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind threads")
+def test_threads_of_parts_are_bound_and_the_caller_is_not() -> None:
+    mine = os.sched_getaffinity(0)
+    found: list[set[int]] = []
+    barrier = threading.Barrier(2)
+
+    def run_part(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        barrier.wait(10)
+        found.append(os.sched_getaffinity(0))
+        return np.zeros((len(images), 1), np.float32)
+
+    cpu = min(mine)
+    Workers(2, cpus=(cpu,)).run(np.zeros((2, 1, 1, 3), np.uint8), run_part)
+    assert sorted(found, key=len) == sorted([{cpu}, mine], key=len)
+    assert os.sched_getaffinity(0) == mine
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux's list of threads")
+def test_threads_of_onnxruntime_are_bound_when_there_are_as_many_as_cpus(tiny_artifact: Path) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one CPU")
+    before = _thread_ids()
+    embedder = Embedder.open(tiny_artifact, threads=len(cpus), backend="onnxruntime")
+    masks = [os.sched_getaffinity(thread) for thread in _thread_ids() - before]
+    assert sorted(min(mask) for mask in masks if mask != set(cpus)) == cpus[1:]
+    assert embedder.embed(random_faces(1)).shape == (1, EMBEDDING_SIZE)
+
+
+def _thread_ids() -> set[int]:
+    return {int(path.name) for path in Path("/proc/self/task").iterdir()}

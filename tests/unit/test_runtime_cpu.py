@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from efq.runtime.cpu import describe_cpu
+from efq.runtime.cpu import cpus_to_bind, describe_cpu
 
 X86 = """processor\t: 0
 model name\t: Example Processor 9000
@@ -37,3 +38,12 @@ def test_unknown_system_is_said_to_be_unknown(tmp_path: Path) -> None:
     cpu = describe_cpu(tmp_path / "none")
     assert cpu.isa is None
     assert cpu.has_vnni is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind threads")
+@pytest.mark.parametrize(("threads", "bound"), [(1, ()), (2, ()), (3, (0, 4, 5)), (4, ())])
+def test_threads_are_bound_only_to_all_of_the_process_s_cpus(
+    monkeypatch: pytest.MonkeyPatch, threads: int, bound: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5, 0, 4})
+    assert cpus_to_bind(threads) == bound
