@@ -18,6 +18,7 @@ import onnx_ir as ir
 from torch import fx, nn
 
 from efq.export.graph_writer import GraphWriter
+from efq.export.late_clamps import late_clamps
 from efq.export.operators import convolution_attributes, operator_of
 from efq.export.stem import PIXELS, FourPixelStem, four_pixel_stem, on_four_pixels
 from efq.export.targets import TargetProfile
@@ -61,6 +62,7 @@ class _Builder(GraphWriter):
         self.values: dict[fx.Node, ir.Value] = {}
         self.integers: dict[fx.Node, ir.Value] = {}
         self.ranges: dict[fx.Node, Range] = {}
+        self.late_clamps = late_clamps(student.network)
         self.stem: fx.Node | None = None  # the convolution written on four pixels at a time, and how
         self.stem_form: FourPixelStem | None = None
         self.size = (student.contract.height, student.contract.width)
@@ -80,6 +82,8 @@ class _Builder(GraphWriter):
         if isinstance(module, Maximum):
             operands = [self.integers[source] for source in node.all_input_nodes]
             self._keep_integers(node, self.node("Max", operands, {}), self.ranges[producer(node)])
+            if node in self.late_clamps.values():
+                self._clamp(node, module_of(self.network, producer(node)))
             return
         inputs = [self._value(source) for source in node.all_input_nodes]
         match module:
@@ -87,7 +91,8 @@ class _Builder(GraphWriter):
                 self._image(node)
             case ActivationQuantizer():
                 self._quantize(node, inputs[0], _range_of(module))
-                self._clamp(node, module)
+                if node not in self.late_clamps:
+                    self._clamp(node, module)
                 if self.stem_form is not None and producer(node) is self.stem:
                     self._separate_columns(node, self.stem, self.stem_form)
             case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
@@ -194,8 +199,9 @@ class _Builder(GraphWriter):
             node, self.node("QuantizeLinear", [value, *self._scale_and_zero_point(*bounds)], {}), bounds
         )
 
-    def _clamp(self, node: fx.Node, quantizer: ActivationQuantizer) -> None:
+    def _clamp(self, node: fx.Node, quantizer: nn.Module | None) -> None:
         """The top of a grid of fewer than 8 bits: bytes saturate at its bottom, 0, by themselves."""
+        assert isinstance(quantizer, ActivationQuantizer)
         if quantizer.bits < 8:
             highest = self.constant(np.uint8(2**quantizer.bits - 1))
             self.integers[node] = self.node("Min", [self.integers[node], highest], {})
