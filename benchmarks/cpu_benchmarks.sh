@@ -5,7 +5,8 @@
 #   [SECONDS_EACH=45] EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
 #
 # FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
-# STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt, w6a6.pt and w4a4.pt, trained as docs/results.md says.
+# STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt, w6a6.pt and w4a4.pt, trained as docs/results.md
+# says, relu and narrow with the metric loss.
 # WORK: a folder for artifacts. SECONDS_EACH: how long each batch size and number of threads is timed.
 set -euo pipefail
 
@@ -61,7 +62,8 @@ done
     echo "# Benchmarks"
     echo
     echo "Written by \`benchmarks/cpu_benchmarks.sh\`. How a time is taken, what it goes to and what was tried:"
-    echo "[performance.md](performance.md)."
+    echo "[performance.md](performance.md). Students are those of [results.md](results.md), \`relu\` and \`narrow\` with the"
+    echo "metric loss."
     for network in mobilefacenet iresnet18 iresnet50 iresnet100; do
         echo
         sed -e "s#^\#\( \|\#\)#\#\#\1#" -e "s#](plots/#](benchmarks/$network/plots/#" "$pages/$network/report.md"
