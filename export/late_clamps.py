@@ -19,7 +19,7 @@ from efq.toolchain.quantizers import ActivationQuantizer
 
 def late_clamps(network: fx.GraphModule) -> dict[fx.Node, fx.Node]:
     """For each quantizer call that needs no clamp of its own, the maximum behind which its grid is clamped."""
-    late = {}
+    late: dict[fx.Node, fx.Node] = {}
     for maximum, _ in calls(network, Maximum):
         first, second = maximum.all_input_nodes
         if all(isinstance(module_of(network, operand), ActivationQuantizer) for operand in (first, second)):

@@ -132,9 +132,13 @@ def test_threads_of_onnxruntime_are_bound_when_there_are_as_many_as_cpus(tiny_ar
         pytest.skip("one CPU")
     before = _thread_ids()
     embedder = Embedder.open(tiny_artifact, threads=len(cpus), backend="onnxruntime")
-    masks = [os.sched_getaffinity(thread) for thread in _thread_ids() - before]
-    assert sorted(min(mask) for mask in masks if mask != set(cpus)) == cpus[1:]
     assert embedder.embed(random_faces(1)).shape == (1, EMBEDDING_SIZE)
+    bound: list[int] = []
+    deadline = time.monotonic() + 20
+    while bound != cpus[1:] and time.monotonic() < deadline:  # a thread binds itself when it first runs
+        masks = [os.sched_getaffinity(thread) for thread in _thread_ids() - before]
+        bound = sorted(min(mask) for mask in masks if mask != set(cpus))
+    assert bound == cpus[1:]
 
 
 def _thread_ids() -> set[int]:
