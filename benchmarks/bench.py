@@ -42,7 +42,7 @@ from efq.toolchain.data.faces import open_faces
 from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
 from efq.toolchain.student import load_student
 
-_BUSY = 0.2
+_BUSY_CORES = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -306,7 +306,7 @@ def _describe(faces: EvaluationFaces | None, config: BenchConfig) -> str:
 def _other_work(*busy: float | None) -> list[str]:
     """A note when more than a little of the machine was at work for others before or after the timing."""
     most = max((cores for cores in busy if cores is not None), default=0.0)
-    if most <= _BUSY:
+    if most <= _BUSY_CORES:
         return []
     return [
         f"Other work kept {most:.1f} cores busy before or after the timing: times are longer and ratios other than on "

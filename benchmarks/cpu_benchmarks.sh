@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes docs/benchmarks.md and docs/benchmarks/: every network against everything a user could pick, on this CPU.
-# Takes about an hour on two cores, and the machine has to be quiet.
+# Takes about an hour on two cores with SECONDS_EACH=12, and the machine has to be quiet.
 #
 #   [SECONDS_EACH=45] EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
 #

@@ -9,8 +9,7 @@ HOST_TO_HOST = (
     "Host to host: uint8 images in host memory to unit-length embeddings in host memory, called from one thread. All "
     "engines in turn in one run, the order rotated every round, other images every round; each is called twice, the "
     "second time timed. Speed-up: median over rounds of the time of {} divided by the engine's own time in the same "
-    "round, with the quartiles of that ratio. "
-    "Times are milliseconds a batch."
+    "round, with the quartiles of that ratio. Times are milliseconds a batch."
 )
 
 _GPU_TIME = (

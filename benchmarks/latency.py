@@ -16,6 +16,9 @@ from efq.runtime.errors import UsageError
 
 MINIMUM_ROUNDS = 10
 
+SETTLE_SECONDS = 0.04
+"""How long networks on several threads run before a timed call, see `measure`."""
+
 
 class Timed(Protocol):
     """What can be timed: `prepare` is left out of the time, `run` is timed."""

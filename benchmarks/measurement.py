@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.candidates import Candidate
 from efq.benchmarks.evaluation_faces import EvaluationFaces
-from efq.benchmarks.latency import LatencySetting, draw_batches, measure
+from efq.benchmarks.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
 from efq.benchmarks.peers.peer import Peer
 from efq.runtime.console import log, progress
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _EMBEDDING_CHUNK = 64
-_SETTLE_SECONDS = 0.04
 _LOG_SECONDS = 5.0
 
 
@@ -58,7 +57,7 @@ def measure_candidates(
                     reference=candidates[0].name,
                     rounds=rounds,
                     seconds=seconds,
-                    settle=_SETTLE_SECONDS if count > 1 else 0.0,
+                    settle=SETTLE_SECONDS if count > 1 else 0.0,
                     on_round=_log_rounds(f"timing batch {batch}, threads {count}", rounds),
                 )
                 settings.append(LatencySetting(threads=count, batch=batch, networks=tuple(latencies)))

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from efq.benchmarks.bench import _other_work
 from efq.benchmarks.machine import busy_cores, describe_machine
 
 
@@ -28,3 +29,9 @@ def test_work_of_another_process_is_seen() -> None:
         other.kill()
     assert busy is not None
     assert busy > 0.5
+
+
+def test_a_report_says_when_other_work_ran() -> None:
+    assert _other_work(None, None) == _other_work(0.1, None) == _other_work(0.0, 0.2) == []
+    (note,) = _other_work(0.1, 1.04)
+    assert note.startswith("Other work kept 1.0 cores busy")
