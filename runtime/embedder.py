@@ -52,9 +52,10 @@ class Embedder:
 
         `device` None is the one its target is for: "cpu" for ort-cpu and openvino, "cuda:0" for trt and trt-rtx
         ("cuda:N" chooses another GPU). "cpu" with a TensorRT artifact computes its graph in ONNX Runtime's float
-        kernels: the same numbers but for rounding, slowly, for checks without a GPU. `threads` is the number of worker
-        threads of one call on the CPU; None takes every CPU the process may run on. `rebuild` builds an engine that is
-        missing or was made for another machine again from the artifact's model, which takes seconds to minutes.
+        kernels: the same numbers but for rounding, slowly, for checks without a GPU. `threads` is the most worker
+        threads of one call on the CPU, of which ONNX Runtime uses one for a single image while that is faster; None
+        takes every CPU the process may run on. `rebuild` builds an engine that is missing or was made for another
+        machine again from the artifact's model, which takes seconds to minutes.
 
         `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or
         another one installed that is faster here and whose embeddings are the same (no cosine below 1 - `tolerance`).

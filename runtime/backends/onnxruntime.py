@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, thread_count
 from efq.runtime.backends.saturation import products_saturate
+from efq.runtime.backends.single_image import SingleImageThreads
 from efq.runtime.contract import InputContract
 from efq.runtime.cpu import cpus_to_bind
 from efq.runtime.errors import IncompatibleArtifactError
@@ -26,9 +28,9 @@ _creation_lock = threading.Lock()
 class OnnxRuntimeModel:
     """A model loaded in ONNX Runtime; `run` may be called from several threads at once.
 
-    With several threads one image is computed by all of them, a batch in parts, each in one thread. The parts have a
-    session of their own, which is made when the first batch comes: it holds the weights a second time. Threads are
-    bound to CPUs where there are as many as CPUs.
+    With several threads one image is computed by all of them, or by one where that is faster, a batch in parts, each in
+    one thread. What one thread computes has a session of its own, made when it is first needed: it holds the weights a
+    second time. Threads are bound to CPUs where there are as many as CPUs.
     """
 
     def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
@@ -43,8 +45,9 @@ class OnnxRuntimeModel:
         self._exact_anyway = reduced_range
         count = thread_count(threads)
         self._session = _create_session(path, count, exact_anyway=reduced_range)
-        self._part_session = self._session if count == 1 else None
-        self._part_lock = threading.Lock()
+        self._one_thread_session = self._session if count == 1 else None
+        self._one_thread_lock = threading.Lock()
+        self._single = SingleImageThreads() if count > 1 else None
         self._workers = Workers(count, cpus=cpus_to_bind(count))
 
     @property
@@ -65,15 +68,25 @@ class OnnxRuntimeModel:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 (N, H, W, 3) to embeddings float32 (N, d)."""
         if len(images) == 1:
-            return _run(self._session, images)
-        session = self._session_for_parts()
+            return self._run_single(images)
+        session = self._session_of_one_thread()
         return self._workers.run(images, lambda part: _run(session, part))
 
-    def _session_for_parts(self) -> onnxruntime.InferenceSession:
-        with self._part_lock:
-            if self._part_session is None:
-                self._part_session = _create_session(self._path, 1, exact_anyway=self._exact_anyway)
-            return self._part_session
+    def _run_single(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self._single is None:
+            return _run(self._session, image)
+        all_threads = self._single.use_all()
+        session = self._session if all_threads else self._session_of_one_thread()
+        start = time.perf_counter()
+        embedding = _run(session, image)
+        self._single.record(all_threads=all_threads, seconds=time.perf_counter() - start)
+        return embedding
+
+    def _session_of_one_thread(self) -> onnxruntime.InferenceSession:
+        with self._one_thread_lock:
+            if self._one_thread_session is None:
+                self._one_thread_session = _create_session(self._path, 1, exact_anyway=self._exact_anyway)
+            return self._one_thread_session
 
 
 def _run(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from efq.export.integer_reference import IntegerReference
 from efq.export.qdq_graph import build_qdq_model
 from efq.runtime import Embedder, InputContract
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
+from efq.runtime.backends.single_image import TRIAL_CALLS
 from efq.toolchain.data import open_faces
 from efq.toolchain.lowering import lower
 from efq.toolchain.networks import torch_embedding
@@ -47,6 +48,9 @@ def test_through_the_files(name: str, activation: str, tmp_path: Path) -> None:
     assert export.parity["least_cosine_to_integer_student"] >= 0.9999
     assert export.coverage.multiply_add_fraction == 1.0
     assert embedder.manifest.bits == {"weights": 8, "activations": 8}
+    shared = Embedder.open(tmp_path / "artifact", threads=2)
+    single = {shared.embed(IMAGES[:1]).tobytes() for _ in range(3 * TRIAL_CALLS)}
+    assert single == {found[:1].tobytes()}, "one image's bytes depend on the threads it was given"
 
 
 @pytest.mark.faces
