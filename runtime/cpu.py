@@ -40,6 +40,16 @@ class Cpu:
         """Whether an x86 processor multiplies and adds 8-bit integers in one instruction; None when unknown."""
         return None if self.isa is None else bool(_VNNI & set(self.isa))
 
+    @property
+    def dot_products(self) -> str | None:
+        """What multiplies and adds 8-bit integers in one instruction: "VNNI" on x86, "dotprod" on ARM.
+
+        Empty where nothing does, None when unknown.
+        """
+        if self.isa is None:
+            return None
+        return "VNNI" if self.has_vnni else "dotprod" if "dotprod" in self.isa else ""
+
 
 def describe_cpu(cpuinfo: Path = _CPUINFO) -> Cpu:
     """Describe the CPU; `cpuinfo` is the kernel's processor listing (Linux)."""

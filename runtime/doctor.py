@@ -142,8 +142,9 @@ def _package_need(*names: str) -> Need:
 
 def _cpu_need() -> Need:
     cpu = describe_cpu()
-    fast = {True: "8-bit dot products (VNNI)", False: "no VNNI: runs, slower", None: "instruction sets unknown"}
-    return Need(what="CPU", met=True, detail=f"{cpu.name}: {fast[cpu.has_vnni]}")
+    without = {"": "no 8-bit dot products: runs, slower", None: "instruction sets unknown"}
+    found = without.get(cpu.dot_products, f"8-bit dot products ({cpu.dot_products})")
+    return Need(what="CPU", met=True, detail=f"{cpu.name}: {found}")
 
 
 def _openvino_cpu_need() -> Need:

@@ -20,24 +20,35 @@ flags\t\t: fpu amx_int8
 ARM = """processor\t: 0
 Features\t: fp asimd asimddp i8mm
 """
+OLD = """processor\t: 0
+flags\t\t: fpu sse2 avx2
+"""
 
 
 @pytest.mark.parametrize(
-    ("listing", "isa", "vnni"),
-    [(X86, ("avx2", "avx512f", "avx512_vnni", "avx512_bf16"), True), (ARM, ("dotprod", "i8mm"), False)],
+    ("listing", "isa", "dot_products"),
+    [
+        (X86, ("avx2", "avx512f", "avx512_vnni", "avx512_bf16"), "VNNI"),
+        (ARM, ("dotprod", "i8mm"), "dotprod"),
+        (OLD, ("avx2",), ""),
+    ],
 )
-def test_isa_comes_from_the_first_processor(tmp_path: Path, listing: str, isa: tuple[str, ...], vnni: bool) -> None:
+def test_isa_comes_from_the_first_processor(
+    tmp_path: Path, listing: str, isa: tuple[str, ...], dot_products: str
+) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(listing)
     cpu = describe_cpu(path)
     assert cpu.isa == isa
-    assert cpu.has_vnni is vnni
+    assert cpu.dot_products == dot_products
+    assert cpu.has_vnni is (dot_products == "VNNI")
 
 
 def test_unknown_system_is_said_to_be_unknown(tmp_path: Path) -> None:
     cpu = describe_cpu(tmp_path / "none")
     assert cpu.isa is None
     assert cpu.has_vnni is None
+    assert cpu.dot_products is None
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind threads")
