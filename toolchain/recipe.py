@@ -33,6 +33,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "calibration_images": (1, 100_000),
     "fitting_images": (1, 100_000),
 }
+_CHOICES = {"float_phase": ("all", "activations"), "elementwise_8bit": ("none", "sums", "all")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,14 +45,15 @@ class Recipe:
     `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
     `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit` name patterns of layers whose weights
     and output keep 8 bits, `keep_8bit_share` the share of all weights that keeps 8 bits where fewer cost most for their
-    size (lowering.keep_sensitive). `elementwise_8bit` keeps 8 bits for what only sums, PReLUs and pools read
-    (lowering.narrow_for_products). `activation_zero_points` lets signed activations learn a zero point (targets with
-    unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer int8 with zero point 0, only
-    where a convolution, a linear layer or one branch of an addition reads, and PReLUs as they are
-    (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size, `range_learning_rate`
-    that of the logarithm of every scale. The first `float_share` of the steps trains with the
-    quantizers passing floats through, in bfloat16 where the device is faster so; then the scales start anew. That is
-    all quantizers, or only those of activations where `float_phase` is "activations" and not "all".
+    size (lowering.keep_sensitive). `elementwise_8bit` keeps 8 bits for what `sums` and pools read, or for what `all`
+    elementwise operations read, PReLUs too (lowering.narrow_for_products). `activation_zero_points` lets signed
+    activations learn a zero point (targets with unsigned activations). `symmetric_activations` is TensorRT's form:
+    every quantizer int8 with zero point 0, only where a convolution, a linear layer or one branch of an addition
+    reads, and PReLUs as they are (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each
+    tensor's size, `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps
+    trains with the quantizers passing floats through, in bfloat16 where the device is faster so; then the scales
+    start anew. That is all quantizers, or only those of activations where `float_phase` is "activations" and not
+    "all".
     `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out. `feature_weight` multiplies the loss
     on residual sums at the first step and falls linearly to 0 at the last. `steps` counts optimizer steps of
     identities_per_batch * images_per_identity images.
@@ -63,7 +65,7 @@ class Recipe:
     edge_weight_bits: int = 8
     keep_8bit: tuple[str, ...] = ()
     keep_8bit_share: float = 0.0
-    elementwise_8bit: bool = False
+    elementwise_8bit: str = "none"
     activation: str = "mixed"
     exact_share: float = 0.3
     pruned_share: float = 0.0
@@ -101,10 +103,11 @@ class Recipe:
             if kind not in kinds:
                 message = f"recipe {self.name!r}: expected an activation of {kinds}, found {kind!r}"
                 raise UsageError(message)
-
-        if self.float_phase not in ("all", "activations"):
-            message = f"recipe {self.name!r}: expected float_phase 'all' or 'activations', found {self.float_phase!r}"
-            raise UsageError(message)
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                expected = " or ".join(map(repr, choices))
+                message = f"recipe {self.name!r}: expected {field} {expected}, found {getattr(self, field)!r}"
+                raise UsageError(message)
 
     @property
     def batch(self) -> int:

@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
-from efq.toolchain.lowering.narrow_for_products import feeds_products
+from efq.toolchain.lowering.narrow_for_products import takes_few_bits
 from efq.toolchain.lowering.quantize_weights import quantize_weights
 from efq.toolchain.operations import (
     SCALE_PRESERVING,
@@ -58,8 +58,11 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
 
 
 def _bits(network: fx.GraphModule, node: fx.Node, recipe: Recipe) -> int:
-    wide = recipe.elementwise_8bit and not all(feeds_products(network, user) for user in node.users)
-    return 8 if wide else recipe.activation_bits
+    if recipe.elementwise_8bit == "none":
+        return recipe.activation_bits
+    prelus = recipe.elementwise_8bit == "all"
+    narrow = all(takes_few_bits(network, user, prelus=prelus) for user in node.users)
+    return recipe.activation_bits if narrow else 8
 
 
 def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:

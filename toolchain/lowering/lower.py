@@ -85,8 +85,9 @@ def lower(
         run("insert_symmetric_quantizers", insert_symmetric_quantizers(graph, recipe))
     else:
         run("exact_prelu", exact_prelu(graph))
-        if recipe.elementwise_8bit:
-            run("narrow_for_products", narrow_for_products(graph, images[:1]))
+        if recipe.elementwise_8bit != "none":
+            prelus = recipe.elementwise_8bit == "all"
+            run("narrow_for_products", narrow_for_products(graph, images[:1], prelus=prelus))
         run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
     run("keep_sensitive", keep_sensitive(graph, recipe.keep_8bit_share, fitting))
