@@ -66,7 +66,8 @@ def test_integers_are_those_of_the_quantizer(bits: int) -> None:
     found = integer_layer("conv", layer, 0.02)
     restored = torch.from_numpy(found.weights).float() * torch.from_numpy(found.scales)[:, None, None, None]
     assert torch.equal(restored, layer.weight_quantizer(layer.weight))
-    assert int(np.abs(found.weights).max()) == 2 ** (bits - 1) - 1
+    assert int(found.weights.min()) == -(2 ** (bits - 1)) + (bits > 4)
+    assert int(found.weights.max()) == 2 ** (bits - 1) - 1
 
 
 @torch.no_grad()

@@ -79,7 +79,7 @@ def test_gradients_reach_the_logarithm_of_the_scale() -> None:
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
-def test_weights_stay_on_the_symmetric_grid(bits: int) -> None:
+def test_weights_stay_on_their_grid(bits: int) -> None:
     weight = random_rows(6, 4, 3, 3)
     quantizer = WeightQuantizer(6, bits)
     quantizer.start_from(weight)
@@ -87,6 +87,17 @@ def test_weights_stay_on_the_symmetric_grid(bits: int) -> None:
     assert torch.equal(found, fake_quantize_channels(weight, quantizer.scale, quantizer.lowest, quantizer.highest))
     assert torch.equal(quantizer.scale, quantizer.scale.bfloat16().float())  # two bytes in a file
     integers = (found / quantizer.scale.detach()[:, None, None, None]).round()
-    assert int(integers.abs().max()) <= quantizer.highest == 2 ** (bits - 1) - 1
+    lowest, highest = -(2 ** (bits - 1)) + (bits > 4), 2 ** (bits - 1) - 1
+    assert lowest <= int(integers.min())
+    assert int(integers.max()) <= highest
     error = float((found.detach() - weight).square().mean())
     assert error < {2: 0.5, 3: 0.15}.get(bits, 0.05)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_weights_of_few_bits_use_every_integer(bits: int) -> None:
+    weight = 0.25 * torch.arange(-(2 ** (bits - 1)), 2 ** (bits - 1))[None]
+    quantizer = WeightQuantizer(1, bits)
+    quantizer.start_from(weight)
+    integers = (quantizer(weight) / quantizer.scale).round().unique()
+    assert integers.tolist() == list(range(-(2 ** (bits - 1)), 2 ** (bits - 1)))

@@ -63,9 +63,9 @@ def test_exact_on_a_shifted_grid() -> None:
 
 def test_each_channel_has_its_own_scale() -> None:
     grid = torch.arange(-127, 128).float()
-    assert search_channel_scales(torch.stack([grid, grid * 0.01]), 127).tolist() == pytest.approx([1.0, 0.01])
+    assert search_channel_scales(torch.stack([grid, grid * 0.01]), -127, 127).tolist() == pytest.approx([1.0, 0.01])
     values = torch.stack([heavy_tailed(300, seed) for seed in (0, 2, 4)])
-    scales = search_channel_scales(values, 7)
+    scales = search_channel_scales(values, -7, 7)
     for row, scale in zip(values, scales.tolist(), strict=True):
         extreme = float(row.abs().max()) / 7
         assert squared_error(row, scale, 0, -7, 7) <= squared_error(row, extreme, 0, -7, 7)
@@ -77,7 +77,7 @@ def test_constant_samples_give_a_usable_scale() -> None:
             scale, zero_point = search_tensor_range(values, lowest, lowest + 255, with_zero_point=lowest < 0)
             assert scale >= SMALLEST_SCALE
             assert lowest <= zero_point <= lowest + 255
-    assert search_channel_scales(torch.zeros(2, 3), 127).tolist() == pytest.approx([SMALLEST_SCALE] * 2)
+    assert search_channel_scales(torch.zeros(2, 3), -127, 127).tolist() == pytest.approx([SMALLEST_SCALE] * 2)
 
 
 def test_a_large_sample_keeps_its_extremes() -> None:

@@ -12,14 +12,14 @@ _SHARES = torch.linspace(0.3, 1.0, 36)
 _SAMPLE_LIMIT = 50_000
 
 
-def search_channel_scales(weight: Tensor, highest: int) -> Tensor:
-    """`weight` (C, n) -> scales (C,) of the symmetric grid -highest..highest, searched over shares of each maximum."""
+def search_channel_scales(weight: Tensor, lowest: int, highest: int) -> Tensor:
+    """`weight` (C, n) -> scales (C,) of the grid lowest..highest around 0, searched over shares of each maximum."""
     largest = weight.abs().amax(1)
     best_scale = torch.clamp(largest / highest, min=SMALLEST_SCALE)
     best_error = torch.full_like(largest, torch.inf)
     for share in _SHARES.tolist():
         scale = torch.clamp(largest * share / highest, min=SMALLEST_SCALE)
-        restored = dequantize(quantize(weight, scale[:, None], 0.0, -highest, highest), scale[:, None], 0.0)
+        restored = dequantize(quantize(weight, scale[:, None], 0.0, lowest, highest), scale[:, None], 0.0)
         error = (restored - weight).square().sum(1)
         better = error < best_error
         best_error = torch.where(better, error, best_error)

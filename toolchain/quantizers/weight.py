@@ -12,6 +12,8 @@ from efq.toolchain.quantizers.range_search import search_channel_scales
 class WeightQuantizer(nn.Module):
     """LSQ (Esser et al. 2020) per output channel: zero point 0, integers in [-(2^(bits-1) - 1), 2^(bits-1) - 1].
 
+    With 4 bits or fewer the lowest integer is -2^(bits-1): where there are so few, one more is worth an uneven grid.
+
     The scale is learned as its logarithm, so that it stays positive and one learning rate suits every channel
     (docs/decisions/0003-log-scales.md). `enabled = False` passes weights through.
     """
@@ -20,7 +22,7 @@ class WeightQuantizer(nn.Module):
         super().__init__()
         self.bits = bits
         self.highest = 2 ** (bits - 1) - 1
-        self.lowest = -self.highest
+        self.lowest = -self.highest - (1 if bits <= 4 else 0)
         self.enabled = True
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
@@ -32,7 +34,7 @@ class WeightQuantizer(nn.Module):
     def start_from(self, weight: Tensor) -> None:
         """Set the scales that minimize the squared error on `weight` (channels, ...)."""
         with torch.no_grad():
-            scales = search_channel_scales(weight.detach().flatten(1), self.highest)
+            scales = search_channel_scales(weight.detach().flatten(1), self.lowest, self.highest)
             self.log_scale.copy_(scales.log())
 
     def forward(self, weight: Tensor) -> Tensor:
