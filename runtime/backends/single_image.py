@@ -37,14 +37,14 @@ class SingleImageThreads:
         self._clock = clock
         self._lock = threading.Lock()
         self._times: dict[bool, list[float]] = {True: [], False: []}
-        self._chosen: bool | None = None
+        self._chosen = True
         self._settled_until: float | None = None
 
     def use_all(self) -> bool:
         """Whether the next call is for all threads, not for one."""
         with self._lock:
             if self._is_settled():
-                return self._chosen is not False
+                return self._chosen
             return len(self._times[True]) < TRIAL_CALLS
 
     def record(self, *, all_threads: bool, seconds: float) -> None:
@@ -54,22 +54,20 @@ class SingleImageThreads:
                 return
             self._times[all_threads].append(seconds)
             if len(self._times[True]) >= TRIAL_CALLS and _median(self._times[True]) > LONG_SECONDS:
-                self._settle(all_threads=True, until=float("inf"))
+                self._settle(all_threads=True)
             elif min(len(times) for times in self._times.values()) >= TRIAL_CALLS:
                 together, alone = _median(self._times[True]), _median(self._times[False])
-                self._log(together, alone)
-                self._settle(all_threads=together < LEAST_GAIN * alone, until=self._clock() + SECONDS_BETWEEN_TRIALS)
+                faster = together < LEAST_GAIN * alone
+                if faster is not self._chosen:
+                    _logger.info("one image takes all threads %.2f ms, one %.2f ms", together * 1e3, alone * 1e3)
+                self._settle(all_threads=faster)
 
     def _is_settled(self) -> bool:
         return self._settled_until is not None and self._clock() < self._settled_until
 
-    def _settle(self, *, all_threads: bool, until: float) -> None:
-        self._chosen, self._settled_until = all_threads, until
+    def _settle(self, *, all_threads: bool) -> None:
+        self._chosen, self._settled_until = all_threads, self._clock() + SECONDS_BETWEEN_TRIALS
         self._times = {True: [], False: []}
-
-    def _log(self, together: float, alone: float) -> None:
-        if (together < LEAST_GAIN * alone) is not self._chosen:
-            _logger.info("one image takes all threads %.2f ms, one thread %.2f ms", together * 1e3, alone * 1e3)
 
 
 def _median(times: list[float]) -> float:

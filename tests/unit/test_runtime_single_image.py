@@ -64,6 +64,14 @@ def test_a_large_network_is_never_tried_on_one_thread() -> None:
     assert all(call(choice, {True: 0.006, False: 0.001}, 100))
 
 
+def test_a_small_network_that_was_slow_for_a_while_is_tried_later() -> None:
+    clock = Clock()
+    choice = SingleImageThreads(clock)
+    call(choice, {True: 0.1, False: 0.1}, 100)
+    clock.now += SECONDS_BETWEEN_TRIALS
+    assert call(choice, {True: 0.002, False: 0.001}, len(TRIAL) + 1) == [*TRIAL, False]
+
+
 def test_calls_at_once_that_end_out_of_turn() -> None:
     """Calls for all threads that were under way when the other half of the trial began count for what they were."""
     choice = SingleImageThreads(Clock())
