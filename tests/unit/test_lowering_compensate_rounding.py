@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from networks import NETWORKS, make_student, random_images, random_rows, randomize
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from efq.toolchain.lowering.compensate_rounding import compensate_rounding
 from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
@@ -34,6 +34,10 @@ def _graph(layer: nn.Module) -> fx.GraphModule:
     return fx.GraphModule(root, graph)
 
 
+def smooth(maps: Tensor) -> Tensor:
+    return nn.functional.avg_pool2d(maps, 3, 1, 1)
+
+
 LAYERS = {
     "pointwise": lambda: QuantizedConv2d(24, 12, 1),
     "full": lambda: QuantizedConv2d(6, 8, 3, 2, 1),
@@ -52,7 +56,8 @@ def test_outputs_come_closer_than_by_rounding_to_nearest(kind: str, bits: int) -
     inputs = layer.in_features if isinstance(layer, QuantizedLinear) else layer.in_channels
     mixing = random_rows(inputs, inputs, seed=1)  # correlated inputs: where there is something to compensate
     values = torch.relu(random_rows(64, 9, 9, inputs, seed=2) @ mixing)
-    values = values[:, 0, 0] if isinstance(layer, QuantizedLinear) else values.permute(0, 3, 1, 2)
+    # Neighbouring pixels resemble each other, too: a depthwise layer reads nothing else.
+    values = values[:, 0, 0] if isinstance(layer, QuantizedLinear) else smooth(values.permute(0, 3, 1, 2))
     network = alone(layer, bits)
     assert layer.weight_quantizer is not None
     layer.weight_quantizer.enabled = False
@@ -60,7 +65,7 @@ def test_outputs_come_closer_than_by_rounding_to_nearest(kind: str, bits: int) -
     layer.weight_quantizer.enabled = True
     nearest = float((network(values) - exact).square().mean())
     assert compensate_rounding(network, values).changed == 1
-    assert float((network(values) - exact).square().mean()) < (0.9 if inputs_of(layer) > 20 else 1.0) * nearest
+    assert float((network(values) - exact).square().mean()) < (0.9 if inputs_of(layer) > 20 else 0.99) * nearest
     assert torch.allclose(layer.weight_quantizer(layer.weight), layer.weight, atol=1e-6)
 
 

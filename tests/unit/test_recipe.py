@@ -62,6 +62,8 @@ def test_plain_values_come_back() -> None:
         ({"steps": -1}, "steps between 0"),
         ({"learning_rate": float("nan")}, "learning_rate between 0 and 1"),
         ({"float_phase": "weights"}, "expected float_phase 'all' or 'activations', found 'weights'"),
+        ({"elementwise_8bit": "prelus"}, "expected elementwise_8bit 'none' or 'sums' or 'all', found 'prelus'"),
+        ({"elementwise_8bit": True}, "expected elementwise_8bit to be str, found True"),
         ({"keep_8bit_share": 1.5}, "keep_8bit_share between 0 and 1"),
         ({"keep_8bit": "fc"}, "expected keep_8bit of the recipe to be a list of name patterns, found 'fc'"),
         ({"activation_zero_points": "yes"}, "activation_zero_points to be bool"),
