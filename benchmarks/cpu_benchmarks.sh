@@ -2,12 +2,13 @@
 # Writes docs/benchmarks.md and docs/benchmarks/: every network against everything a user could pick, on this CPU.
 # Takes about an hour on two cores with SECONDS_EACH=12, and the machine has to be quiet.
 #
-#   [SECONDS_EACH=45] EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
+#   [SECONDS_EACH=45] [NETWORKS="iresnet50"] EFQ_FACES=FACES benchmarks/cpu_benchmarks.sh STUDENTS WORK
 #
 # FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
 # STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt, w6a6.pt and w4a4.pt, trained as docs/results.md
 # says, relu and narrow with the metric loss.
 # WORK: a folder for artifacts. SECONDS_EACH: how long each batch size and number of threads is timed.
+# NETWORKS: those to measure, mobilefacenet and IResNets, all unless given; the others keep their last figures.
 set -euo pipefail
 
 students=$(realpath "$1")
@@ -18,25 +19,27 @@ bin=${BIN:-.venv/bin}
 teacher=$EFQ_FACES/weights/mobilefacenet_y1.pt
 pages=docs/benchmarks
 
-artifacts=()
-for recipe in prelu mixed relu narrow; do
-    "$bin/efq-export" "$students/$recipe.pt" --name "$recipe" -o "$work/$recipe" --force
-    "$bin/efq-export" "$students/$recipe.pt" --target openvino --name "$recipe (openvino)" \
-        -o "$work/$recipe-openvino" --force
-    artifacts+=("$work/$recipe" "$work/$recipe-openvino")
-done
-for recipe in pruned:8 w4a8:4 w6a6:6 w4a4:4; do
-    name=${recipe%:*}
-    "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --name "$name" -o "$work/$name" --force
-    artifacts+=("$work/$name")
-done
-"$bin/efq-bench" "${artifacts[@]}" --teacher "$teacher" --faces "$EFQ_FACES" --list "$EFQ_FACES/splits/dev.txt" \
-    --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch 1,8,64 --threads 1,2 --seconds "${SECONDS_EACH:-45}" \
-    --title "MobileFaceNet (InsightFace's y1, PReLU), real faces" -o "$pages/mobilefacenet" --force
+mobilefacenet() {
+    local artifacts=() recipe name
+    for recipe in prelu mixed relu narrow; do
+        "$bin/efq-export" "$students/$recipe.pt" --name "$recipe" -o "$work/$recipe" --force
+        "$bin/efq-export" "$students/$recipe.pt" --target openvino --name "$recipe (openvino)" \
+            -o "$work/$recipe-openvino" --force
+        artifacts+=("$work/$recipe" "$work/$recipe-openvino")
+    done
+    for recipe in pruned:8 w4a8:4 w6a6:6 w4a4:4; do
+        name=${recipe%:*}
+        "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --name "$name" -o "$work/$name" --force
+        artifacts+=("$work/$name")
+    done
+    "$bin/efq-bench" "${artifacts[@]}" --teacher "$teacher" --faces "$EFQ_FACES" --list "$EFQ_FACES/splits/dev.txt" \
+        --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch 1,8,64 --threads 1,2 --seconds "${SECONDS_EACH:-45}" \
+        --title "MobileFaceNet (InsightFace's y1, PReLU), real faces" -o "$pages/mobilefacenet" --force
+}
 
 # IResNets have random weights: times depend on them through PReLU's branches only, accuracy is not measured.
-for network in iresnet18 iresnet50 iresnet100; do
-    checkpoint=$work/$network.pt
+iresnet() {
+    local network=$1 checkpoint=$work/$1.pt artifacts=() recipe
     "$bin/python" - "$network" "$checkpoint" <<'PYTHON'
 import sys
 import torch
@@ -44,7 +47,6 @@ from efq.toolchain.backbones import find_backbone
 torch.manual_seed(0)
 torch.save(find_backbone(sys.argv[1]).build().state_dict(), sys.argv[2])
 PYTHON
-    artifacts=()
     for recipe in prelu mixed relu; do
         head -n 16 "$EFQ_FACES/splits/train.txt" >"$work/calibration.txt"
         "$bin/efq-export" "$checkpoint" --calibrate "$EFQ_FACES" --list "$work/calibration.txt" --recipe "$recipe" \
@@ -56,6 +58,14 @@ PYTHON
     artifacts+=("$work/$network-relu-openvino")
     "$bin/efq-bench" "${artifacts[@]}" --teacher "$checkpoint" --peers --batch 1,8 --threads 1,2 --rounds 40 \
         --seconds "${SECONDS_EACH:-45}" --title "${network/iresnet/IResNet-}, random weights" -o "$pages/$network" --force
+}
+
+for network in ${NETWORKS:-mobilefacenet iresnet18 iresnet50 iresnet100}; do
+    case $network in
+        iresnet*) iresnet "$network" ;;
+        mobilefacenet) mobilefacenet ;;
+        *) echo "expected mobilefacenet, iresnet18, iresnet50 or iresnet100 in NETWORKS, found $network" >&2 && exit 2 ;;
+    esac
 done
 
 {

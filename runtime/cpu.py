@@ -20,6 +20,7 @@ _FLAGS = {
     "asimddp": "dotprod",
     "i8mm": "i8mm",
 }
+_NUMBERS = {"cpu family": "family", "model": "model"}
 _VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
@@ -27,7 +28,8 @@ _VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 class Cpu:
     """A CPU; `isa` holds the instruction sets of interest it reports, None when the system does not say.
 
-    `cores` is the number of logical processors this process may use.
+    `name` has the family and model, too, where the system gives them (x86): many hosts hide the rest. `cores` is the
+    number of logical processors this process may use.
     """
 
     name: str
@@ -55,7 +57,7 @@ def describe_cpu(cpuinfo: Path = _CPUINFO) -> Cpu:
     """Describe the CPU; `cpuinfo` is the kernel's processor listing (Linux)."""
     listing = _read_cpuinfo(cpuinfo)
     return Cpu(
-        name=listing.get("model name") or platform.processor() or "unknown",
+        name=_name(listing),
         architecture=platform.machine(),
         cores=usable_cores(),
         isa=_isa(listing),
@@ -89,6 +91,12 @@ def _read_cpuinfo(path: Path) -> dict[str, str]:
     first_processor = path.read_text(encoding="utf-8", errors="replace").split("\n\n", maxsplit=1)[0]
     fields = (line.partition(":") for line in first_processor.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, _, value in fields}
+
+
+def _name(listing: dict[str, str]) -> str:
+    name = listing.get("model name") or platform.processor() or "unknown"
+    numbers = [f"{said} {listing[field]}" for field, said in _NUMBERS.items() if field in listing]
+    return ", ".join([name, *numbers])
 
 
 def _isa(listing: dict[str, str]) -> tuple[str, ...] | None:

@@ -29,13 +29,16 @@ from efq.runtime.contract import InputContract
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
 from efq.runtime.onnx_metadata import read_onnx_metadata
 
+# Images a call. Four: eight images on two threads.
+_COMPILED_SIZES = (PART_SIZE, PART_SIZE // 2, 1)
+
 
 class OpenVinoModel:
     """A model loaded in OpenVINO; `run` may be called from several threads at once.
 
-    The network is compiled for a fixed batch size, OpenVINO's fastest way: for one image at once, for eight when the
-    first batch of as many comes. With several threads one image is computed by all of them, a batch in parts, each in
-    one thread.
+    The network is compiled for fixed batch sizes, OpenVINO's fastest way: for one image at once, for eight and for four
+    when the first batch of as many comes. With several threads one image is computed by all of them, a batch in parts,
+    each in one thread.
     """
 
     def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
@@ -83,9 +86,12 @@ class OpenVinoModel:
         return self._workers.run(images, self._run_part)
 
     def _run_part(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = PART_SIZE if len(images) == PART_SIZE else 1
-        requests = self._requests(size, shared=self._threads > 1)
-        return np.concatenate([requests.run(images[start : start + size]) for start in range(0, len(images), size)])
+        embeddings = []
+        while len(images):
+            size = next(size for size in _COMPILED_SIZES if size <= len(images))
+            embeddings.append(self._requests(size, shared=self._threads > 1).run(images[:size]))
+            images = images[size:]
+        return np.concatenate(embeddings)
 
     def _requests(self, batch: int, *, shared: bool) -> _Requests:
         """Compiled for `batch` images: all threads for one call or, `shared`, one thread for each of many calls."""

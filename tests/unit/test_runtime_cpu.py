@@ -10,6 +10,8 @@ import pytest
 from efq.runtime.cpu import cpus_to_bind, describe_cpu
 
 X86 = """processor\t: 0
+cpu family\t: 26
+model\t\t: 2
 model name\t: Example Processor 9000
 flags\t\t: fpu sse2 avx2 avx512f avx512_vnni avx512_bf16
 
@@ -42,6 +44,14 @@ def test_isa_comes_from_the_first_processor(
     assert cpu.isa == isa
     assert cpu.dot_products == dot_products
     assert cpu.has_vnni is (dot_products == "VNNI")
+
+
+def test_name_has_the_numbers_hosts_do_not_hide(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(X86)
+    assert describe_cpu(path).name == "Example Processor 9000, family 26, model 2"
+    path.write_text("model name\t: Example Processor 9000\n")
+    assert describe_cpu(path).name == "Example Processor 9000"
 
 
 def test_unknown_system_is_said_to_be_unknown(tmp_path: Path) -> None:
