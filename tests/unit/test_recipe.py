@@ -18,7 +18,8 @@ def test_the_recipes_that_come_with_efq() -> None:
     assert recipe_names() == names
     for name in names:
         recipe = load_recipe(name)
-        activation = {"narrow": "relu", "relu": "relu", "mixed": "mixed"}.get(name, "prelu")
+        relu, mixed = name in ("narrow", "relu"), name in ("mixed", "w4a4", "w6a6")
+        activation = "relu" if relu else "mixed" if mixed else "prelu"
         assert (recipe.name, recipe.activation) == (name, activation)
         bits = (recipe.weight_bits, recipe.activation_bits)
         assert bits == ((int(name[1]), int(name[3])) if name.startswith("w") else (8, 8))
