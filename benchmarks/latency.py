@@ -19,6 +19,9 @@ MINIMUM_ROUNDS = 10
 SETTLE_SECONDS = 0.04
 """How long networks on several threads run before a timed call, see `measure`."""
 
+SPIN_SECONDS = 0.05
+"""How long nothing runs before that: ONNX Runtime's threads wait in a loop after their last work, here for 33 ms."""
+
 
 class Timed(Protocol):
     """What can be timed: `prepare` is left out of the time, `run` is timed."""
@@ -84,8 +87,9 @@ def measure(
 
     The order is rotated every round (A B C, B C A, C A B, ...), so that no candidate always follows the same one.
     Before its timed call a candidate has untimed ones for `settle` seconds, one at least: they bring its weights and
-    code back into the caches that the others have filled, as they are in a service that runs one network, and last
-    until threads of the others no longer wait in a loop (those of ONNX Runtime do for 20 ms) and its own are awake.
+    code back into the caches that the others have filled, as they are in a service that runs one network, and wake its
+    threads. Where it settles, nothing runs for `SPIN_SECONDS` before, until threads of the others no longer wait in a
+    loop: what a network chooses by its own times it then chooses as if it were alone.
     Round i feeds `batches[i % len(batches)]`, uint8 (batch, H, W, 3), to all: use different real faces, since float
     kernels that branch on the data (PReLU) are far too fast on constant images. With a budget of `seconds` (timed
     rounds and preparation) the run stops early, but never under 10 rounds. `on_round` is called after each round.
@@ -124,7 +128,7 @@ def time_in_turn(
     _check(batches, rounds)
     for number in range(warm_up):
         for candidate in candidates.values():
-            candidate.run(candidate.prepare(batches[number % len(batches)]))
+            _run_for(settle, candidate, candidate.prepare(batches[number % len(batches)]))
     times: dict[str, list[float]] = {name: [] for name in candidates}
     start = clock()
     with _garbage_collection_paused():
@@ -185,7 +189,9 @@ def draw_batches(
 
 
 def _run_for(seconds: float, candidate: Timed, prepared: NDArray[Any]) -> None:
-    """Run for at least `seconds`, at least once."""
+    """Run for at least `seconds`, at least once; where that is not 0, after the others' threads have stopped."""
+    if seconds > 0:
+        time.sleep(SPIN_SECONDS)
     start = time.perf_counter()
     candidate.run(prepared)
     while time.perf_counter() - start < seconds:

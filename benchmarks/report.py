@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.gpu_report import HOST_TO_HOST, gpu_sections
-from efq.benchmarks.latency import SETTLE_SECONDS, LatencySetting
+from efq.benchmarks.latency import SETTLE_SECONDS, SPIN_SECONDS, LatencySetting
 from efq.benchmarks.machine import Machine
 from efq.benchmarks.markdown import table
 from efq.benchmarks.pareto import plot_pareto, points_of
@@ -79,8 +79,8 @@ def to_markdown(results: BenchResults, *, plots: Sequence[str] = ()) -> str:
 
 _LATENCY_EXPLAINED = (
     "All networks in turn in one run, the order rotated every round, other images every round; a timed call follows an "
-    f"untimed one, or {SETTLE_SECONDS * 1e3:.0f} ms of them with several threads, so that weights and code are in the "
-    "caches and threads awake. "
+    f"untimed one, or with several threads {SETTLE_SECONDS * 1e3:.0f} ms of them after {SPIN_SECONDS * 1e3:.0f} ms "
+    "without any, so that weights and code are in the caches, threads awake and those of others asleep. "
     "Speed-up: median over rounds of the time of {} divided by the network's own time in the same round, with the "
     "quartiles of that ratio. Times are milliseconds a batch. The float networks get images that are normalized "
     "already; artifacts take uint8 images, normalize inside and return unit-length embeddings."

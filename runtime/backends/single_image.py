@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 TRIAL_CALLS = 9
 WARM_UP_CALLS = 2
-SECONDS_BETWEEN_TRIALS = 20.0
+SECONDS_BETWEEN_TRIALS = 2.0
+CALLS_BETWEEN_TRIALS = 200
 
 LONG_SECONDS = 0.005
 """A network that takes all threads longer than this is not tried on one: its layers are long enough to share."""
@@ -29,8 +30,9 @@ _logger = logging.getLogger(__name__)
 class SingleImageThreads:
     """Says for each call whether all threads compute it, and learns from the calls' times; used by threads at once.
 
-    The first `TRIAL_CALLS` calls go to all threads, as many to one, those until `SECONDS_BETWEEN_TRIALS` later to
-    whichever was faster by the median, then it is tried again. `clock` gives seconds.
+    The first `TRIAL_CALLS` calls go to all threads, as many to one, those of the next `SECONDS_BETWEEN_TRIALS`,
+    `CALLS_BETWEEN_TRIALS` at least, to whichever was faster by the median, then it is tried again. `clock` gives
+    seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -39,6 +41,7 @@ class SingleImageThreads:
         self._times: dict[bool, list[float]] = {True: [], False: []}
         self._chosen = True
         self._settled_until: float | None = None
+        self._settled_calls = 0
 
     def use_all(self) -> bool:
         """Whether the next call is for all threads, not for one."""
@@ -51,6 +54,7 @@ class SingleImageThreads:
         """What a call took."""
         with self._lock:
             if self._is_settled():
+                self._settled_calls += 1
                 return
             self._times[all_threads].append(seconds)
             if len(self._times[True]) >= TRIAL_CALLS and _median(self._times[True]) > LONG_SECONDS:
@@ -63,10 +67,13 @@ class SingleImageThreads:
                 self._settle(all_threads=faster)
 
     def _is_settled(self) -> bool:
-        return self._settled_until is not None and self._clock() < self._settled_until
+        if self._settled_until is None:
+            return False
+        return self._settled_calls < CALLS_BETWEEN_TRIALS or self._clock() < self._settled_until
 
     def _settle(self, *, all_threads: bool) -> None:
         self._chosen, self._settled_until = all_threads, self._clock() + SECONDS_BETWEEN_TRIALS
+        self._settled_calls = 0
         self._times = {True: [], False: []}
 
 

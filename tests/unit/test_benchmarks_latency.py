@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from efq.benchmarks.latency import draw_batches, measure, rotated, summarize
+from efq.benchmarks.latency import SPIN_SECONDS, draw_batches, measure, rotated, summarize
 from efq.runtime.errors import UsageError
 
 
@@ -77,10 +77,10 @@ def test_candidates_run_untimed_for_as_long_as_they_have_to_settle() -> None:
     clock = Clock()
     candidates, calls = sleepers(clock, a=0.001, b=0.002)
     start = time.perf_counter()
-    a, b = measure(candidates, batches(), reference="a", rounds=3, warm_up=0, settle=0.01, clock=clock)
-    assert time.perf_counter() - start >= 0.06
-    assert len(calls) > 2 * 2 * 3
-    assert (a.rounds, b.rounds) == (3, 3)
+    a, b = measure(candidates, batches(), reference="a", rounds=2, warm_up=1, settle=0.01, clock=clock)
+    assert time.perf_counter() - start >= 2 * (1 + 2) * (SPIN_SECONDS + 0.01)
+    assert len(calls) > 2 * 2 * (1 + 2)
+    assert (a.rounds, b.rounds) == (2, 2)
     assert b.p99_ms == pytest.approx(2.0)
 
 

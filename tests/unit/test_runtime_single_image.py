@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from efq.runtime.backends.single_image import SECONDS_BETWEEN_TRIALS, TRIAL_CALLS, WARM_UP_CALLS, SingleImageThreads
+from efq.runtime.backends.single_image import (
+    CALLS_BETWEEN_TRIALS,
+    SECONDS_BETWEEN_TRIALS,
+    TRIAL_CALLS,
+    WARM_UP_CALLS,
+    SingleImageThreads,
+)
 
 
 class Clock:
@@ -41,11 +47,24 @@ def test_the_faster_is_taken_and_one_thread_in_a_tie(all_threads: float, one_thr
 def test_it_is_tried_again_and_may_change() -> None:
     clock = Clock()
     choice = SingleImageThreads(clock)
-    call(choice, {True: 0.003, False: 0.002}, len(TRIAL))
+    now, later = {True: 0.003, False: 0.002}, {True: 0.001, False: 0.002}
+    call(choice, now, len(TRIAL))
     clock.now += SECONDS_BETWEEN_TRIALS - 0.1
-    assert call(choice, {True: 0.001, False: 0.002}, 3) == [False] * 3
+    assert call(choice, later, CALLS_BETWEEN_TRIALS + 3) == [False] * (CALLS_BETWEEN_TRIALS + 3)
     clock.now += 0.2
-    assert call(choice, {True: 0.001, False: 0.002}, len(TRIAL) + 3) == [*TRIAL, True, True, True]
+    assert call(choice, later, len(TRIAL) + 3) == [*TRIAL, True, True, True]
+
+
+def test_rare_calls_are_not_spent_on_trials() -> None:
+    clock = Clock()
+    choice = SingleImageThreads(clock)
+    times = {True: 0.003, False: 0.002}
+    call(choice, times, len(TRIAL))
+    given = []
+    for _ in range(CALLS_BETWEEN_TRIALS + 1):
+        clock.now += SECONDS_BETWEEN_TRIALS
+        given += call(choice, times, 1)
+    assert given == [False] * CALLS_BETWEEN_TRIALS + [True]
 
 
 def test_the_first_calls_of_a_trial_do_not_count() -> None:
@@ -67,7 +86,7 @@ def test_a_large_network_is_never_tried_on_one_thread() -> None:
 def test_a_small_network_that_was_slow_for_a_while_is_tried_later() -> None:
     clock = Clock()
     choice = SingleImageThreads(clock)
-    call(choice, {True: 0.1, False: 0.1}, 100)
+    call(choice, {True: 0.1, False: 0.1}, TRIAL_CALLS + CALLS_BETWEEN_TRIALS)
     clock.now += SECONDS_BETWEEN_TRIALS
     assert call(choice, {True: 0.002, False: 0.001}, len(TRIAL) + 1) == [*TRIAL, False]
 
