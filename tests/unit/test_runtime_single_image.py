@@ -78,9 +78,9 @@ def test_the_first_calls_of_a_trial_do_not_count() -> None:
 def test_a_large_network_is_never_tried_on_one_thread() -> None:
     clock = Clock()
     choice = SingleImageThreads(clock)
-    assert all(call(choice, {True: 0.006, False: 0.001}, 100))
+    assert all(call(choice, {True: 0.006, False: 0.001}, TRIAL_CALLS + CALLS_BETWEEN_TRIALS))
     clock.now += 1e6
-    assert all(call(choice, {True: 0.006, False: 0.001}, 100))
+    assert all(call(choice, {True: 0.006, False: 0.001}, TRIAL_CALLS + CALLS_BETWEEN_TRIALS))
 
 
 def test_a_small_network_that_was_slow_for_a_while_is_tried_later() -> None:
