@@ -12,20 +12,12 @@ from __future__ import annotations
 
 from torch import fx
 
-from efq.toolchain.lowering.graph import calls, module_of, producer
-from efq.toolchain.operations import ChannelAffine, Maximum
-from efq.toolchain.quantizers import ActivationQuantizer
+from efq.export.exact_prelus import exact_prelus
 
 
 def late_clamps(network: fx.GraphModule) -> dict[fx.Node, fx.Node]:
     """For each quantizer call that needs no clamp of its own, the maximum behind which its grid is clamped."""
     late: dict[fx.Node, fx.Node] = {}
-    for maximum, _ in calls(network, Maximum):
-        first, second = maximum.all_input_nodes
-        if all(isinstance(module_of(network, operand), ActivationQuantizer) for operand in (first, second)):
-            slopes = producer(second)
-            is_prelu = isinstance(module_of(network, slopes), ChannelAffine) and producer(slopes) is first
-            read_by = (set(first.users), set(slopes.users), set(second.users))
-            if is_prelu and read_by == ({slopes, maximum}, {second}, {maximum}):
-                late |= dict.fromkeys((first, second), maximum)
+    for maximum, prelu in exact_prelus(network).items():
+        late |= {prelu.first: maximum, prelu.second: maximum}
     return late

@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 from torch import fx, nn
 
+from efq.export.exact_prelus import ExactPrelu, exact_prelus
 from efq.export.graph_writer import GraphWriter
 from efq.export.late_clamps import late_clamps
 from efq.export.operators import convolution_attributes, operator_of
@@ -63,12 +64,15 @@ class _Builder(GraphWriter):
         self.integers: dict[fx.Node, ir.Value] = {}
         self.ranges: dict[fx.Node, Range] = {}
         self.late_clamps = late_clamps(student.network)
+        self.fused_prelus = self._find_fused_prelus()
         self.stem: fx.Node | None = None  # the convolution written on four pixels at a time, and how
         self.stem_form: FourPixelStem | None = None
         self.size = (student.contract.height, student.contract.width)
 
     def add(self, node: fx.Node) -> None:
         """Write one node of the student."""
+        if any(node in prelu for prelu in self.fused_prelus.values()):
+            return
         if node.op == "placeholder":
             self.values[node] = self.images
         elif node.op == "output":
@@ -79,6 +83,9 @@ class _Builder(GraphWriter):
             self._add_module(node, module)
 
     def _add_module(self, node: fx.Node, module: nn.Module) -> None:
+        if node in self.fused_prelus:
+            self._fused_prelu(node, self.fused_prelus[node])
+            return
         if isinstance(module, Maximum):
             operands = [self.integers[source] for source in node.all_input_nodes]
             self._keep_integers(node, self.node("Max", operands, {}), self.ranges[producer(node)])
@@ -102,6 +109,29 @@ class _Builder(GraphWriter):
                 self._quantize(node, moved, self.ranges[producer(node)])
             case _:
                 self.values[node] = self.node(*operator_of(module, inputs, self.constant))
+
+    def _find_fused_prelus(self) -> dict[fx.Node, ExactPrelu]:
+        """By their maxima, the exact PReLUs that the runtime computes in the kernel of the convolution before."""
+        if not self.profile.prelu_operator:
+            return {}
+        return {
+            maximum: prelu
+            for maximum, prelu in exact_prelus(self.network).items()
+            if isinstance(module_of(self.network, producer(prelu.first)), QuantizedConv2d)
+            and len(producer(prelu.first).users) == 1
+        }
+
+    def _fused_prelu(self, node: fx.Node, prelu: ExactPrelu) -> None:
+        """PRelu of the convolution's float value, rounded once, to the grid of the maximum's operands."""
+        slopes, quantizer = module_of(self.network, prelu.slopes), module_of(self.network, prelu.first)
+        assert isinstance(slopes, ChannelAffine)
+        assert isinstance(quantizer, ActivationQuantizer)
+        bounds = _range_of(quantizer)
+        layer = integer_layer(str(prelu.slopes.target), slopes, bounds[0])
+        values = layer.weights.reshape(-1, 1, 1) * layer.scales.reshape(-1, 1, 1)
+        product = self._value(producer(prelu.first))
+        self._quantize(node, self.node("PRelu", [product, self.constant(values)], {}), bounds)
+        self._clamp(node, quantizer)
 
     def _weighted(
         self, node: fx.Node, module: QuantizedConv2d | QuantizedLinear | ChannelAffine, value: ir.Value

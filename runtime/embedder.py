@@ -57,9 +57,10 @@ class Embedder:
         takes every CPU the process may run on. `rebuild` builds an engine that is missing or was made for another
         machine again from the artifact's model, which takes seconds to minutes.
 
-        `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or
-        another one installed that is faster here and whose embeddings are the same (no cosine below 1 - `tolerance`).
-        That is measured when an artifact is first opened on a machine, and remembered (in `$EFQ_CACHE`).
+        `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or for
+        ort-cpu another one installed that is faster here and whose embeddings are the same (no cosine below 1 -
+        `tolerance`). That is measured when an artifact is first opened on a machine, and remembered (in `$EFQ_CACHE`).
+        An artifact for openvino is for "openvino" only.
 
         Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
         for an engine that does not fit and `rebuild` not given, EngineBuildError when building fails, DeviceError for

@@ -17,6 +17,8 @@ class TargetProfile:
     least_cosine: between the student computed in integers and the artifact in its runtime; below it the export went
     wrong. A runtime that rounds as the reference does is held to 0.999, another one to what rounding explains.
     four_pixel_stem: the first convolution reads four pixels at a time (efq.export.stem).
+    prelu_operator: an exact PReLU behind a convolution is the operator PRelu, which the runtime fuses into the
+    convolution's integer kernel; otherwise it is a depthwise convolution and a maximum of bytes.
     quantized_image: the image passes a QuantizeLinear of its own scale, which changes nothing but that the runtime
     takes it for quantized.
     """
@@ -29,6 +31,7 @@ class TargetProfile:
     has_engine: bool = False
     least_cosine: float = 0.999
     four_pixel_stem: bool = False
+    prelu_operator: bool = False
     quantized_image: bool = False
 
 
@@ -48,6 +51,7 @@ OPENVINO = dataclasses.replace(
     description="OpenVINO on CPUs: the graph of ort-cpu, whose first convolution OpenVINO runs as it is",
     least_cosine=0.97,
     four_pixel_stem=False,
+    prelu_operator=True,
     quantized_image=True,
 )
 

@@ -20,6 +20,9 @@ BACKENDS: dict[str, Callable[..., Model]] = {ONNXRUNTIME: OnnxRuntimeModel, OPEN
 OWN_BACKEND = {"ort-cpu": ONNXRUNTIME, "openvino": OPENVINO}
 """The runtime whose numbers an artifact for a target was checked with."""
 
+_ONLY_OWN = ("openvino",)
+"""Targets whose graphs another runtime would compute partly in float (PRelu behind a convolution)."""
+
 DEFAULT_TOLERANCE = 1e-4
 
 REDUCED_RANGE = "reduced_range"
@@ -34,12 +37,12 @@ def open_cpu_model(
 ) -> tuple[str, Model]:
     """The name of the backend and the model of `artifact` loaded in it.
 
-    With "auto" it is the target's own runtime (ONNX Runtime where the target is no CPU), or another one installed that
-    gives the same embeddings (no cosine below 1 - `tolerance`) and is faster here, which is measured once and
-    remembered.
+    With "auto" it is the target's own runtime (ONNX Runtime where the target is no CPU), or for ort-cpu another one
+    installed that gives the same embeddings (no cosine below 1 - `tolerance`) and is faster here, which is measured
+    once and remembered.
     Raises MissingDependencyError when the backend's package is missing, DeviceError for a CPU that the backend cannot
-    use, UsageError for an unknown backend, thread count or tolerance, IncompatibleArtifactError for a model that cannot
-    be loaded or is not the manifest's.
+    use, UsageError for an unknown backend, one that the target does not allow, a wrong thread count or tolerance,
+    IncompatibleArtifactError for a model that cannot be loaded or is not the manifest's.
     """
     if backend != AUTOMATIC and backend not in BACKENDS:
         message = f"expected the backend {AUTOMATIC}, {' or '.join(BACKENDS)}, found {backend!r}"
@@ -48,10 +51,18 @@ def open_cpu_model(
         message = f"expected a tolerance from 0 to 2, a difference of cosines, found {tolerance}"
         raise UsageError(message)
     count = thread_count(threads)
-    own = OWN_BACKEND.get(artifact.manifest.target, ONNXRUNTIME)
+    target = artifact.manifest.target
+    own = OWN_BACKEND.get(target, ONNXRUNTIME)
+    if target in _ONLY_OWN and backend not in (AUTOMATIC, own):
+        message = (
+            f"expected the backend {own} for {artifact.directory}, an artifact for the target {target}, found "
+            f"{backend!r}, which would compute parts of it in float: export the student for ort-cpu"
+        )
+        raise UsageError(message)
     chosen = backend
     if backend == AUTOMATIC:
-        chosen = _choose(artifact, own, count, tolerance) if artifact.manifest.target in OWN_BACKEND else own
+        has_choice = target in OWN_BACKEND and target not in _ONLY_OWN
+        chosen = _choose(artifact, own, count, tolerance) if has_choice else own
     if backend not in (AUTOMATIC, own):
         _logger.warning(
             "%s was checked with %s and is served by %s: its embeddings differ", artifact.directory, own, chosen

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from efq.runtime import Embedder, InputContract
+from efq.runtime import Embedder, InputContract, UsageError
 from efq.runtime.backends import choice as choice_module
 from efq.runtime.backends import cpu
 from efq.runtime.backends.choice import Choice, cache_path, choose, read_choice
@@ -137,6 +137,15 @@ def test_a_choice_survives_its_file(found: Choice) -> None:
 
 def test_an_explicit_other_backend_is_said_to_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("openvino")
+    Embedder.open(make_artifact(tmp_path / "artifact"), backend="openvino")
+    assert "is served by openvino: its embeddings differ" in caplog.text
+
+
+def test_an_artifact_for_openvino_is_served_by_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(cpu, "choose", lambda *_, **__: pytest.fail("there is nothing to choose"))
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
-    Embedder.open(directory, backend="onnxruntime")
-    assert "is served by onnxruntime: its embeddings differ" in caplog.text
+    assert Embedder.open(directory, threads=1, tolerance=2.0).backend == "openvino"
+    with pytest.raises(UsageError, match="export the student for ort-cpu") as caught:
+        Embedder.open(directory, backend="onnxruntime")
+    assert caught.value.exit_code == 2
