@@ -20,8 +20,9 @@ from efq.runtime.errors import IncompatibleArtifactError, UsageError
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"
 
-# Activations of eight faces still fit the caches: larger parts are slower on MobileFaceNet (docs/performance.md).
-PART_SIZE = 8
+# Activations of four faces of a small network still fit the caches; a large network reads its weights in every part.
+SMALL_PART, LARGE_PART = 4, 8
+_SMALL_MODEL_BYTES = 8 * 2**20
 
 
 class Model(Protocol):
@@ -57,8 +58,9 @@ class Workers:
     `cpus`, as far as they go.
     """
 
-    def __init__(self, threads: int, *, cpus: Sequence[int] = ()) -> None:
+    def __init__(self, threads: int, *, part_size: int, cpus: Sequence[int] = ()) -> None:
         self._threads = threads
+        self._part_size = part_size
         self._cpus: queue.SimpleQueue[int] = queue.SimpleQueue()
         for cpu in cpus:
             self._cpus.put(cpu)
@@ -67,8 +69,8 @@ class Workers:
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="efq", initializer=self._bind_thread)
 
     def run(self, images: NDArray[np.uint8], run_part: RunPart) -> NDArray[np.float32]:
-        """`run_part` on parts of at most `PART_SIZE` images, joined in their order."""
-        size = min(PART_SIZE, -(-len(images) // self._threads))
+        """`run_part` on parts of at most `part_size` images, joined in their order."""
+        size = min(self._part_size, -(-len(images) // self._threads))
         parts = [images[start : start + size] for start in range(0, len(images), size)]
         if self._pool is None or len(parts) == 1:
             return np.concatenate([run_part(part) for part in parts])
@@ -78,6 +80,11 @@ class Workers:
         """Bind the calling thread, one of the pool, to a CPU of its own."""
         with contextlib.suppress(queue.Empty, OSError):  # the process' CPUs may have been taken away meanwhile
             os.sched_setaffinity(0, {self._cpus.get_nowait()})
+
+
+def part_size(path: Path) -> int:
+    """The most images that one thread computes at once with the model file at `path` (docs/performance.md)."""
+    return SMALL_PART if path.stat().st_size <= _SMALL_MODEL_BYTES else LARGE_PART
 
 
 def thread_count(threads: int | None) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, thread_count
+from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, part_size, thread_count
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.single_image import SingleImageThreads
 from efq.runtime.contract import InputContract
@@ -48,7 +48,7 @@ class OnnxRuntimeModel:
         self._one_thread_session = self._session if count == 1 else None
         self._one_thread_lock = threading.Lock()
         self._single = SingleImageThreads() if count > 1 else None
-        self._workers = Workers(count, cpus=cpus_to_bind(count))
+        self._workers = Workers(count, part_size=part_size(path), cpus=cpus_to_bind(count))
 
     @property
     def metadata(self) -> Mapping[str, str]:

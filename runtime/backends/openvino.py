@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from efq.runtime.backends.model import (
     INPUT_NAME,
     OUTPUT_NAME,
-    PART_SIZE,
+    SMALL_PART,
     Port,
     Workers,
     check_port,
+    part_size,
     thread_count,
 )
 from efq.runtime.backends.saturation import products_saturate
@@ -29,16 +30,13 @@ from efq.runtime.contract import InputContract
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
 from efq.runtime.onnx_metadata import read_onnx_metadata
 
-# Images a call. Four: eight images on two threads.
-_COMPILED_SIZES = (PART_SIZE, PART_SIZE // 2, 1)
-
 
 class OpenVinoModel:
     """A model loaded in OpenVINO; `run` may be called from several threads at once.
 
-    The network is compiled for fixed batch sizes, OpenVINO's fastest way: for one image at once, for eight and for four
-    when the first batch of as many comes. With several threads one image is computed by all of them, a batch in parts,
-    each in one thread.
+    The network is compiled for fixed batch sizes, OpenVINO's fastest way: for one image at once, for four, and for
+    eight where it is large, when the first such batch comes. With several threads one image is computed by all of
+    them, a batch in parts, each in one thread.
     """
 
     def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
@@ -61,7 +59,9 @@ class OpenVinoModel:
         self._image_shape = tuple(self._model.input(0).partial_shape)[1:]
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, bool], _Requests] = {}
-        self._workers = Workers(self._threads)
+        most = part_size(path)
+        self._sizes = sorted({most, SMALL_PART, 1}, reverse=True)  # eight images on two threads are four on each
+        self._workers = Workers(self._threads, part_size=most)
         self._requests(1, shared=False)
 
     @property
@@ -88,7 +88,7 @@ class OpenVinoModel:
     def _run_part(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         embeddings = []
         while len(images):
-            size = next(size for size in _COMPILED_SIZES if size <= len(images))
+            size = next(size for size in self._sizes if size <= len(images))
             embeddings.append(self._requests(size, shared=self._threads > 1).run(images[:size]))
             images = images[size:]
         return np.concatenate(embeddings)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
 from efq.runtime.artifact import MODEL_FILE, write_checksums
 from efq.runtime.backends import openvino as openvino_backend
-from efq.runtime.backends.model import PART_SIZE, Workers
+from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
 
 BACKENDS = ("onnxruntime", "openvino")
 
@@ -72,7 +72,6 @@ def test_an_artifact_for_openvino_names_what_is_missing(tmp_path: Path, monkeypa
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
     with pytest.raises(MissingDependencyError, match="openvino"):
         Embedder.open(directory)
-    assert Embedder.open(directory, backend="onnxruntime").backend == "onnxruntime"
 
 
 @pytest.mark.parametrize(
@@ -100,12 +99,20 @@ def test_parts_are_small_in_order_and_at_most_one_a_thread(threads: int, count: 
         return images[:, 0, 0, :1].astype(np.float32)
 
     images = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    found = Workers(threads).run(images, run_part)
+    found = Workers(threads, part_size=LARGE_PART).run(images, run_part)
     np.testing.assert_array_equal(found[:, 0], np.arange(count))
     assert sum(sizes) == count
-    assert max(sizes) <= min(PART_SIZE, -(-count // threads))
+    assert max(sizes) <= min(LARGE_PART, -(-count // threads))
     assert most <= threads
     assert most > 1 or threads == 1 or count == 1
+
+
+def test_a_large_model_has_larger_parts(tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(b"1")
+    with large.open("wb") as file:
+        file.truncate(40 * 2**20)
+    assert (part_size(small), part_size(large)) == (SMALL_PART, LARGE_PART)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind threads")
@@ -120,7 +127,7 @@ def test_threads_of_parts_are_bound_and_the_caller_is_not() -> None:
         return np.zeros((len(images), 1), np.float32)
 
     cpu = min(mine)
-    Workers(2, cpus=(cpu,)).run(np.zeros((2, 1, 1, 3), np.uint8), run_part)
+    Workers(2, part_size=1, cpus=(cpu,)).run(np.zeros((2, 1, 1, 3), np.uint8), run_part)
     assert sorted(found, key=len) == sorted([{cpu}, mine], key=len)
     assert os.sched_getaffinity(0) == mine
 
