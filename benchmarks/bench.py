@@ -33,6 +33,7 @@ from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
 from efq.benchmarks.parity import Comparison, compare
 from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
 from efq.benchmarks.results import BenchResults, NetworkRecord
+from efq.benchmarks.scaling import Scaling, measure_scaling
 from efq.export.integer_reference import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact import Artifact
@@ -43,6 +44,7 @@ from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embeddi
 from efq.toolchain.student import load_student
 
 _BUSY_CORES = 0.2
+_SCALING_SHARE = 10  # of a setting's time, for one network instead of all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,7 @@ def run_bench(config: BenchConfig) -> Bench:
             rounds=config.rounds,
             seconds=config.seconds,
         )
+        scaling = _measure_scaling(candidates, images, config)
         notes += _other_work(busy_before, busy_cores())
         gpu = None if engines is None else engines.measure(images, rounds=config.rounds, seconds=config.seconds)
         comparison = None
@@ -168,6 +171,7 @@ def run_bench(config: BenchConfig) -> Bench:
         faces=_describe(faces, config),
         networks=_records(candidates, measured.file_bytes),
         latency=measured.latency,
+        scaling=scaling,
         accuracy=None if comparison is None else comparison.results,
         footprints=footprints,
         floor=floor,
@@ -251,6 +255,27 @@ def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArra
 def _measure_processes(candidates: Sequence[Candidate]) -> tuple[tuple[Footprint, ...], Int8Floor]:
     log("memory and start-up, each network in fresh processes")
     return tuple(measure_footprints([candidate.spec for candidate in candidates])), measure_floor()
+
+
+def _measure_scaling(
+    candidates: Sequence[Candidate], images: NDArray[np.uint8], config: BenchConfig
+) -> tuple[Scaling, ...]:
+    """What more threads bring the reference, the first candidate, and the artifacts; nothing for one number of them."""
+    if len(set(config.threads)) < 2:
+        return ()
+    found: list[Scaling] = []
+    for candidate in (candidates[0], *[candidate for candidate in candidates if candidate.is_artifact]):
+        log(f"threads {', '.join(map(str, config.threads))} in turn: {candidate.name}")
+        found += measure_scaling(
+            candidate.name,
+            candidate.open,
+            images,
+            batches=config.batches,
+            threads=config.threads,
+            rounds=config.rounds,
+            seconds=config.seconds / _SCALING_SHARE,
+        )
+    return tuple(found)
 
 
 def _records(candidates: Sequence[Candidate], file_bytes: Mapping[str, int]) -> tuple[NetworkRecord, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from efq.benchmarks.latency import LatencySetting
 from efq.benchmarks.markdown import table
 from efq.benchmarks.results import BenchResults
-from efq.benchmarks.summary import EQUAL_ACCURACY, Standing, accuracy_of, scaling, slower_cases, standings
+from efq.benchmarks.scaling import Scaling
+from efq.benchmarks.summary import EQUAL_ACCURACY, Standing, accuracy_of, slower_cases, standings
 
 
 def setting_title(setting: LatencySetting) -> str:
@@ -32,7 +33,7 @@ def standing_sections(results: BenchResults) -> list[str]:
 
 
 def throughput_sections(results: BenchResults) -> list[str]:
-    """Images a second of every network at every setting; what more threads bring."""
+    """Images a second of every network at every setting; what more threads bring, network by network."""
     if len(results.latency) < 2:
         return []
     header = ("network", *[setting_title(setting) for setting in results.latency])
@@ -49,13 +50,7 @@ def throughput_sections(results: BenchResults) -> list[str]:
         for network in results.networks
     ]
     sections = ["## Throughput", "Images a second, from the mean time of a call.", table(header, rows)]
-    gains = [(network.name, list(scaling(results, network.name))) for network in results.networks]
-    if any(gain for _, gain in gains):
-        least = min(setting.threads for setting in results.latency)
-        titles = [f"batch {batch}, {threads} threads" for batch, threads, _ in gains[0][1]]
-        factors = [(name, *[f"{factor:.2f} x" for _, _, factor in gain]) for name, gain in gains]
-        sections += [f"Throughput over that with {least} thread:", table(("network", *titles), factors)]
-    return sections
+    return sections + _scaling_sections(results)
 
 
 def network_sections(results: BenchResults) -> list[str]:
@@ -87,6 +82,10 @@ _RIVALS = (
     "Median times. A rival is an alternative whose TAR at FAR 1e-4 is at most {:g} point below the artifact's, or "
     "higher; where accuracy was not measured, every alternative. Above 1 x the artifact is faster."
 )
+_SCALING = (
+    "Time on the least threads, {}, divided by that on more, the two in turn, each network by itself: median over "
+    "rounds, with quartiles."
+)
 _FOOTPRINT = (
     "Memory and start-up are those of fresh processes that open one network on one thread and embed one face: largest "
     "resident memory, Python and NumPy included; time from opening, the runtime not yet imported, to the embedding "
@@ -103,6 +102,28 @@ def _standing_row(results: BenchResults, standing: Standing) -> tuple[str, ...]:
         standing.rival or "none",
         "-" if standing.over_rival is None else f"{standing.over_rival:.2f} x",
     )
+
+
+def _scaling_sections(results: BenchResults) -> list[str]:
+    if not results.scaling:
+        return []
+    columns = list(dict.fromkeys((scaling.batch, scaling.threads) for scaling in results.scaling))
+    found = {(scaling.network, scaling.batch, scaling.threads): scaling for scaling in results.scaling}
+    base = results.scaling[0].base_threads
+    header = ("network", *[f"batch {batch}, {threads} threads" for batch, threads in columns])
+    rows = [
+        (network, *[_factor(found[network, *column]) for column in columns])
+        for network in dict.fromkeys(scaling.network for scaling in results.scaling)
+    ]
+    return [
+        "### From one thread to more" if base == 1 else "### More threads",
+        _SCALING.format(base),
+        table(header, rows),
+    ]
+
+
+def _factor(scaling: Scaling) -> str:
+    return f"{scaling.factor:.2f} x ({scaling.quartiles[0]:.2f} to {scaling.quartiles[1]:.2f})"
 
 
 def _floor_sections(results: BenchResults) -> list[str]:

@@ -11,8 +11,9 @@ from efq.benchmarks.int8_floor import Int8Floor
 from efq.benchmarks.latency import LatencySetting
 from efq.benchmarks.machine import Machine
 from efq.benchmarks.parity import AccuracyResults
+from efq.benchmarks.scaling import Scaling
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +36,7 @@ class NetworkRecord:
 class BenchResults:
     """A whole benchmark, called `title`; `reference` names the float teacher, `faces` says what images were used.
 
+    scaling: of the artifacts and the teacher, where several numbers of threads were timed.
     footprints: of every network, or none where they were not measured; floor: of the core, likewise.
     `gpu` holds what only engines on a GPU have; `latency` is host to host then.
     """
@@ -48,6 +50,7 @@ class BenchResults:
     faces: str
     networks: tuple[NetworkRecord, ...]
     latency: tuple[LatencySetting, ...]
+    scaling: tuple[Scaling, ...] = ()
     accuracy: AccuracyResults | None
     footprints: tuple[Footprint, ...]
     floor: Int8Floor | None

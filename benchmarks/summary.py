@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from efq.benchmarks.latency import Latency, LatencySetting
 from efq.benchmarks.results import BenchResults, NetworkRecord
@@ -50,20 +50,6 @@ def slower_cases(results: BenchResults) -> list[str]:
         for case in found
         if case.over_rival is not None and case.over_rival < 1
     ]
-
-
-def scaling(results: BenchResults, network: str) -> Iterator[tuple[int, int, float]]:
-    """Batch size, threads above the least, and the images a second over those with the least threads."""
-    rates = {
-        (setting.batch, setting.threads): latency.images_per_second
-        for setting in results.latency
-        for latency in setting.networks
-        if latency.network == network
-    }
-    least = min(threads for _, threads in rates)
-    for (batch, threads), rate in rates.items():
-        if threads > least:
-            yield batch, threads, rate / rates[batch, least]
 
 
 def accuracy_of(results: BenchResults, network: str) -> float | None:

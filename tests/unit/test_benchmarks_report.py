@@ -103,7 +103,7 @@ def test_markdown_tables(results: BenchResults) -> None:
 
 def test_json_holds_every_figure(results: BenchResults) -> None:
     values = json.loads(to_json(results))
-    assert values["schema_version"] == 2
+    assert values["schema_version"] == 3
     assert values["latency"][0]["networks"][1]["speedup"] == pytest.approx(4.0)
     assert values["accuracy"]["parity"][0]["equal_decisions"] == 0.9999
     assert values["machine"]["isa"] == ["avx2"]

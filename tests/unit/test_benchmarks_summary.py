@@ -1,4 +1,4 @@
-"""Rivals, slower cases, scaling and floor, from results written down by hand."""
+"""Rivals, slower cases and floor, from results written down by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from efq.benchmarks.latency import Latency, LatencySetting, summarize
 from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy
 from efq.benchmarks.report import to_markdown
 from efq.benchmarks.results import BenchResults, NetworkRecord
-from efq.benchmarks.summary import scaling, slower_cases, standings
+from efq.benchmarks.summary import slower_cases, standings
 
 __all__ = ["results"]  # a fixture
 
@@ -82,11 +82,6 @@ def test_slower_cases_are_named(compared: BenchResults) -> None:
     assert "No artifact is slower than a rival." in to_markdown(first)
 
 
-def test_scaling_is_that_of_the_same_batch(compared: BenchResults) -> None:
-    assert [(batch, threads) for batch, threads, _ in scaling(compared, "student")] == [(1, 2), (8, 2)]
-    assert [factor for _, _, factor in scaling(compared, "teacher")] == pytest.approx([1.6, 1.6])
-
-
 def test_the_report_holds_them(compared: BenchResults) -> None:
     footprints = tuple(Footprint(network=name, start_up_ms=120.4, peak_mib=77.6) for name in NETWORKS)
     floor = Int8Floor(multiply_adds_per_ns=200.0, kernel="a kernel")
@@ -95,7 +90,6 @@ def test_the_report_holds_them(compared: BenchResults) -> None:
     assert standing == ["batch 1, 1 thread", "student", "97.50", "4.00 x", "just equal", "1.25 x"]
     rows = cells(text, "student")
     assert ["student", "500.0", "500.0", "1000.0", "1000.0"] in rows
-    assert ["student", "2.00 x", "2.00 x"] in rows
     assert ["student", "100.0 %", "0.00", "78", "120", "student"] in rows
     assert ["student", "200.0", "1.00", "2.00", "2.00 x"] in rows
     assert "200.0 8-bit multiply-adds a nanosecond (a kernel)" in text
