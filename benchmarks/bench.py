@@ -288,6 +288,7 @@ def _records(candidates: Sequence[Candidate], file_bytes: Mapping[str, int]) -> 
             size_ratio=file_bytes[candidate.name] / file_bytes[candidates[0].name],
             is_artifact=candidate.is_artifact,
             multiply_adds=candidate.multiply_adds,
+            student=candidate.student,
         )
         for candidate in candidates
     )

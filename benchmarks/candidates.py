@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,13 +35,15 @@ NNCF_PRESETS: tuple[Preset, ...] = ("performance", "mixed")
 class Candidate:
     """A network to compare. `is_float`: it computes the teacher's own function.
 
-    multiply_adds: those an artifact runs for one image; None for others. engine: an engine on a GPU, open already.
+    multiply_adds: those an artifact runs for one image, student: see `student_of`; None for others. engine: an engine
+    on a GPU, open already.
     """
 
     spec: PeerSpec
     description: str
     is_float: bool = False
     multiply_adds: int | None = None
+    student: str | None = None
     engine: Peer | None = None
 
     @property
@@ -74,7 +78,15 @@ def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Can
         spec=PeerSpec(name=name, kind="artifact", path=str(directory), backend=backend),
         description=f"EFQ artifact, {bits}, target {manifest.target}",
         multiply_adds=counted["total"] if isinstance(counted, dict) else None,
+        student=student_of(manifest),
     )
+
+
+def student_of(manifest: Manifest) -> str:
+    """A hash of what a student's artifacts for all targets have in common: teacher, data, recipe with its training."""
+    recipe = {key: value for key, value in manifest.recipe.items() if key != "requantized"}
+    facts = {"recipe": recipe, "teacher": dict(manifest.teacher), "data": dict(manifest.data)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def check_cpu_targets(directories: Sequence[Path], manifests: Sequence[Manifest]) -> None:

@@ -21,16 +21,14 @@ pages=docs/benchmarks
 
 mobilefacenet() {
     local artifacts=() recipe name
-    for recipe in prelu mixed relu narrow; do
-        "$bin/efq-export" "$students/$recipe.pt" --name "$recipe" -o "$work/$recipe" --force
-        "$bin/efq-export" "$students/$recipe.pt" --target openvino --name "$recipe (openvino)" \
-            -o "$work/$recipe-openvino" --force
-        artifacts+=("$work/$recipe" "$work/$recipe-openvino")
-    done
-    for recipe in pruned:8 w4a8:4 w6a6:6 w4a4:4; do
+    for recipe in prelu:8 mixed:8 relu:8 narrow:8 w4a8:4 pruned:8 w6a6:6 w4a4:4; do
         name=${recipe%:*}
         "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --name "$name" -o "$work/$name" --force
         artifacts+=("$work/$name")
+        case $name in pruned | w6a6 | w4a4) continue ;; esac
+        "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --target openvino --name "$name (openvino)" \
+            -o "$work/$name-openvino" --force
+        artifacts+=("$work/$name-openvino")
     done
     "$bin/efq-bench" "${artifacts[@]}" --teacher "$teacher" --faces "$EFQ_FACES" --list "$EFQ_FACES/splits/dev.txt" \
         --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch 1,8,64 --threads 1,2 --seconds "${SECONDS_EACH:-45}" \

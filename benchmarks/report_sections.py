@@ -28,8 +28,13 @@ def standing_sections(results: BenchResults) -> list[str]:
     ]
     header = ("setting", "artifact", "TAR@1e-4, %", "against the float teacher", "fastest rival", "against it")
     slower = slower_cases(results)
-    cases = "\n".join(f"- {case}" for case in slower) if slower else "No artifact is slower than a rival."
-    return ["## Against what a user could pick", _RIVALS.format(EQUAL_ACCURACY * 100), table(header, rows), cases]
+    sections = ["## Against what a user could pick", _RIVALS.format(EQUAL_ACCURACY * 100), table(header, rows)]
+    if not slower:
+        return [*sections, "No artifact is slower than a rival."]
+    sections.append("\n".join(f"- {case}" for case in slower))
+    if all(case.instead is not None for case in slower):
+        sections.append("No student is: the faster of its artifacts is nowhere slower than its rival.")
+    return sections
 
 
 def throughput_sections(results: BenchResults) -> list[str]:

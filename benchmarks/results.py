@@ -21,7 +21,8 @@ class NetworkRecord:
     """A compared network.
 
     file_bytes: size of the deployed model files; size_ratio: that of the teacher's. is_artifact: ours; the others are
-    what a user could take instead. multiply_adds: those an artifact runs for one image, None for others.
+    what a user could take instead. multiply_adds: those an artifact runs for one image, None for others. student: a
+    hash that is the same for all artifacts of one student, None for others.
     """
 
     name: str
@@ -30,6 +31,7 @@ class NetworkRecord:
     size_ratio: float
     is_artifact: bool
     multiply_adds: int | None
+    student: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

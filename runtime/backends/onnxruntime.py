@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Two sessions created at once register the process-wide logger and allocators at once.
 _creation_lock = threading.Lock()
 
+_WAIT_MICROSECONDS = "100"
+
 
 class OnnxRuntimeModel:
     """A model loaded in ONNX Runtime; `run` may be called from several threads at once.
@@ -97,6 +99,18 @@ def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
     return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
 
 
+def _waiting(version: str) -> tuple[str, str]:
+    """The option of ONNX Runtime `version` by which worker threads wait for work in a loop only for a moment.
+
+    Within a call they have to be quick, and calls one after the other find them awake; for longer they would take the
+    CPU from the rest of a service. Before 1.26 a session can only end all waiting with each call.
+    """
+    release = tuple(int(part) for part in version.split(".")[:2])
+    if release >= (1, 26):
+        return "session.intra_op.spin_duration_us", _WAIT_MICROSECONDS
+    return "session.force_spinning_stop", "1"
+
+
 def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxruntime.InferenceSession:
     import onnxruntime
 
@@ -105,8 +119,7 @@ def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxrunt
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Between calls worker threads that spin take the CPU from the rest of a service; within one they have to be quick.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry(*_waiting(onnxruntime.__version__))
     cpus = cpus_to_bind(threads)[1:]  # the calling thread is the first one, and not ONNX Runtime's to bind
     if cpus:
         # Counted from 1; a thread's CPUs are separated from the next thread's by a semicolon.

@@ -74,12 +74,51 @@ def test_without_accuracy_every_alternative_is_a_rival(compared: BenchResults) -
 
 
 def test_slower_cases_are_named(compared: BenchResults) -> None:
-    assert slower_cases(compared) == [
+    assert [str(case) for case in slower_cases(compared)] == [
         f"student at batch {batch}, 2 threads: just equal is 1.25 x as fast" for batch in (1, 8)
     ]
+    assert "No student is" not in to_markdown(compared)
     first = dataclasses.replace(compared, latency=compared.latency[:1])
     assert slower_cases(first) == []
     assert "No artifact is slower than a rival." in to_markdown(first)
+
+
+@pytest.mark.parametrize(("student", "milliseconds", "ahead"), [("a", 0.5, True), ("a", 0.9, False), ("b", 0.5, False)])
+def test_another_artifact_of_the_same_student_may_be_ahead(
+    compared: BenchResults, student: str, milliseconds: float, ahead: bool
+) -> None:
+    """The other artifact takes `milliseconds` on two threads; its rival takes 0.8."""
+    networks = tuple(
+        dataclasses.replace(network, student="a") if network.name == "student" else network
+        for network in compared.networks
+    )
+    other = dataclasses.replace(networks[1], name="other", student=student)
+    accuracy = compared.accuracy
+    assert accuracy is not None
+    accuracies = (*accuracy.networks, dataclasses.replace(accuracy.networks[1], network="other"))
+    latency = tuple(
+        dataclasses.replace(
+            setting,
+            networks=(
+                *setting.networks,
+                dataclasses.replace(setting.networks[1], network="other", p50_ms=milliseconds * setting.batch),
+            ),
+        )
+        for setting in compared.latency
+    )
+    found = dataclasses.replace(
+        compared,
+        networks=(*networks, other),
+        latency=latency,
+        accuracy=dataclasses.replace(accuracy, networks=accuracies),
+    )
+    first = slower_cases(found)[0]
+    assert first.standing.artifact == "student"
+    if ahead:
+        assert str(first).endswith("as fast; of the same student, other is 1.60 x as fast as just equal")
+    else:
+        assert first.instead is None
+    assert ("No student is: the faster of its artifacts" in to_markdown(found)) is ahead
 
 
 def test_the_report_holds_them(compared: BenchResults) -> None:

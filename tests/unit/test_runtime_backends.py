@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
 from efq.runtime.artifact import MODEL_FILE, write_checksums
+from efq.runtime.backends import onnxruntime as onnxruntime_backend
 from efq.runtime.backends import openvino as openvino_backend
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
 
@@ -150,3 +151,17 @@ def test_threads_of_onnxruntime_are_bound_when_there_are_as_many_as_cpus(tiny_ar
 
 def _thread_ids() -> set[int]:
     return {int(path.name) for path in Path("/proc/self/task").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("version", "option"),
+    [
+        ("1.24.0", ("session.force_spinning_stop", "1")),
+        ("1.25.3", ("session.force_spinning_stop", "1")),
+        ("1.26.0", ("session.intra_op.spin_duration_us", "100")),
+        ("1.32.0.dev20260901", ("session.intra_op.spin_duration_us", "100")),
+        ("2.0.0", ("session.intra_op.spin_duration_us", "100")),
+    ],
+)
+def test_threads_of_onnxruntime_wait_a_moment_only(version: str, option: tuple[str, str]) -> None:
+    assert onnxruntime_backend._waiting(version) == option
