@@ -65,13 +65,14 @@ class _Builder(GraphWriter):
         self.ranges: dict[fx.Node, Range] = {}
         self.late_clamps = late_clamps(student.network)
         self.fused_prelus = self._find_fused_prelus()
+        self.inside_prelus = {call for prelu in self.fused_prelus.values() for call in prelu}
         self.stem: fx.Node | None = None  # the convolution written on four pixels at a time, and how
         self.stem_form: FourPixelStem | None = None
         self.size = (student.contract.height, student.contract.width)
 
     def add(self, node: fx.Node) -> None:
         """Write one node of the student."""
-        if any(node in prelu for prelu in self.fused_prelus.values()):
+        if node in self.inside_prelus:
             return
         if node.op == "placeholder":
             self.values[node] = self.images
