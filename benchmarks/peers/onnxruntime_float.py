@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.peers.peer import Preprocess, embed_in_batches
+from efq.runtime.backends.onnxruntime import waiting_option
 
 
 class OnnxRuntimePeer:
     """An ONNX file with one float32 input (N, 3, H, W) and one output (N, d), on `threads` threads.
 
-    All graph optimizations are on, as by default. Worker threads stop spinning when a call ends: otherwise they would
-    take processor time from the network that is timed next.
+    All graph optimizations are on, as by default. Worker threads wait in a loop after a call for as long as those of an
+    artifact: longer, they would take processor time from the network that is timed next.
     """
 
     def __init__(self, name: str, path: Path, preprocess: Preprocess, *, threads: int) -> None:
@@ -24,7 +25,7 @@ class OnnxRuntimePeer:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry(*waiting_option(onnxruntime.__version__))
         self.name = name
         self.file_bytes = path.stat().st_size
         self.prepare = preprocess

@@ -99,7 +99,7 @@ def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
     return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
 
 
-def _waiting(version: str) -> tuple[str, str]:
+def waiting_option(version: str) -> tuple[str, str]:
     """The option of ONNX Runtime `version` by which worker threads wait for work in a loop only for a moment.
 
     Within a call they have to be quick, and calls one after the other find them awake; for longer they would take the
@@ -119,7 +119,7 @@ def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxrunt
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.add_session_config_entry(*_waiting(onnxruntime.__version__))
+    options.add_session_config_entry(*waiting_option(onnxruntime.__version__))
     cpus = cpus_to_bind(threads)[1:]  # the calling thread is the first one, and not ONNX Runtime's to bind
     if cpus:
         # Counted from 1; a thread's CPUs are separated from the next thread's by a semicolon.

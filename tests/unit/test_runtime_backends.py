@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
 from efq.runtime.artifact import MODEL_FILE, write_checksums
-from efq.runtime.backends import onnxruntime as onnxruntime_backend
 from efq.runtime.backends import openvino as openvino_backend
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
+from efq.runtime.backends.onnxruntime import waiting_option
 
 BACKENDS = ("onnxruntime", "openvino")
 
@@ -164,4 +164,4 @@ def _thread_ids() -> set[int]:
     ],
 )
 def test_threads_of_onnxruntime_wait_a_moment_only(version: str, option: tuple[str, str]) -> None:
-    assert onnxruntime_backend._waiting(version) == option
+    assert waiting_option(version) == option
