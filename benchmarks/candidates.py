@@ -72,7 +72,7 @@ def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Can
     bits = f"W{manifest.bits['weights']}A{manifest.bits['activations']}"
     backend = OWN_BACKEND[manifest.target]
     counted = manifest.coverage.get("multiply_adds")
-    if min(manifest.bits.values()) < 8:
+    if manifest.bits["weights"] < 7 or manifest.bits["activations"] < 8:
         bits += " (multiplied as 8 bits: size, not speed)"
     return Candidate(
         spec=PeerSpec(name=name, kind="artifact", path=str(directory), backend=backend),

@@ -21,7 +21,7 @@ from efq.runtime.errors import UsageError
     type=click.IntRange(2, 8),
     default=8,
     show_default=True,
-    help="Bits of the weights; on CPUs 4 or fewer buy size, none buys speed.",
+    help="Bits of the weights (8: int8, of which 7 are used on CPUs); 4 or fewer buy size, none buys speed.",
 )
 @click.option("--target", default="ort-cpu", show_default=True, help="The runtime to export for.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The artifact folder to write.")
@@ -32,7 +32,11 @@ from efq.runtime.errors import UsageError
 @click.option("--recipe", default="prelu", show_default=True, help="With --calibrate: the recipe to lower by.")
 @click.option("--backbone", help="With --calibrate: the float model's network; found by its keys when left out.")
 @click.option("--name", help="Name of the artifact.")
-@click.option("--reduce-range", is_flag=True, help="7-bit weights, for CPUs whose 8-bit products saturate (no VNNI).")
+@click.option(
+    "--full-range",
+    is_flag=True,
+    help="Keep all 8 bits of a student made with them: for CPUs with VNNI only, elsewhere slower or refused.",
+)
 @engine_options
 @click.option("--allow-float", is_flag=True, help="Write the artifact even when multiply-adds run in float.")
 @click.option("--force", is_flag=True, help="Replace an existing artifact folder.")
@@ -49,7 +53,7 @@ def main(
     recipe: str,
     backbone: str | None,
     name: str | None,
-    reduce_range: bool,
+    full_range: bool,
     allow_float: bool,
     force: bool,
     dry_run: bool,
@@ -68,21 +72,25 @@ def main(
     from efq.export.exporter import check_bits, export_student
     from efq.export.narrow_bits import describe_narrow_bits
     from efq.export.plan import export_plan
-    from efq.export.reduced_range import reduce_range as reduced
     from efq.export.targets import find_target
     from efq.export.tensorrt_exporter import export_for_tensorrt
-    from efq.runtime.backends.cpu import REDUCED_RANGE
 
     profile = find_target(target)
     engine = engine_settings(target, has_engine=profile.has_engine, **engine_values)
-    student = _student(model, calibrate, listing, recipe, backbone)
+    if full_range and not profile.products_saturate:
+        message = f"expected a target on CPUs for --full-range, found {target}, which keeps all bits of the weights"
+        raise UsageError(message)
+    widest = full_range or not profile.products_saturate
+    student = _student(model, calibrate, listing, recipe, backbone, full_range=widest)
     check_bits(student, bits)
-    if reduce_range:
-        student, bits = reduced(student), min(bits, 7)
     if dry_run or output is None:
-        _print_plan(export_plan(student, profile), as_json)
+        _print_plan(export_plan(student, profile, full_range=full_range), as_json)
         return
-    export = export_student if engine is None else functools.partial(export_for_tensorrt, engine=engine)
+    export = (
+        functools.partial(export_student, full_range=full_range)
+        if engine is None
+        else functools.partial(export_for_tensorrt, engine=engine)
+    )
     result = export(student, profile, output, bits=bits, name=name, allow_float=allow_float, force=force)
     if as_json:
         print(json.dumps(result.to_dict()))
@@ -90,21 +98,14 @@ def main(
     print(result.coverage or "Integer coverage: not measured, as no engine was built")
     if result.engine is not None:
         print(f"engine: {result.engine['plan_bytes']:,} bytes, built in {result.engine['build_seconds']} s")
-    if "requantized" in result.parity:
-        print(_REQUANTIZED.format(**result.parity["requantized"]))
-    used = {"weights": bits, "activations": student.recipe["activation_bits"]}
-    for sentence in describe_narrow_bits(used, target, reduced_range=student.recipe.get(REDUCED_RANGE) is True):
+    for sentence in (*result.notes, *describe_narrow_bits(result.manifest)):
         print(sentence)
     print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
 
 
-_REQUANTIZED = (
-    "requantized: the student was not trained with symmetric activations; steps grew by up to "
-    "{widest_step_ratio:.2f} x, mean cosine to the student {mean_cosine:.4f} (recipe tensorrt trains for this target)"
-)
-
-
-def _student(model: Path, calibrate: Path | None, listing: Path | None, recipe: str, backbone: str | None) -> Any:
+def _student(
+    model: Path, calibrate: Path | None, listing: Path | None, recipe: str, backbone: str | None, *, full_range: bool
+) -> Any:
     from efq.toolchain.backbones import read_checkpoint
     from efq.toolchain.distillation import calibrate_teacher
     from efq.toolchain.student import is_student, load_student
@@ -122,7 +123,7 @@ def _student(model: Path, calibrate: Path | None, listing: Path | None, recipe: 
         )
         raise UsageError(message)
     teacher = load_teacher(model, backbone)
-    student, cosine = calibrate_teacher(teacher, calibrate, listing=listing, recipe=recipe)
+    student, cosine = calibrate_teacher(teacher, calibrate, listing=listing, recipe=recipe, full_range=full_range)
     log(
         f"quantized without training: mean cosine to the float model {cosine:.4f} on the calibration faces; "
         "efq-distill pays the difference back"

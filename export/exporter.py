@@ -17,6 +17,7 @@ from efq.export.artifact_writer import write_artifact
 from efq.export.coverage import CoverageReport, measure_coverage
 from efq.export.integer_reference import IntegerReference
 from efq.export.qdq_graph import build_qdq_model
+from efq.export.reduced_range import weights_for
 from efq.export.targets import TargetProfile
 from efq.runtime.backends.cpu import BACKENDS, OWN_BACKEND, REDUCED_RANGE
 from efq.runtime.backends.model import Model
@@ -32,16 +33,19 @@ _TOOLS = ("efq", "numpy", "onnx", "onnx-ir", *ONNXRUNTIME_PACKAGES, "torch")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
-    """What an export wrote: folder, coverage (None when no engine was built), parity with the student, model bytes.
+    """What an export wrote: folder, manifest, coverage (None when no engine was built), parity, model bytes.
 
     engine: version, build seconds, plan bytes and layers of the engine built with it, for targets that have one.
+    notes: a sentence on each change that the target asked of the student.
     """
 
     directory: Path
+    manifest: Manifest
     coverage: CoverageReport | None
     parity: Mapping[str, Any]
     model_bytes: int
     engine: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -51,6 +55,7 @@ class Export:
             "parity": dict(self.parity),
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
             "engine": None if self.engine is None else dict(self.engine),
+            "notes": list(self.notes),
         }
 
 
@@ -60,18 +65,21 @@ def export_student(
     directory: Path,
     *,
     bits: int,
+    full_range: bool = False,
     name: str | None = None,
     allow_float: bool = False,
     force: bool = False,
 ) -> Export:
     """Write the artifact of `student` for `profile` into `directory`.
 
-    Raises UsageError when the student was not made for `bits` or the folder is taken, CoverageError (exit 3) when
-    multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings are not the
-    student's. Nothing is written then.
+    Weights of 8 bits are quantized anew to 7, whose products are exact on every CPU, unless `full_range`.
+    Raises UsageError when the student was not made for `bits` or `full_range`, or the folder is taken, CoverageError
+    (exit 3) when multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings
+    are not the student's. Nothing is written then.
     """
     check_bits(student, bits)
     images = check_images(student)
+    student, reduction = weights_for(student, profile, images, full_range=full_range)
     model = build_qdq_model(student, profile)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -80,7 +88,7 @@ def export_student(
         coverage = measure_coverage(path, images=images, backend=backend)
         coverage.check(allow_float=allow_float)
         least = _least_cosine(
-            student, BACKENDS[backend](path, threads=1, reduced_range=REDUCED_RANGE in student.recipe), images
+            student, BACKENDS[backend](path, threads=1, reduced_range=student.recipe[REDUCED_RANGE]), images
         )
     if not least >= profile.least_cosine:  # NaN too
         message = (
@@ -88,7 +96,8 @@ def export_student(
             "integer kernels round or saturate differently (see docs/results.md), or the student file is damaged"
         )
         raise ParityError(message)
-    manifest = make_manifest(student, profile, coverage, name)
+    changes = None if reduction is None else reduction.to_dict()
+    manifest = make_manifest(student, profile, coverage, name, changes)
     parity = {"images": len(images), "least_cosine_to_integer_student": least}
     write_artifact(
         directory,
@@ -99,13 +108,19 @@ def export_student(
         force=force,
     )
     size = (directory / "model.onnx").stat().st_size
-    return Export(directory=directory, coverage=coverage, parity=parity, model_bytes=size)
+    notes = () if reduction is None else (str(reduction),)
+    return Export(
+        directory=directory, manifest=manifest, coverage=coverage, parity=parity, model_bytes=size, notes=notes
+    )
 
 
 def check_bits(student: Student, bits: int) -> None:
-    """Raises UsageError when the student's weights are not on the grid of `bits` bits; activations may have others."""
+    """Raises UsageError when the student's weights were not made for `bits` bits; activations may have others.
+
+    Those of 8 bits are 7-bit ones where the range is reduced, so either may be said of them.
+    """
     found = student.recipe["weight_bits"]
-    if found != bits:
+    if bits not in (found, student.bits["weights"]):
         message = (
             f"expected a student with {bits}-bit weights for --bits {bits}, found {found}-bit weights: distill one "
             f"with a recipe of weight_bits = {bits}, or export with --bits {found}"
@@ -134,7 +149,7 @@ def make_manifest(
     return Manifest(
         name=name or _name(student, profile),
         target=profile.name,
-        bits={"weights": student.recipe["weight_bits"], "activations": student.recipe["activation_bits"]},
+        bits=student.bits,
         backbone=student.backbone,
         recipe=recipe | ({} if requantized is None else {"requantized": dict(requantized)}),
         input=student.contract,
@@ -155,8 +170,7 @@ def _tools(profile: TargetProfile) -> tuple[str, ...]:
 
 
 def _name(student: Student, profile: TargetProfile) -> str:
-    weights, activations = student.recipe["weight_bits"], student.recipe["activation_bits"]
-    return f"{student.backbone}-w{weights}a{activations}-{profile.name}"
+    return f"{student.backbone}-w{student.bits['weights']}a{student.bits['activations']}-{profile.name}"
 
 
 def _least_cosine(student: Student, model: Model, images: NDArray[np.uint8]) -> float:

@@ -95,7 +95,7 @@ def _student(path: Path) -> dict[str, Any]:
     return {
         "student": student.recipe["name"],
         "backbone": student.backbone,
-        "bits": {"weights": student.recipe["weight_bits"], "activations": student.recipe["activation_bits"]},
+        "bits": student.bits,
         "embedding_size": student.embedding_size,
         "training": dict(student.training),
         "weights": sum(layer.weights for layer in layers),

@@ -215,20 +215,22 @@ def _limits(manifest: Manifest) -> str:
     reduced_range = manifest.recipe.get(REDUCED_RANGE) is True
     if manifest.target == "ort-cpu" and not reduced_range:
         limits.append(
-            "On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do not saturate, slower ones; ONNX Runtime "
-            "by itself sums products in saturating 16 bits there, which can change embeddings."
+            "Weights have all 8 bits (`--full-range`). On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do "
+            "not saturate, slower ones; ONNX Runtime by itself sums products in saturating 16 bits there, which can "
+            "change embeddings."
         )
     if manifest.target == "openvino" and not reduced_range:
         limits.append(
-            "On x86 CPUs without VNNI, OpenVINO sums products in saturating 16 bits, so `efq.runtime` refuses to open "
-            "this folder there: export it with `--reduce-range` or for `ort-cpu`."
+            "Weights have all 8 bits (`--full-range`). On x86 CPUs without VNNI, OpenVINO sums products in saturating "
+            "16 bits, so `efq.runtime` refuses to open this folder there: export it without `--full-range`, or for "
+            "`ort-cpu`."
         )
     if manifest.target in TENSORRT_TARGETS:
         limits.append(
             "The engine in `engine/` is for one TensorRT version and the GPUs its fingerprint names; elsewhere open "
             "the folder with `rebuild=True`, which builds it again from `model.onnx`."
         )
-    limits += describe_narrow_bits(manifest.bits, manifest.target, reduced_range=reduced_range)
+    limits += describe_narrow_bits(manifest)
     requantized = manifest.recipe.get("requantized")
     if isinstance(requantized, Mapping):
         limits.append(

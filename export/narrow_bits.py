@@ -1,20 +1,18 @@
-"""What fewer than 8 bits are worth on a target, in the words of the command and of the model card."""
+"""What fewer than 8 bits are worth on an artifact's target, in the words of the command and of the model card."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from efq.export.qdq_graph import PACKED_BITS
+from efq.runtime.backends.cpu import REDUCED_RANGE
+from efq.runtime.manifest import Manifest
 from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
 
 
-def describe_narrow_bits(bits: Mapping[str, int], target: str, *, reduced_range: bool) -> list[str]:
-    """Sentences on `bits` {"weights", "activations"} of an artifact for `target`; none where both are 8.
-
-    `reduced_range`: all weights have 7 bits or fewer (efq.export.reduced_range).
-    """
+def describe_narrow_bits(manifest: Manifest) -> list[str]:
+    """Sentences on the bits of an artifact; none where weights and activations both take 8."""
+    bits, reduced_range = manifest.bits, manifest.recipe.get(REDUCED_RANGE) is True
     sentences = []
-    if target in TENSORRT_TARGETS:
+    if manifest.target in TENSORRT_TARGETS:
         if bits["weights"] < 8:
             sentences.append("Weights of fewer than 8 bits lie in int8 tensors here: neither smaller nor faster.")
     elif bits["weights"] <= PACKED_BITS:
@@ -22,12 +20,12 @@ def describe_narrow_bits(bits: Mapping[str, int], target: str, *, reduced_range:
             f"Weights of {PACKED_BITS} bits or fewer are stored two to a byte: they save size, not time, as bytes are "
             "multiplied."
         )
-    elif bits["weights"] < 8 and not reduced_range:
+    elif bits["weights"] < (7 if reduced_range else 8):
         sentences.append("Weights of fewer than 8 bits are carried in bytes: they save neither size nor time.")
-    if reduced_range and target not in TENSORRT_TARGETS:
+    if reduced_range and manifest.target not in TENSORRT_TARGETS:
         sentences.append(
-            "No weight has more than 7 bits, so products do not saturate on CPUs without VNNI, and the fast kernels "
-            "serve there too; on other CPUs that saves no time, and 7 bits are stored in bytes."
+            "No weight has more than 7 bits, -63 to 63 in int8 tensors, so that sums of products do not saturate: x86 "
+            "CPUs with and without VNNI compute the same integers, both in their fast kernels."
         )
     if bits["activations"] < 8:
         sentences.append("Activations of fewer than 8 bits are carried and clamped in bytes: they save no time.")

@@ -9,6 +9,7 @@ import onnx
 
 from efq.export.exporter import check_images
 from efq.export.qdq_graph import build_qdq_model
+from efq.export.reduced_range import weights_for
 from efq.export.symmetric_student import symmetric_form
 from efq.export.targets import TargetProfile
 from efq.export.tensorrt_graph import build_tensorrt_model
@@ -17,8 +18,12 @@ from efq.toolchain.operations import WEIGHTED
 from efq.toolchain.student import Student
 
 
-def export_plan(student: Student, profile: TargetProfile) -> dict[str, Any]:
-    """Plain values: target, operations by kind, weights, bytes of the model file, activations by kind."""
+def export_plan(student: Student, profile: TargetProfile, *, full_range: bool = False) -> dict[str, Any]:
+    """Plain values: target, operations by kind, weights, bytes of the model file, activations by kind.
+
+    `full_range` as in `export_student`.
+    """
+    student, _ = weights_for(student, profile, check_images(student), full_range=full_range)
     kinds: collections.Counter[str] = collections.Counter()
     weights = 0
     for node in student.network.graph.nodes:
@@ -32,7 +37,7 @@ def export_plan(student: Student, profile: TargetProfile) -> dict[str, Any]:
         "description": profile.description,
         "backbone": student.backbone,
         "recipe": student.recipe["name"],
-        "bits": {"weights": student.recipe["weight_bits"], "activations": student.recipe["activation_bits"]},
+        "bits": student.bits,
         "input": f"uint8 (N, {student.contract.height}, {student.contract.width}, 3) RGB",
         "output": f"float32 (N, {student.embedding_size}) of unit length",
         "operations": dict(sorted(kinds.items())),

@@ -1,15 +1,68 @@
-"""Weights on a 7-bit grid, for CPUs whose 8-bit products saturate (efq.runtime.backends.saturation)."""
+"""Weights on a 7-bit grid, whose products are exact on every CPU (docs/decisions/0040-seven-bit-weights.md)."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from efq.export.targets import TargetProfile
 from efq.runtime.backends.cpu import REDUCED_RANGE
+from efq.runtime.errors import UsageError
+from efq.toolchain.networks import torch_embedding
 from efq.toolchain.operations import WEIGHTED, ChannelAffine
 from efq.toolchain.quantizers import WeightQuantizer
+from efq.toolchain.recipe import REDUCED_BITS
 from efq.toolchain.student import Student, build_graph, describe_graph
 
-BITS = 7
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RangeReduction:
+    """What 7-bit weights changed in a student that was trained with 8-bit ones: its cosines to that student."""
+
+    least_cosine: float
+    mean_cosine: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"weight_bits": REDUCED_BITS, **dataclasses.asdict(self)}
+
+    def __str__(self) -> str:
+        return (
+            f"requantized: the student was trained with 8-bit weights; with 7 bits its mean cosine to itself is "
+            f"{self.mean_cosine:.4f} on noise images (distill it again to train it so; --full-range keeps 8 bits, for "
+            "CPUs with VNNI)"
+        )
+
+
+def weights_for(
+    student: Student, profile: TargetProfile, images: NDArray[np.uint8], *, full_range: bool = False
+) -> tuple[Student, RangeReduction | None]:
+    """`student` with weights whose products the target's kernels add exactly, its recipe saying whether they are so.
+
+    Weights of 8 bits are quantized anew to 7 where the target's products saturate, unless `full_range` keeps them; what
+    that changes is measured on `images` uint8 (N, H, W, 3). The student itself is left as it is.
+    Raises UsageError for `full_range` where there is nothing to keep.
+    """
+    widest = _widest(student)
+    if full_range and (widest <= REDUCED_BITS or not profile.products_saturate):
+        found = f"the target {profile.name}" if not profile.products_saturate else f"weights of at most {widest} bits"
+        message = (
+            f"expected a student with 8-bit weights and a target on CPUs for --full-range, found {found}: leave it "
+            "out, or make the student with efq-distill --full-range"
+        )
+        raise UsageError(message)
+    if not profile.products_saturate:
+        return student, None
+    if widest <= REDUCED_BITS or full_range:
+        return _said(student, reduced=not full_range), None
+    reduced = reduce_range(student)
+    embed = torch_embedding(student.network, torch.device("cpu"))
+    cosines = (embed(images) * torch_embedding(reduced.network, torch.device("cpu"))(images)).sum(1)
+    return reduced, RangeReduction(least_cosine=float(cosines.min()), mean_cosine=float(cosines.mean()))
 
 
 def reduce_range(student: Student) -> Student:
@@ -20,9 +73,22 @@ def reduce_range(student: Student) -> Student:
     network = build_graph(describe_graph(student.network))
     network.load_state_dict(student.network.state_dict())
     for module in network.modules():
-        if isinstance(module, WEIGHTED) and module.weight_quantizer is not None and module.weight_quantizer.bits > BITS:
+        if (
+            isinstance(module, WEIGHTED)
+            and module.weight_quantizer is not None
+            and module.weight_quantizer.bits > REDUCED_BITS
+        ):
             weight = module.weight[:, None] if isinstance(module, ChannelAffine) else module.weight
-            module.weight_quantizer = WeightQuantizer(module.weight.shape[0], BITS)
+            module.weight_quantizer = WeightQuantizer(module.weight.shape[0], REDUCED_BITS)
             module.weight_quantizer.start_from(weight)
-    bits = {key: min(student.recipe[key], BITS) for key in ("weight_bits", "edge_weight_bits")}
-    return dataclasses.replace(student, network=network.eval(), recipe={**student.recipe, **bits, REDUCED_RANGE: True})
+    return _said(dataclasses.replace(student, network=network.eval()), reduced=True)
+
+
+def _widest(student: Student) -> int:
+    """The bits of the widest grid of weights."""
+    quantizers = (module for module in student.network.modules() if isinstance(module, WeightQuantizer))
+    return max((quantizer.bits for quantizer in quantizers), default=0)
+
+
+def _said(student: Student, *, reduced: bool) -> Student:
+    return dataclasses.replace(student, recipe={**student.recipe, REDUCED_RANGE: reduced})

@@ -49,6 +49,13 @@ class Requantization:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
 
+    def __str__(self) -> str:
+        return (
+            "requantized: the student was not trained with symmetric activations; steps grew by up to "
+            f"{self.widest_step_ratio:.2f} x, mean cosine to the student {self.mean_cosine:.4f} (recipe tensorrt "
+            "trains for this target)"
+        )
+
 
 def symmetric_form(student: Student, images: NDArray[np.uint8]) -> tuple[Student, Requantization | None]:
     """The student in TensorRT's form, and what that changed: None for one that was trained in it.

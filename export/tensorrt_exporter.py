@@ -101,10 +101,11 @@ def export_for_tensorrt(
             atomic_write_text(target / LAYERS_FILE, json.dumps(report, indent=1) + "\n")
 
         changes = None if requantized is None else requantized.to_dict()
+        manifest = make_manifest(student, profile, coverage, name, changes)
         write_artifact(
             directory,
             model=model,
-            manifest=make_manifest(student, profile, coverage, name, changes),
+            manifest=manifest,
             training_hashes=student.training_hashes,
             parity={"export_check": parity.to_dict()},
             force=force,
@@ -112,7 +113,16 @@ def export_for_tensorrt(
         )
     size = (directory / MODEL_FILE).stat().st_size
     checked: Mapping[str, Any] = parity.to_dict() | ({} if changes is None else {"requantized": changes})
-    return Export(directory=directory, coverage=coverage, parity=checked, model_bytes=size, engine=report)
+    notes = () if requantized is None else (str(requantized),)
+    return Export(
+        directory=directory,
+        manifest=manifest,
+        coverage=coverage,
+        parity=checked,
+        model_bytes=size,
+        engine=report,
+        notes=notes,
+    )
 
 
 def _machine_to_build_on(target: str, device: str) -> Machine | None:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from efq.runtime import InputContract, Manifest
 from efq.runtime.artifact import MANIFEST_FILE, MODEL_FILE, model_metadata, write_checksums
+from efq.runtime.backends.cpu import REDUCED_RANGE
 
 EMBEDDING_SIZE = 16
 PATCH = 16
@@ -22,7 +23,7 @@ def make_manifest(**changes: object) -> Manifest:
         "target": "ort-cpu",
         "bits": {"weights": 8, "activations": 8},
         "backbone": "tiny",
-        "recipe": {"activation": "relu"},
+        "recipe": {"activation": "relu", REDUCED_RANGE: True},
         "input": InputContract(),
         "embedding_size": EMBEDDING_SIZE,
         "teacher": {"name": "random", "sha256": "0" * 64, "licence": "Apache-2.0"},

@@ -31,6 +31,11 @@ from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
     metavar="PATTERN",
     help="Keep the layers of that name at 8 bits, weights and output (efq-inspect lists them); repeatable.",
 )
+@click.option(
+    "--full-range",
+    is_flag=True,
+    help="8-bit weights instead of 7-bit ones in int8 tensors: for CPUs with VNNI only, elsewhere slower or refused.",
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The student file to write.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same options.")
 @click.option("--force", is_flag=True, help="Replace an existing student file.")
@@ -52,6 +57,7 @@ def main(
     learning_rate: float | None,
     metric_weight: float | None,
     keep_8bit: tuple[str, ...],
+    full_range: bool,
     output: Path,
     resume: bool,
     force: bool,
@@ -72,7 +78,7 @@ def main(
     if output.exists() and not force and not resume:
         message = f"expected a new output file, found {output}: choose another name, or --force"
         raise UsageError(message)
-    recipe = _recipe(recipe_name, steps, learning_rate, metric_weight, keep_8bit)
+    recipe = _recipe(recipe_name, steps, learning_rate, metric_weight, keep_8bit, full_range=full_range)
 
     import torch
 
@@ -107,12 +113,15 @@ def _recipe(
     learning_rate: float | None,
     metric_weight: float | None,
     keep_8bit: tuple[str, ...],
+    *,
+    full_range: bool,
 ) -> Recipe:
     recipe = load_recipe(name)
     changes = {"steps": steps, "learning_rate": learning_rate, "metric_weight": metric_weight}
     return dataclasses.replace(
         recipe,
         keep_8bit=recipe.keep_8bit + keep_8bit,
+        reduced_range=recipe.reduced_range and not full_range,
         **{key: value for key, value in changes.items() if value is not None},  # type: ignore[arg-type]
     )
 

@@ -12,6 +12,9 @@ from typing import Any, Self
 from efq.runtime.errors import UsageError
 from efq.toolchain.data.augmentation import Augmentation
 
+FULL_BITS, REDUCED_BITS = 8, 7
+"""Of the widest grid of weights: what an int8 tensor holds, and what never saturates (Recipe.reduced_range)."""
+
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 _RANGES: dict[str, tuple[float, float]] = {
     "weight_bits": (2, 8),
@@ -43,17 +46,19 @@ class Recipe:
     `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.choose_activations),
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
     `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
-    `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit` name patterns of layers whose weights
-    and output keep 8 bits, `keep_8bit_share` the share of all weights that keeps 8 bits where fewer cost most for their
-    size (lowering.keep_sensitive). `elementwise_8bit` keeps 8 bits for what `sums` and pools read, or for what `all`
-    elementwise operations read, PReLUs too (lowering.narrow_for_products). `activation_zero_points` lets signed
-    activations learn a zero point (targets with unsigned activations). `symmetric_activations` is TensorRT's form:
-    every quantizer int8 with zero point 0, only where a convolution, a linear layer or one branch of an addition
-    reads, and PReLUs as they are (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each
-    tensor's size, `range_learning_rate` that of the logarithm of every scale. The first `float_share` of the steps
-    trains with the quantizers passing floats through, in bfloat16 where the device is faster so; then the scales
-    start anew. That is all quantizers, or only those of activations where `float_phase` is "activations" and not
-    "all".
+    `reduced_range` puts weights of 8 bits on a 7-bit grid, -63 to 63 in int8 tensors: the products of an integer
+    kernel then are exact on every CPU (docs/decisions/0040-seven-bit-weights.md), and wherever this record says 8
+    bits of a weight, it has these. `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit`
+    name patterns of layers whose weights and output keep 8 bits, `keep_8bit_share` the share of all weights that
+    keeps 8 bits where fewer cost most for their size (lowering.keep_sensitive). `elementwise_8bit` keeps 8 bits for
+    what `sums` and pools read, or for what `all` elementwise operations read, PReLUs too
+    (lowering.narrow_for_products). `activation_zero_points` lets signed activations learn a zero point (targets
+    with unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer int8 with zero point 0,
+    only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as they are
+    (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size, `range_learning_rate`
+    that of the logarithm of every scale. The first `float_share` of the steps trains with the quantizers passing
+    floats through, in bfloat16 where the device is faster so; then the scales start anew. That is all quantizers,
+    or only those of activations where `float_phase` is "activations" and not "all".
     `metric_weight` multiplies the evaluation-based metric loss, 0 leaves it out. `feature_weight` multiplies the loss
     on residual sums at the first step and falls linearly to 0 at the last. `steps` counts optimizer steps of
     identities_per_batch * images_per_identity images.
@@ -61,6 +66,7 @@ class Recipe:
 
     name: str
     weight_bits: int = 8
+    reduced_range: bool = True
     activation_bits: int = 8
     edge_weight_bits: int = 8
     keep_8bit: tuple[str, ...] = ()
@@ -113,6 +119,11 @@ class Recipe:
     def batch(self) -> int:
         """Images a step."""
         return self.identities_per_batch * self.images_per_identity
+
+    @property
+    def widest_weight_bits(self) -> int:
+        """The bits of the widest grid that weights are put on."""
+        return REDUCED_BITS if self.reduced_range else FULL_BITS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them."""

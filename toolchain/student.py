@@ -25,6 +25,7 @@ from efq.toolchain.operations import (
     QuantizedLinear,
 )
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.recipe import FULL_BITS, REDUCED_BITS
 
 FORMAT = "efq-student"
 SCHEMA_VERSION = 1
@@ -56,6 +57,15 @@ class Student:
     training: Mapping[str, Any]
     thresholds: Mapping[str, float]
     training_hashes: tuple[str, ...]
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """Of the grids that most "weights" and "activations" are on."""
+        widest = REDUCED_BITS if self.recipe.get("reduced_range") else FULL_BITS  # a student before there was the key
+        return {
+            "weights": min(self.recipe["weight_bits"], widest),
+            "activations": self.recipe["activation_bits"],
+        }
 
 
 _PLAIN = ("backbone", "recipe", "embedding_size", "teacher", "data", "activations", "training", "thresholds")

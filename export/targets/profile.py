@@ -13,6 +13,8 @@ class TargetProfile:
 
     activations: "uint8" stores a signed grid shifted by 128, the same integers, with its zero point in the graph;
     "int8" is symmetric, with zero point 0.
+    products_saturate: on some CPUs the runtime's fast kernels add products of bytes in 16 bits that saturate, so that
+    weights take 7 bits unless asked otherwise (efq.export.reduced_range).
     opset, ir_version: of the ONNX graph. has_engine: whether the runtime builds an engine from it.
     least_cosine: between the student computed in integers and the artifact in its runtime; below it the export went
     wrong. A runtime that rounds as the reference does is held to 0.999, another one to what rounding explains.
@@ -28,6 +30,7 @@ class TargetProfile:
     opset: int
     ir_version: int
     description: str
+    products_saturate: bool = False
     has_engine: bool = False
     least_cosine: float = 0.999
     four_pixel_stem: bool = False
@@ -41,6 +44,7 @@ ORT_CPU = TargetProfile(
     opset=21,
     ir_version=10,
     description="ONNX Runtime on CPUs: uint8 activations, int8 weights per channel, int32 bias with scale x * w",
+    products_saturate=True,
     four_pixel_stem=True,
 )
 

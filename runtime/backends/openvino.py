@@ -50,7 +50,7 @@ class OpenVinoModel:
         if not reduced_range and products_saturate():
             message = (
                 "expected a CPU with VNNI, whose 8-bit products are exact, found one where they saturate and OpenVINO "
-                "has no exact kernels: export the model with --reduce-range, or for ort-cpu"
+                "has no exact kernels for 8-bit weights: export the model without --full-range, or for ort-cpu"
             )
             raise DeviceError(message)
         self._path = path

@@ -33,10 +33,11 @@ FILES = {"README.md", "checksums.sha256", "manifest.json", "model.onnx", "parity
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with student.pt, four_bits.pt, teacher.pt and faces/."""
+    """A folder with student.pt, full_range.pt, four_bits.pt, narrow.pt, teacher.pt and faces/."""
     root = tmp_path_factory.mktemp("inputs")
     network = randomize(teacher_network(), slopes=(-0.3, 0.1, 0.4))
     save_student(make_student(network, size=112), root / "student.pt")
+    save_student(make_student(network, size=112, reduced_range=False), root / "full_range.pt")
     save_student(make_student(network, size=112, weight_bits=4), root / "four_bits.pt")
     save_student(make_student(randomize(NETWORKS["bottleneck"]()), activation_bits=6), root / "narrow.pt")
     make_teacher(root / "teacher.pt")
@@ -62,7 +63,6 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     assert "multiply-adds    " in result.stdout
     assert "(100 %)" in result.stdout
     assert "float islands: none" in result.stdout
-    assert "fewer" not in result.stdout
     assert f"try: efq-embed {output}" in result.stdout
     faces = draw_faces(4, 2)
     embedder = Embedder.open(output, threads=1)
@@ -70,7 +70,7 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     found = embedder.embed(faces)
     assert float((found * wanted).sum(1).min()) > 0.999
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    assert embedder.manifest.name == "tiny-w8a8-ort-cpu"
+    assert embedder.manifest.name == "tiny-w7a8-ort-cpu"
     assert embedder.manifest.thresholds == {"1e-3": 0.5}
     assert json.loads((output / "training_data.json").read_text())["images"] == 2
 
@@ -84,8 +84,8 @@ def test_exports_a_student_for_openvino(inputs: Path, tmp_path: Path) -> None:
     assert "float islands: none" in result.stdout
     embedder = Embedder.open(output, threads=1)
     assert embedder.manifest.target == "openvino"
-    assert embedder.manifest.name == "tiny-w8a8-openvino"
-    assert "`efq.runtime` refuses to open this folder there" in (output / "README.md").read_text()
+    assert embedder.manifest.name == "tiny-w7a8-openvino"
+    assert "refuses to open this folder" not in (output / "README.md").read_text()
     assert embedder.manifest.coverage["runtime"].startswith("openvino ")
     faces = draw_faces(4, 2)
     wanted = torch_embedding(load_student(inputs / "student.pt").network, torch.device("cpu"))(faces)
@@ -121,7 +121,7 @@ def test_dry_run_writes_nothing(inputs: Path, tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
     plan = json.loads(run(inputs / "student.pt", "--dry-run", "--json").stdout)
     assert plan["target"] == "ort-cpu"
-    assert plan["bits"] == {"weights": 8, "activations": 8}
+    assert plan["bits"] == {"weights": 7, "activations": 8}
     assert plan["prelu_layers"] == {"prelu": 6}
     assert plan["operations"]["QuantizedConv2d"] == 9
     assert list(tmp_path.iterdir()) == []
@@ -146,15 +146,62 @@ def test_other_bits(inputs: Path, tmp_path: Path) -> None:
     assert "save size, not time" in result.stdout
 
 
-def test_the_reduced_range_says_what_it_is_good_for(inputs: Path, tmp_path: Path) -> None:
-    result = run(inputs / "student.pt", "--reduce-range", "-o", tmp_path / "artifact")
+@pytest.mark.parametrize("bits", [8, 7])
+def test_weights_have_seven_bits_and_everything_says_so(inputs: Path, bits: int, tmp_path: Path) -> None:
+    result = run(inputs / "student.pt", "--bits", bits, "-o", tmp_path / "artifact")
     assert result.exit_code == 0, result.output
+    manifest = Embedder.open(tmp_path / "artifact", threads=1).manifest
+    assert manifest.bits == {"weights": 7, "activations": 8}
+    assert manifest.recipe["reduced_range"] is True
+    assert "requantized" not in result.stdout
     card = (tmp_path / "artifact" / "README.md").read_text()
     for text in (result.stdout, card):
-        assert "products do not saturate on CPUs without VNNI" in text
+        assert "CPUs with and without VNNI compute the same integers" in text
         assert "neither size nor time" not in text
         assert "two to a byte" not in text
     assert "saturating 16 bits" not in card
+
+
+def test_the_full_range_is_kept_for_a_student_that_has_it(inputs: Path, tmp_path: Path) -> None:
+    result = run(inputs / "full_range.pt", "--full-range", "-o", tmp_path / "artifact")
+    assert result.exit_code == 0, result.output
+    manifest = Embedder.open(tmp_path / "artifact", threads=1).manifest
+    assert manifest.bits["weights"] == 8
+    assert manifest.recipe["reduced_range"] is False
+    assert "saturating 16 bits" in (tmp_path / "artifact" / "README.md").read_text()
+
+
+def test_a_student_of_eight_bits_is_exported_with_seven(inputs: Path, tmp_path: Path) -> None:
+    result = run(inputs / "full_range.pt", "-o", tmp_path / "artifact", "--json")
+    assert result.exit_code == 0, result.output
+    (note,) = json.loads(result.stdout)["notes"]
+    assert "trained with 8-bit weights; with 7 bits its mean cosine to itself is 0.9" in note
+    manifest = Embedder.open(tmp_path / "artifact", threads=1).manifest
+    assert manifest.bits["weights"] == manifest.recipe["requantized"]["weight_bits"] == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("student.pt", "--full-range"), "found weights of at most 7 bits"),
+        (("full_range.pt", "--full-range", "--target", "trt", "--no-engine"), "a target on CPUs for --full-range"),
+    ],
+)
+def test_a_full_range_that_changes_nothing(
+    inputs: Path, arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    name, *options = arguments
+    result = run(inputs / name, *options, "-o", tmp_path / "artifact")
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert not (tmp_path / "artifact").exists()
+
+
+@pytest.mark.parametrize(("options", "bits"), [((), 7), (("--full-range",), 8)])
+def test_calibrated_weights(inputs: Path, options: tuple[str, ...], bits: int, tmp_path: Path) -> None:
+    calibrate = ("--calibrate", inputs / "faces", "--backbone", TEACHER, "-o", tmp_path / "artifact")
+    assert run(inputs / "teacher.pt", *calibrate, *options).exit_code == 0
+    assert Embedder.open(tmp_path / "artifact", threads=1).manifest.bits["weights"] == bits
 
 
 def test_four_bits_are_stored_in_four_bits(inputs: Path, tmp_path: Path) -> None:
@@ -181,8 +228,8 @@ def test_narrow_activations(inputs: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["parity"]["least_cosine_to_integer_student"] > 0.9999
     embedder = Embedder.open(tmp_path / "artifact", threads=1)
-    assert embedder.manifest.bits == {"weights": 8, "activations": 6}
-    assert embedder.manifest.name == "tiny-w8a6-ort-cpu"
+    assert embedder.manifest.bits == {"weights": 7, "activations": 6}
+    assert embedder.manifest.name == "tiny-w7a6-ort-cpu"
     assert "clamped in bytes" in (tmp_path / "artifact" / "README.md").read_text()
 
 

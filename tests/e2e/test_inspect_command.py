@@ -46,7 +46,7 @@ def test_a_student(inputs: Path) -> None:
     layers = {layer["layer"]: layer for layer in found["layers"]}
     assert found["bits"] == {"weights": 4, "activations": 8}
     assert found["weights"] == sum(layer["weights"] for layer in layers.values())
-    assert layers["stem.0"]["weight_bits"] == layers["fc"]["weight_bits"] == layers["down.0.0"]["weight_bits"] == 8
+    assert layers["stem.0"]["weight_bits"] == layers["fc"]["weight_bits"] == layers["down.0.0"]["weight_bits"] == 7
     assert layers["down.1.0"] | {"layer": ""} == {
         "layer": "", "kind": "depthwise", "shape": [16, 1, 3, 3], "weights": 144, "weight_bits": 4,
         "weight_bytes": 72, "output_bits": 8,
@@ -90,7 +90,7 @@ def test_sensitivity_ranks_layers(inputs: Path) -> None:
     assert values == sorted(values, reverse=True)
     assert values[0] > 0
     weights = {cost["layer"]: cost["bits"] for cost in costs if cost["weights"]}
-    assert (weights["down.0.0"], weights["down.1.0"]) == (8, 4)
+    assert (weights["down.0.0"], weights["down.1.0"]) == (7, 4)
     shown = run(inputs / "student.pt", "--sensitivity", "--faces", inputs / "faces", "--max-images", 8).stdout
     assert f"weights of {next(cost['layer'] for cost in costs if cost['weights'])}" in shown
 

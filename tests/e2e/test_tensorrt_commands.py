@@ -122,7 +122,7 @@ def test_narrow_weights_buy_nothing_here(inputs: Path, tmp_path: Path) -> None:
     for text in (result.stdout, (output / "README.md").read_text()):
         assert "Weights of fewer than 8 bits lie in int8 tensors here: neither smaller nor faster." in text
         assert "two to a byte" not in text
-    reduced = run(inputs / "symmetric.pt", "--reduce-range", "--target", "trt", "--no-engine", "-o", tmp_path / "seven")
+    reduced = run(inputs / "student.pt", "--target", "trt", "--no-engine", "-o", tmp_path / "seven")
     assert reduced.exit_code == 0, reduced.output
     assert "neither smaller nor faster" in reduced.stdout
     assert "VNNI" not in reduced.stdout

@@ -18,7 +18,6 @@ import pytest
 from networks import NETWORKS, make_student, random_images, randomize
 
 from efq.export import export_student, find_target
-from efq.export.reduced_range import reduce_range
 from efq.runtime import Embedder
 
 IMAGES = random_images(8, seed=5).numpy()
@@ -40,9 +39,9 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="these ar
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders "eight" and "seven", by bits of the weights, for ONNX Runtime."""
     root = tmp_path_factory.mktemp("artifacts")
-    student = make_student(randomize(NETWORKS["bottleneck"]()))
-    export_student(student, find_target("ort-cpu"), root / "eight", bits=8)
-    export_student(reduce_range(student), find_target("ort-cpu"), root / "seven", bits=7)
+    student = make_student(randomize(NETWORKS["bottleneck"]()), reduced_range=False)
+    export_student(student, find_target("ort-cpu"), root / "eight", bits=8, full_range=True)
+    export_student(student, find_target("ort-cpu"), root / "seven", bits=8)
     np.save(root / "images.npy", IMAGES)
     return root
 

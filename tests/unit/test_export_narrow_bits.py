@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from artifacts import make_manifest
 
 from efq.export.narrow_bits import describe_narrow_bits
+from efq.runtime.backends.cpu import REDUCED_RANGE
 
 SIZE, NOTHING, INT8 = "save size, not time", "save neither size nor time", "neither smaller nor faster"
-VNNI, CLAMPED = "do not saturate on CPUs without VNNI", "carried and clamped in bytes"
+EXACT, CLAMPED = "with and without VNNI compute the same integers", "carried and clamped in bytes"
 
 
 @pytest.mark.parametrize(
@@ -16,18 +18,19 @@ VNNI, CLAMPED = "do not saturate on CPUs without VNNI", "carried and clamped in 
         (8, 8, "ort-cpu", False, []),
         (8, 8, "trt", False, []),
         (6, 6, "ort-cpu", False, [NOTHING, CLAMPED]),
+        (6, 8, "ort-cpu", True, [NOTHING, EXACT]),
         (5, 8, "openvino", False, [NOTHING]),
         (4, 8, "ort-cpu", False, [SIZE]),
         (2, 4, "openvino", False, [SIZE, CLAMPED]),
-        (7, 8, "ort-cpu", True, [VNNI]),
-        (4, 8, "openvino", True, [SIZE, VNNI]),
+        (7, 8, "ort-cpu", True, [EXACT]),
+        (4, 8, "openvino", True, [SIZE, EXACT]),
         (7, 8, "trt", True, [INT8]),
         (4, 8, "trt-rtx", False, [INT8]),
     ],
 )
 def test_each_target(weights: int, activations: int, target: str, reduced_range: bool, expected: list[str]) -> None:
     bits = {"weights": weights, "activations": activations}
-    found = describe_narrow_bits(bits, target, reduced_range=reduced_range)
+    found = describe_narrow_bits(make_manifest(target=target, bits=bits, recipe={REDUCED_RANGE: reduced_range}))
     assert len(found) == len(expected)
     for sentence, words in zip(found, expected, strict=True):
         assert words in sentence

@@ -82,7 +82,7 @@ def test_two_inputs_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_eight_bits_are_left_alone(name: str) -> None:
+def test_seven_bits_are_left_alone(name: str) -> None:
     network = make_student(randomize(NETWORKS[name]())).network
     before = copy.deepcopy(network.state_dict())
     assert compensate_rounding(network, IMAGES).changed == 0

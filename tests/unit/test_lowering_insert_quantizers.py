@@ -109,14 +109,17 @@ def test_zero_points_only_where_the_recipe_wants_them() -> None:
     assert not any(module.learn_zero_point for module in quantizers)
 
 
+@pytest.mark.parametrize("reduced_range", [True, False])
 @pytest.mark.parametrize(("bits", "edge"), [(8, 8), (4, 8), (4, 4), (4, 2), (2, 6)])
-def test_bits_of_weights_and_activations(bits: int, edge: int) -> None:
+def test_bits_of_weights_and_activations(bits: int, edge: int, reduced_range: bool) -> None:
+    """Of eight bits seven are used where the range is reduced."""
     graph = exact(randomize(NETWORKS["bottleneck"]()))
-    recipe = Recipe(name="t", weight_bits=bits, edge_weight_bits=edge, activation_bits=7)
+    recipe = Recipe(name="t", weight_bits=bits, edge_weight_bits=edge, activation_bits=7, reduced_range=reduced_range)
+    widest = 7 if reduced_range else 8
     insert_quantizers(graph, recipe)
     found = [module.weight_quantizer.bits for _, module in calls(graph, *WEIGHTED)]  # type: ignore[union-attr]
-    assert found[0] == found[-1] == max(bits, edge)
-    assert set(found[1:-1]) == {bits}
+    assert found[0] == found[-1] == min(max(bits, edge), widest)
+    assert set(found[1:-1]) == {min(bits, widest)}
     assert {module.bits for _, module in calls(graph, ActivationQuantizer)} == {7}
 
 
@@ -124,7 +127,7 @@ def test_layers_kept_at_8_bits_keep_weights_and_output() -> None:
     graph = exact(randomize(NETWORKS["bottleneck"]()))
     recipe = Recipe(name="t", weight_bits=4, activation_bits=5, edge_weight_bits=4, keep_8bit=("down.1.*", "fc"))
     insert_quantizers(graph, recipe)
-    kept = {str(node.target) for node, m in calls(graph, *WEIGHTED) if m.weight_quantizer.bits == 8}  # type: ignore[union-attr]
+    kept = {str(node.target) for node, m in calls(graph, *WEIGHTED) if m.weight_quantizer.bits == 7}  # type: ignore[union-attr]
     assert kept == {"down.1.0", "down.1.2_slopes", "fc"}
     wide = {str(node.target) for node, m in calls(graph, ActivationQuantizer) if m.bits == 8}  # type: ignore[union-attr]
     assert wide == {"down.1.0_quantizer"}  # shared with its slopes; the embedding is float32

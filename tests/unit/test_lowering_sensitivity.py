@@ -12,9 +12,14 @@ from efq.toolchain.lowering.sensitivity import layer_costs
 from efq.toolchain.lowering.start_ranges import set_enabled
 from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer
+from efq.toolchain.recipe import Recipe
 from efq.toolchain.student import Student
 
 IMAGES = random_images(12, seed=3)
+
+
+def recipe(keep_8bit_share: float, *, reduced_range: bool = True) -> Recipe:
+    return Recipe(name="t", keep_8bit_share=keep_8bit_share, reduced_range=reduced_range)
 
 
 @pytest.fixture
@@ -64,18 +69,19 @@ def test_the_network_is_left_as_it_was(student: Student) -> None:
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def test_the_costliest_layers_for_their_size_keep_8_bits(student: Student) -> None:
-    network = student.network
+@pytest.mark.parametrize("reduced_range", [True, False])
+def test_the_costliest_layers_for_their_size_keep_the_widest_grid(student: Student, reduced_range: bool) -> None:
+    network, bits = student.network, 7 if reduced_range else 8
     costs = {cost.layer: cost.cost for cost in layer_costs(network, IMAGES, activations=False)}
     layers = {name: m for name, m in network.named_modules() if isinstance(m, QuantizedConv2d | QuantizedLinear)}
-    result = keep_sensitive(network, 0.2, IMAGES)
-    kept = {name for name, layer in layers.items() if layer.weight_quantizer and layer.weight_quantizer.bits == 8}
+    result = keep_sensitive(network, recipe(0.2, reduced_range=reduced_range), IMAGES)
+    kept = {name for name, layer in layers.items() if layer.weight_quantizer and layer.weight_quantizer.bits == bits}
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
     affine = sum(m.weight.numel() for m in network.modules() if type(m).__name__ == "ChannelAffine")
     budget = 0.2 * (sum(sizes.values()) + affine)
     assert result.changed == len(kept) > 0
     assert sum(sizes[name] for name in kept) <= budget
-    assert result.notes[0].startswith("weights kept at 8 bits: ")
+    assert result.notes[0].startswith(f"weights kept at {bits} bits: ")
     ranked = sorted(layers, key=lambda name: costs[name] / sizes[name], reverse=True)
     free = budget
     for name in ranked:
@@ -96,5 +102,5 @@ def test_costs_at_other_bits(student: Student) -> None:
 
 
 def test_no_share_changes_nothing(student: Student) -> None:
-    assert keep_sensitive(student.network, 0.0, IMAGES).changed == 0
-    assert keep_sensitive(student.network, 0.001, IMAGES).notes == ()
+    assert keep_sensitive(student.network, recipe(0.0), IMAGES).changed == 0
+    assert keep_sensitive(student.network, recipe(0.001), IMAGES).notes == ()

@@ -60,7 +60,7 @@ def test_student_and_its_artifact_agree(student: Student, artifact: Path, tmp_pa
     opened = [open_network(path, threads=1) for path in (tmp_path / "student.pt", artifact)]
     assert [(network.kind, network.name) for network in opened] == [
         ("student", "tiny student (tiny)"),
-        ("artifact", "tiny-w8a8-ort-cpu"),
+        ("artifact", "tiny-w7a8-ort-cpu"),
     ]
     assert all(network.training_hashes == HASHES for network in opened)
     assert opened[1].sha256 == sha256_file(artifact / "model.onnx")

@@ -14,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 from efq.runtime import DeviceError, Embedder
 from efq.runtime.backends import onnxruntime as onnxruntime_backend
 from efq.runtime.backends import openvino as openvino_backend
-from efq.runtime.backends.cpu import REDUCED_RANGE
 from efq.runtime.backends.saturation import LARGEST_WEIGHT, PROBE, TERMS, products_saturate
 from efq.runtime.cpu import describe_cpu
 
@@ -60,19 +59,20 @@ def saturating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str
 
 
 def test_onnxruntime_is_exact_where_products_saturate(tmp_path: Path, saturating: list[dict[str, str]]) -> None:
-    Embedder.open(make_artifact(tmp_path / "eight"), threads=1)
+    eight = make_manifest(recipe={})
+    Embedder.open(make_artifact(tmp_path / "eight", manifest=eight), threads=1)
     assert saturating[-1]["session.x64quantprecision"] == "1"
-    seven = make_manifest(recipe={REDUCED_RANGE: True})
-    Embedder.open(make_artifact(tmp_path / "seven", manifest=seven), threads=1, backend="onnxruntime")
+    Embedder.open(make_artifact(tmp_path / "seven"), threads=1, backend="onnxruntime")
     assert "session.x64quantprecision" not in saturating[-1]
 
 
 @pytest.mark.usefixtures("saturating")
 def test_openvino_takes_only_seven_bits_where_products_saturate(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    eight = make_artifact(tmp_path / "eight", manifest=make_manifest(target="openvino"))
-    with pytest.raises(DeviceError, match="--reduce-range"):
+    eight = make_artifact(tmp_path / "eight", manifest=make_manifest(target="openvino", recipe={}))
+    with pytest.raises(DeviceError, match="without --full-range"):
         Embedder.open(eight)
-    seven = make_manifest(target="openvino", recipe={REDUCED_RANGE: True})
-    Embedder.open(make_artifact(tmp_path / "seven", manifest=seven))
-    assert Embedder.open(make_artifact(tmp_path / "ort")).backend == "onnxruntime"
+    seven = make_manifest(target="openvino")
+    assert Embedder.open(make_artifact(tmp_path / "seven", manifest=seven)).backend == "openvino"
+    ort = make_manifest(recipe={})
+    assert Embedder.open(make_artifact(tmp_path / "ort", manifest=ort)).backend == "onnxruntime"

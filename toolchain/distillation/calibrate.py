@@ -21,13 +21,21 @@ _LARGEST_SET = 1000
 
 
 def calibrate_teacher(
-    teacher: Teacher, faces: Path, *, listing: Path | None = None, recipe: str = "prelu", seed: int = 0
+    teacher: Teacher,
+    faces: Path,
+    *,
+    listing: Path | None = None,
+    recipe: str = "prelu",
+    full_range: bool = False,
+    seed: int = 0,
 ) -> tuple[Student, float]:
     """The untrained student of `teacher` and its mean cosine to the teacher on some of the calibration faces.
 
-    The faces it was calibrated on count as its training images: it is not evaluated on them.
+    The faces it was calibrated on count as its training images: it is not evaluated on them. `full_range` gives weights
+    8 bits whatever the recipe says.
     """
-    untrained = dataclasses.replace(load_recipe(recipe), steps=0)
+    chosen = load_recipe(recipe)
+    untrained = dataclasses.replace(chosen, steps=0, reduced_range=chosen.reduced_range and not full_range)
     found = open_faces(faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed)
     network, report = lower_teacher(teacher, found, untrained, seed=seed, log=log)
     processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))

@@ -1,10 +1,10 @@
-"""Round weights of fewer than 8 bits so that the rounding errors of one output cancel on real inputs.
+"""Round weights of fewer than 7 bits so that the rounding errors of one output cancel on real inputs.
 
 Frantar et al. 2022 (GPTQ): the inputs of a layer are taken one after another; each weight is rounded to the grid, and
 the weights of the inputs still to come move by what least squares says makes up for the error, given the inputs' second
 moments over faces. No labels, no gradient; seconds for a MobileFaceNet.
 
-Requires: inserted and started quantizers. Ensures: every layer of fewer than 8 bits has weights that lie on its grid,
+Requires: inserted and started quantizers. Ensures: every layer of fewer than 7 bits has weights that lie on its grid,
 rounded for the inputs that the student itself, quantized up to there, gives it.
 """
 
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from efq.toolchain.lowering.graph import PassResult
 from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.recipe import REDUCED_BITS
 
 _FACES = 64
 _POSITIONS = 6000  # inputs of a layer that its moments are summed over
@@ -55,7 +56,7 @@ class _Rounding(fx.Interpreter):
 def _is_narrow(module: Any) -> bool:
     if not isinstance(module, QuantizedConv2d | QuantizedLinear) or module.weight_quantizer is None:
         return False
-    return module.weight_quantizer.bits < 8
+    return module.weight_quantizer.bits < REDUCED_BITS
 
 
 def _inputs_of(module: QuantizedConv2d | QuantizedLinear, values: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,8 @@
-"""Give 8 bits back to the layers whose weights cost most for their size.
+"""Give the widest grid back to the layers whose weights cost most for their size.
 
 Requires: inserted and started quantizers. Ensures: layers holding at most the recipe's `keep_8bit_share` of all weights
-have 8-bit weights, taken in the order of their cost alone (lowering.sensitivity) for each weight; a note names them.
+have them on the recipe's widest grid, taken in the order of their cost alone (lowering.sensitivity) for each weight; a
+note names them.
 """
 
 from __future__ import annotations
@@ -12,29 +13,31 @@ from efq.toolchain.lowering.graph import PassResult, calls
 from efq.toolchain.lowering.sensitivity import layer_costs
 from efq.toolchain.operations import WEIGHTED, WeightedOperation
 from efq.toolchain.quantizers import WeightQuantizer
+from efq.toolchain.recipe import Recipe
 
 _FACES = 32
 
 
-def keep_sensitive(network: fx.GraphModule, share: float, images: Tensor) -> PassResult:
+def keep_sensitive(network: fx.GraphModule, recipe: Recipe, images: Tensor) -> PassResult:
     """Widen in place; `images` uint8 (N, H, W, 3) are the faces the costs are measured on."""
+    share, bits = recipe.keep_8bit_share, recipe.widest_weight_bits
     if share == 0.0:
         return PassResult(changed=0)
     layers = {str(node.target): module for node, module in calls(network, *WEIGHTED) if isinstance(module, WEIGHTED)}
     budget = share * sum(module.weight.numel() for module in layers.values())
     costs = layer_costs(network, images[:_FACES], activations=False)
-    narrow = [cost for cost in costs if cost.bits < 8]
+    narrow = [cost for cost in costs if cost.bits < bits]
     kept = []
     for cost in sorted(narrow, key=lambda cost: cost.cost / layers[cost.layer].weight.numel(), reverse=True):
         size = layers[cost.layer].weight.numel()
         if size <= budget:
-            _widen(layers[cost.layer])
+            _widen(layers[cost.layer], bits)
             budget -= size
             kept.append(cost.layer)
-    notes = (f"weights kept at 8 bits: {', '.join(kept)}",) if kept else ()
+    notes = (f"weights kept at {bits} bits: {', '.join(kept)}",) if kept else ()
     return PassResult(changed=len(kept), notes=notes)
 
 
-def _widen(module: WeightedOperation) -> None:
-    module.weight_quantizer = WeightQuantizer(module.weight.shape[0], 8)
+def _widen(module: WeightedOperation, bits: int) -> None:
+    module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
     module.weight_quantizer.start_from(module.weight.reshape(module.weight.shape[0], -1))

@@ -90,7 +90,7 @@ def lower(
             run("narrow_for_products", narrow_for_products(graph, images[:1], prelus=prelus))
         run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
-    run("keep_sensitive", keep_sensitive(graph, recipe.keep_8bit_share, fitting))
+    run("keep_sensitive", keep_sensitive(graph, recipe, fitting))
     run("compensate_rounding", compensate_rounding(graph, fitting))
     to_channels_last(graph)
     return graph, LoweringReport(changed=changed, notes=tuple(notes), activations=activations)

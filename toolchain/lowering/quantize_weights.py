@@ -29,7 +29,7 @@ def quantize_weights(
         bits = 8 if name in kept else recipe.weight_bits
         if name in edges:
             bits = max(bits, recipe.edge_weight_bits)
-        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
+        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], min(bits, recipe.widest_weight_bits))
     return kept
 
 

@@ -1,0 +1,95 @@
+"""Weights of 7 bits: which students are changed for which target, what that costs, and that products then fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from networks import NETWORKS, make_student, random_images, randomize
+from onnx import numpy_helper
+
+from efq.export.qdq_graph import build_qdq_model
+from efq.export.reduced_range import weights_for
+from efq.export.targets import TARGETS, find_target
+from efq.runtime import UsageError
+from efq.toolchain.quantizers import WeightQuantizer
+from efq.toolchain.student import Student
+
+IMAGES = random_images(8, seed=2).numpy()
+LARGEST_PAIR = 2**15 - 1  # of the 16 bits that two products are added in
+CPU_TARGETS = [name for name, profile in TARGETS.items() if profile.products_saturate]
+
+
+def student(**recipe: object) -> Student:
+    return make_student(randomize(NETWORKS["bottleneck"]()), **recipe)
+
+
+def widest(found: Student) -> int:
+    return max(module.bits for module in found.network.modules() if isinstance(module, WeightQuantizer))
+
+
+def largest_weight(model: onnx.ModelProto) -> int:
+    """Of the int8 weights of every layer."""
+    tensors = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.data_type == 3]
+    return max(int(np.abs(tensor.astype(np.int32)).max()) for tensor in tensors)
+
+
+@pytest.mark.parametrize("target", CPU_TARGETS)
+@pytest.mark.parametrize(
+    "recipe", [{}, {"reduced_range": False}, {"weight_bits": 4}, {"keep_8bit_share": 0.3}], ids=str
+)
+def test_two_products_of_an_exported_student_fit_16_bits(target: str, recipe: dict[str, object]) -> None:
+    found, _ = weights_for(student(**recipe), find_target(target), IMAGES)
+    assert found.recipe["reduced_range"] is True
+    assert 2 * 255 * largest_weight(build_qdq_model(found, find_target(target))) <= LARGEST_PAIR
+
+
+def test_a_student_of_seven_bits_is_exported_as_it_is() -> None:
+    made = student()
+    found, reduction = weights_for(made, find_target("ort-cpu"), IMAGES)
+    assert reduction is None
+    assert found.network is made.network
+    assert widest(made) == 7
+    assert made.bits == found.bits == {"weights": 7, "activations": 8}
+
+
+def test_a_student_of_eight_bits_is_quantized_anew() -> None:
+    made = student(reduced_range=False)
+    before = {key: value.clone() for key, value in made.network.state_dict().items()}
+    found, reduction = weights_for(made, find_target("ort-cpu"), IMAGES)
+    assert (widest(made), widest(found)) == (8, 7)
+    assert (made.bits["weights"], found.bits["weights"]) == (8, 7)
+    assert reduction is not None
+    assert 0.98 < reduction.least_cosine <= reduction.mean_cosine < 1
+    assert all(torch.equal(value, before[key]) for key, value in made.network.state_dict().items())
+
+
+def test_a_student_made_before_the_recipe_had_the_key_has_eight_bits() -> None:
+    made = student(reduced_range=False)
+    recipe = {key: value for key, value in made.recipe.items() if key != "reduced_range"}
+    old = dataclasses.replace(made, recipe=recipe)
+    assert old.bits["weights"] == 8
+    assert widest(weights_for(old, find_target("openvino"), IMAGES)[0]) == 7
+
+
+def test_the_full_range_is_kept_where_it_is_asked_for() -> None:
+    made = student(reduced_range=False)
+    found, reduction = weights_for(made, find_target("ort-cpu"), IMAGES, full_range=True)
+    assert reduction is None
+    assert found.network is made.network
+    assert found.recipe["reduced_range"] is False
+    assert largest_weight(build_qdq_model(found, find_target("ort-cpu"))) == 127
+
+
+def test_tensorrt_adds_in_32_bits() -> None:
+    made = student(reduced_range=False)
+    assert weights_for(made, find_target("trt"), IMAGES) == (made, None)
+
+
+@pytest.mark.parametrize(("reduced_range", "target"), [(True, "ort-cpu"), (False, "trt")])
+def test_a_full_range_that_changes_nothing_is_refused(reduced_range: bool, target: str) -> None:
+    with pytest.raises(UsageError, match="efq-distill --full-range"):
+        weights_for(student(reduced_range=reduced_range), find_target(target), IMAGES, full_range=True)
