@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: demo test test-avx2 test-oldest clean
 
 demo: $(STAMP)
 	$(BIN)/efq-demo -o demo-output
@@ -13,6 +13,14 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# As on an x86 CPU without VNNI, at the speed of this one.
+test-avx2: $(STAMP)
+	VENV=$(VENV) tests/avx2/run.sh $(BIN)/pytest
+
+# On the oldest versions that pyproject.toml allows, in a virtual environment of its own.
+test-oldest:
+	PYTHON=$(PYTHON) tests/oldest.sh
 
 # torch first and by itself: a looser requirement would pull the CUDA build, several gigabytes.
 $(STAMP): pyproject.toml constraints.txt

@@ -37,6 +37,7 @@ from efq.benchmarks.scaling import Scaling, measure_scaling
 from efq.export.integer_reference import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact import Artifact
+from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.console import log
 from efq.runtime.files import sha256_file
 from efq.toolchain.data.faces import open_faces
@@ -138,8 +139,7 @@ def run_bench(config: BenchConfig) -> Bench:
         if config.peers:
             calibration, note = _calibration(config, images)
             notes.append(note)
-            reduce_range = machine.architecture in ("x86_64", "AMD64") and machine.has_vnni is False
-            candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=reduce_range)
+            candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=products_saturate())
             candidates, failures = usable(candidates, config.threads[0], images[:1])
             notes += failures
         footprints, floor = _measure_processes(candidates) if config.peers else ((), None)

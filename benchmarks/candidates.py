@@ -135,7 +135,7 @@ def peer_candidates(
 def _onnxruntime_candidates(
     teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path, *, reduce_range: bool
 ) -> Iterator[Candidate]:
-    weights = "7-bit weights (no VNNI)" if reduce_range else "s8 weights"
+    weights = "7-bit weights (products saturate here)" if reduce_range else "s8 weights"
     for signed in (False, True):
         activations = "s8" if signed else "u8"
         name = f"quantize_static {activations} (ONNX Runtime)"
@@ -146,12 +146,11 @@ def _onnxruntime_candidates(
             calibration,
             teacher.preprocess,
             signed=signed,
-            reduce_range=reduce_range and not signed,
+            reduce_range=reduce_range,
         )
-        used = weights if not signed else "s8 weights"
         yield Candidate(
             spec=_spec(teacher, name, "onnxruntime", path),
-            description=f"QDQ, {activations} activations, {used} per channel, min-max over {len(calibration)} faces",
+            description=f"QDQ, {activations} activations, {weights} per channel, min-max over {len(calibration)} faces",
         )
     path = quantize_onnxruntime_dynamic(teacher.path, folder / "dynamic.onnx")
     yield Candidate(

@@ -1,9 +1,9 @@
 """ONNX Runtime's own post-training quantization of a float ONNX file, the way its documentation recommends for CPUs.
 
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html: `quant_pre_process` first, then static
-quantization in QDQ format with s8 per-channel weights and min-max calibration, with u8 activations (7-bit weights,
-`reduce_range`, on x86 processors without VNNI, whose u8*s8 sums saturate) or s8 activations; or dynamic quantization,
-with u8 weights, as its convolution takes no s8 ones.
+quantization in QDQ format with s8 per-channel weights (7-bit ones, `reduce_range`, on x86 processors without VNNI,
+whose sums of products saturate) and min-max calibration, with u8 or s8 activations; or dynamic quantization, with u8
+weights, as its convolution takes no s8 ones.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.peers.onnxruntime_float import import_onnxruntime
 from efq.benchmarks.peers.peer import Preprocess
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.errors import MissingDependencyError
 
 

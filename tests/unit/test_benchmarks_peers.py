@@ -30,6 +30,7 @@ from efq.benchmarks.peers.openvino_nncf import (
 )
 from efq.benchmarks.peers.peer import Normalization
 from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
+from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.contract import InputContract
 from efq.runtime.errors import EfqError
 
@@ -98,7 +99,10 @@ def test_onnxruntime_quantization_is_close_to_the_teacher(
     if kind == "dynamic":
         quantize_onnxruntime_dynamic(teacher.path, path)
     else:
-        quantize_onnxruntime_static(teacher.path, path, FACES, teacher.preprocess, signed=kind == "s8")
+        reduce_range = products_saturate()
+        quantize_onnxruntime_static(
+            teacher.path, path, FACES, teacher.preprocess, signed=kind == "s8", reduce_range=reduce_range
+        )
     found = OnnxRuntimePeer("quantized", path, teacher.preprocess, threads=1).embed(FACES)
     cosine = (found * expected).sum(axis=1)
     assert 0.98 < cosine.min() < 0.999999
