@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from efq.benchmarks.peers.onnxruntime_float import import_onnxruntime
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 
 REPEATS = 60
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.peers.peer import Preprocess, embed_in_batches
-from efq.runtime.backends.onnxruntime import waiting_option
+from efq.runtime.backends.onnxruntime import WAITING_OPTION
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 
 
 class OnnxRuntimePeer:
@@ -25,7 +25,7 @@ class OnnxRuntimePeer:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        options.add_session_config_entry(*waiting_option(onnxruntime.__version__))
+        options.add_session_config_entry(*WAITING_OPTION)
         self.name = name
         self.file_bytes = path.stat().st_size
         self.prepare = preprocess
@@ -43,10 +43,3 @@ class OnnxRuntimePeer:
 
     def close(self) -> None:
         """Nothing was started."""
-
-
-def import_onnxruntime() -> Any:
-    """The module, which declares too little of its interface to be checked by types."""
-    import onnxruntime
-
-    return onnxruntime

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, part_size, thread_count
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.single_image import SingleImageThreads
 from efq.runtime.contract import InputContract
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 # Two sessions created at once register the process-wide logger and allocators at once.
 _creation_lock = threading.Lock()
 
-_WAIT_MICROSECONDS = "100"
+WAITING_OPTION = ("session.intra_op.spin_duration_us", "100")
+"""Worker threads wait for work in a loop only for a moment after a call.
+
+Within a call they have to be quick, and calls one after the other find them awake; for longer they would take the CPU
+from the rest of a service.
+"""
 
 
 class OnnxRuntimeModel:
@@ -41,7 +47,7 @@ class OnnxRuntimeModel:
         Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
         unless `reduced_range` says that they have 7 bits, which always fit.
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
-        UsageError for a thread count below one.
+        MissingDependencyError for one older than EFQ was tested with, UsageError for a thread count below one.
         """
         self._path = path
         self._exact_anyway = reduced_range
@@ -99,27 +105,14 @@ def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
     return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
 
 
-def waiting_option(version: str) -> tuple[str, str]:
-    """The option of ONNX Runtime `version` by which worker threads wait for work in a loop only for a moment.
-
-    Within a call they have to be quick, and calls one after the other find them awake; for longer they would take the
-    CPU from the rest of a service. Before 1.26 a session can only end all waiting with each call.
-    """
-    release = tuple(int(part) for part in version.split(".")[:2])
-    if release >= (1, 26):
-        return "session.intra_op.spin_duration_us", _WAIT_MICROSECONDS
-    return "session.force_spinning_stop", "1"
-
-
 def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    module = import_onnxruntime()
+    options = module.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.add_session_config_entry(*waiting_option(onnxruntime.__version__))
+    options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = module.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry(*WAITING_OPTION)
     cpus = cpus_to_bind(threads)[1:]  # the calling thread is the first one, and not ONNX Runtime's to bind
     if cpus:
         # Counted from 1; a thread's CPUs are separated from the next thread's by a semicolon.
@@ -130,11 +123,14 @@ def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxrunt
     options.log_severity_level = 4
     with _creation_lock:
         try:
-            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session: onnxruntime.InferenceSession = module.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+            return session
         except Exception as error:  # ONNX Runtime's exceptions share no other base class
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             message = (
-                f"expected a model that ONNX Runtime {onnxruntime.__version__} can load at {path}, found: {reason}; "
+                f"expected a model that ONNX Runtime {module.__version__} can load at {path}, found: {reason}; "
                 "export the model again with efq-export, or update onnxruntime"
             )
             raise IncompatibleArtifactError(message) from error

@@ -13,6 +13,8 @@ import functools
 
 import numpy as np
 
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
+
 LARGEST_LEVEL, LARGEST_WEIGHT, TERMS = 255, 127, 4
 
 # An ONNX model: levels uint8 (1, 4), MatMulInteger by four weights of 127, sums int32 (1, 1).
@@ -26,8 +28,7 @@ PROBE = (
 @functools.cache
 def products_saturate() -> bool:
     """Whether the sum of the largest products is not exact. Takes a few milliseconds, once a process."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from artifacts import EMBEDDING_SIZE, make_artifact, make_manifest, make_model, random_faces, reference_embeddings
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyEr
 from efq.runtime.artifact import MODEL_FILE, write_checksums
 from efq.runtime.backends import openvino as openvino_backend
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
-from efq.runtime.backends.onnxruntime import waiting_option
+from efq.runtime.backends.onnxruntime_module import LEAST_VERSION, import_onnxruntime
 
 BACKENDS = ("onnxruntime", "openvino")
 
@@ -154,14 +156,20 @@ def _thread_ids() -> set[int]:
 
 
 @pytest.mark.parametrize(
-    ("version", "option"),
-    [
-        ("1.24.0", ("session.force_spinning_stop", "1")),
-        ("1.25.3", ("session.force_spinning_stop", "1")),
-        ("1.26.0", ("session.intra_op.spin_duration_us", "100")),
-        ("1.32.0.dev20260901", ("session.intra_op.spin_duration_us", "100")),
-        ("2.0.0", ("session.intra_op.spin_duration_us", "100")),
-    ],
+    ("version", "old"),
+    [("1.24.1", True), ("1.29.0", True), ("1.30.0", False), ("1.32.0.dev20260901", False), ("2.0.0", False)],
 )
-def test_threads_of_onnxruntime_wait_a_moment_only(version: str, option: tuple[str, str]) -> None:
-    assert waiting_option(version) == option
+def test_an_onnxruntime_too_old_to_be_safe(version: str, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own abort would end the process: an error comes before any session."""
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    if not old:
+        assert import_onnxruntime() is onnxruntime
+        return
+    with pytest.raises(MissingDependencyError, match=f"1.30 or newer, found {version}") as caught:
+        import_onnxruntime()
+    assert caught.value.exit_code == 4
+
+
+def test_the_least_onnxruntime_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert f"onnxruntime>={'.'.join(map(str, LEAST_VERSION))}" in project["dependencies"]
