@@ -58,9 +58,10 @@ class Embedder:
         machine again from the artifact's model, which takes seconds to minutes.
 
         `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or for
-        ort-cpu another one installed that is faster here and whose embeddings are the same (no cosine below 1 -
-        `tolerance`). That is measured when an artifact is first opened on a machine, and remembered (in `$EFQ_CACHE`).
-        An artifact for openvino is for "openvino" only.
+        ort-cpu another one installed that is at least a tenth faster here and whose embeddings agree (no cosine below
+        1 - `tolerance`). That is measured when an artifact is first opened on a machine, and remembered (in
+        `$EFQ_CACHE`). Naming the backend gives the same bytes on every x86 CPU. An artifact for openvino is for
+        "openvino" only.
 
         Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
         for an engine that does not fit and `rebuild` not given, EngineBuildError when building fails, DeviceError for

@@ -1,7 +1,7 @@
 """Which of the backends present serves an artifact on this CPU: measured once, then remembered for the machine.
 
-A backend other than the target's own is chosen only when it is faster here and gives the same embeddings to a stated
-tolerance (docs/decisions/0020-one-target-one-set-of-numbers.md).
+A backend other than the target's own is chosen only when it is clearly faster here and its embeddings agree to a
+stated tolerance (docs/decisions/0041-the-faster-backend-within-a-tolerance.md).
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text, cache_folder
 from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
-FORMAT = 1
+FORMAT = 2
 WARM_UP = 3
 ROUNDS = 30
 SECONDS = 2.0
 CHECK_IMAGES = 4
+
+LEAST_GAIN = 0.9
+"""Another backend has to take less than this share of the own one's time: it costs memory, start-up and other bytes."""
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class Choice:
     """What was measured, and the backend to take.
 
     least_cosine: between the embeddings of the backends, on a few random images. milliseconds: median time of one image
-    by backend, of those that give the same embeddings; empty when there is nothing to choose.
+    by backend, of those whose embeddings agree; empty when there is nothing to choose.
     """
 
     backend: str
@@ -75,16 +78,17 @@ def choose(
 ) -> Choice:
     """Compare the embeddings of the loaded `models`, and time those that agree in turn on one image.
 
-    `own` is the backend of the artifact's target; another one is chosen when it is faster and no embedding's cosine to
-    the own one's is below 1 - `tolerance`.
+    `own` is the backend of the artifact's target; another one is chosen when it takes less than `LEAST_GAIN` of its
+    time and no embedding's cosine to the own one's is below 1 - `tolerance`.
     """
     images = random_images(contract)
     embeddings = {name: model.run(images) for name, model in models.items()}
     cosines = {name: float((found * embeddings[own]).sum(1).min()) for name, found in embeddings.items()}
     equal = {name: model for name, model in models.items() if name == own or cosines[name] >= 1 - tolerance}
     milliseconds = _time_in_turn(equal, images[:1]) if len(equal) > 1 else {}
+    faster = {name: time for name, time in milliseconds.items() if time < LEAST_GAIN * milliseconds[own]}
     return Choice(
-        backend=min(equal, key=lambda name: milliseconds.get(name, 0.0)),
+        backend=min(faster, key=lambda name: faster[name], default=own),
         milliseconds=milliseconds,
         least_cosine=min(cosines.values()),
     )

@@ -52,6 +52,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     [
         ((2.0, 1.0), 0.0, 1e-4, "openvino"),
         ((1.0, 2.0), 0.0, 1e-4, "onnxruntime"),
+        ((2.0, 1.85), 0.0, 1e-4, "onnxruntime"),  # not worth another runtime
+        ((2.0, 1.75), 0.0, 1e-4, "openvino"),
         ((2.0, 1.0), 0.1, 1e-4, "onnxruntime"),  # cosine 0.995
         ((2.0, 1.0), 0.1, 0.01, "openvino"),
     ],
