@@ -23,6 +23,7 @@ class Machine:
     """The machine and software a figure belongs to.
 
     `isa` holds those instruction sets of interest that the processor reports; None when the system does not say.
+    `cpu_class`: how many products of bytes a core does in a cycle, as far as known (efq.runtime.cpu.Cpu).
     `cores` is the number of logical processors this process may use; `memory_gib` is in GiB, None when unknown.
     """
 
@@ -30,7 +31,7 @@ class Machine:
     architecture: str
     cores: int
     isa: tuple[str, ...] | None
-    has_vnni: bool | None
+    cpu_class: str
     memory_gib: float | None
     system: str
     python: str
@@ -49,7 +50,7 @@ def describe_machine() -> Machine:
         architecture=cpu.architecture,
         cores=cpu.cores,
         isa=cpu.isa,
-        has_vnni=cpu.has_vnni,
+        cpu_class=cpu.dot_product_class,
         memory_gib=_memory_gib(),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),

@@ -97,11 +97,11 @@ def _setting(results: BenchResults) -> list[str]:
 def _machine_rows(machine: Machine) -> list[tuple[str, str]]:
     isa = "not reported by this system" if machine.isa is None else ", ".join(machine.isa) or "none of those looked for"
     memory = "unknown" if machine.memory_gib is None else f"{machine.memory_gib:g} GiB"
-    vnni = {True: "yes", False: "no", None: "unknown"}[machine.has_vnni]
     versions = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     return [
         ("processor", f"{machine.cpu} ({machine.architecture}), {machine.cores} logical cores usable"),
-        ("instruction sets", f"{isa}; 8-bit dot products on x86 (VNNI): {vnni}"),
+        ("instruction sets", isa),
+        ("class", machine.cpu_class),
         ("memory", memory),
         ("system", f"{machine.system}, Python {machine.python}"),
         ("packages", versions),

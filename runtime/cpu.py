@@ -7,6 +7,8 @@ import os
 import platform
 from pathlib import Path
 
+from efq.runtime.dot_products import pairs_per_cycle
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 # As /proc/cpuinfo spells them (x86, then arm).
@@ -21,6 +23,7 @@ _FLAGS = {
     "i8mm": "i8mm",
 }
 _NUMBERS = {"cpu family": "family", "model": "model"}
+_ARM = frozenset({"aarch64", "arm64"})
 _VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
@@ -29,13 +32,14 @@ class Cpu:
     """A CPU; `isa` holds the instruction sets of interest it reports, None when the system does not say.
 
     `name` has the family and model, too, where the system gives them (x86): many hosts hide the rest. `cores` is the
-    number of logical processors this process may use.
+    number of logical processors this process may use. `pairs_per_cycle`: see efq.runtime.dot_products.
     """
 
     name: str
     architecture: str
     cores: int
     isa: tuple[str, ...] | None
+    pairs_per_cycle: int | None = None
 
     @property
     def has_vnni(self) -> bool | None:
@@ -52,6 +56,19 @@ class Cpu:
             return None
         return "VNNI" if self.has_vnni else "dotprod" if "dotprod" in self.isa else ""
 
+    @property
+    def dot_product_class(self) -> str:
+        """What figures of one CPU say of another: "no VNNI", "VNNI, 64 pairs of bytes a cycle", the same with 128, ...
+
+        Without the number where the model is not known; "dotprod" and "no dotprod" on ARM; "unknown".
+        """
+        if self.dot_products is None:
+            return "unknown"
+        if not self.dot_products:
+            return "no dotprod" if self.architecture in _ARM else "no VNNI"
+        pairs = "" if self.pairs_per_cycle is None else f", {self.pairs_per_cycle} pairs of bytes a cycle"
+        return self.dot_products + pairs
+
 
 def describe_cpu(cpuinfo: Path = _CPUINFO) -> Cpu:
     """Describe the CPU; `cpuinfo` is the kernel's processor listing (Linux)."""
@@ -61,6 +78,7 @@ def describe_cpu(cpuinfo: Path = _CPUINFO) -> Cpu:
         architecture=platform.machine(),
         cores=usable_cores(),
         isa=_isa(listing),
+        pairs_per_cycle=_pairs_per_cycle(listing),
     )
 
 
@@ -105,3 +123,10 @@ def _isa(listing: dict[str, str]) -> tuple[str, ...] | None:
         return None
     found = set(flags.split())
     return tuple(name for flag, name in _FLAGS.items() if flag in found)
+
+
+def _pairs_per_cycle(listing: dict[str, str]) -> int | None:
+    family, model = listing.get("cpu family", ""), listing.get("model", "")
+    if not (family.isdecimal() and model.isdecimal()):
+        return None
+    return pairs_per_cycle(listing.get("vendor_id", ""), int(family), int(model), frozenset(_isa(listing) or ()))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.cpu import Cpu, describe_cpu
 from efq.runtime.cuda.seam import PACKAGES as CUDA_PACKAGES
@@ -94,8 +95,8 @@ def examine() -> Report:
     """Look at everything; nothing here raises for what is merely absent."""
     gpus, problem = _gpus()
     targets = [
-        TargetReport(target="ort-cpu", needs=(_package_need(*ONNXRUNTIME_PACKAGES), _cpu_need())),
-        TargetReport(target="openvino", needs=(_package_need("openvino"), _openvino_cpu_need())),
+        TargetReport(target="ort-cpu", needs=(_onnxruntime_need(), _cpu_need("ort-cpu"))),
+        TargetReport(target="openvino", needs=(_package_need("openvino"), _cpu_need("openvino"))),
         *(TargetReport(target=target, needs=_tensorrt_needs(target, gpus)) for target in TENSORRT_PACKAGES),
     ]
     return Report(
@@ -109,9 +110,10 @@ def examine() -> Report:
 
 
 def _providers() -> tuple[str, ...]:
-    import onnxruntime
-
-    return tuple(onnxruntime.get_available_providers())
+    try:
+        return tuple(import_onnxruntime().get_available_providers())
+    except MissingDependencyError:
+        return ()
 
 
 def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
@@ -140,19 +142,27 @@ def _package_need(*names: str) -> Need:
     return Need(what=f"package {' or '.join(names)}", met=bool(found), detail=detail)
 
 
-def _cpu_need() -> Need:
-    cpu = describe_cpu()
-    without = {"": "no 8-bit dot products: runs, slower", None: "instruction sets unknown"}
-    found = without.get(cpu.dot_products, f"8-bit dot products ({cpu.dot_products})")
-    return Need(what="CPU", met=True, detail=f"{cpu.name}: {found}")
+def _onnxruntime_need() -> Need:
+    return _checked(f"package {' or '.join(ONNXRUNTIME_PACKAGES)}", lambda: str(import_onnxruntime().__version__))
 
 
-def _openvino_cpu_need() -> Need:
-    """OpenVINO has no exact kernels where 8-bit products saturate (docs/decisions/0021-saturating-products.md)."""
-    if not products_saturate():
-        return _cpu_need()
-    detail = "8-bit products saturate (no VNNI): only artifacts of efq-export --reduce-range run, in 7 bits"
-    return Need(what="CPU", met=False, detail=f"{describe_cpu().name}: {detail}")
+_EXACT = "weights of 7 and 8 bits are computed exactly, in the fast kernels"
+_SATURATING = {
+    "ort-cpu": "7-bit weights are computed exactly in the fast kernels, 8-bit ones (--full-range) exactly in slower "
+    "ones; OpenVINO is often faster here: pip install 'efq[openvino]'",
+    "openvino": "7-bit weights are computed exactly, 8-bit ones (--full-range) refused",
+}
+"""What a target runs where 8-bit products saturate (docs/decisions/0021-saturating-products.md)."""
+
+_NO_CPU = Need(what="CPU", met=True, detail="any: it computes only what --device cpu asks for, in float, slowly")
+
+
+def _cpu_need(target: str) -> Need:
+    try:
+        meaning = _SATURATING[target] if products_saturate() else _EXACT
+    except MissingDependencyError:
+        meaning = "unknown, as ONNX Runtime, which is asked, is missing"
+    return Need(what="CPU", met=True, detail=f"{describe_cpu().dot_product_class}: {meaning}")
 
 
 def _tensorrt_needs(target: str, gpus: tuple[Gpu, ...]) -> tuple[Need, ...]:
@@ -164,6 +174,7 @@ def _tensorrt_needs(target: str, gpus: tuple[Gpu, ...]) -> tuple[Need, ...]:
             met=bool(gpus),
             detail=", ".join(f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus) or "none; efq-doctor says why",
         ),
+        _NO_CPU,
         *(_capability_need(target, gpus) if gpus else ()),
     )
 

@@ -29,9 +29,10 @@ def main(target: str | None, as_json: bool) -> None:
 def _page(report: Report, named: TargetReport | None) -> str:
     lines = ["versions"]
     lines += [f"  {name} {version}" for name, version in report.versions.items()]
-    lines += ["ONNX Runtime providers", f"  {', '.join(report.providers)}"]
+    lines += ["ONNX Runtime providers", f"  {', '.join(report.providers) or 'none'}"]
     isa = "unknown" if report.cpu.isa is None else ", ".join(report.cpu.isa)
-    lines += ["CPU", f"  {report.cpu.name}, {report.cpu.cores} logical cores usable, instruction sets: {isa}", "GPUs"]
+    lines += ["CPU", f"  {report.cpu.name}, {report.cpu.cores} logical cores usable, instruction sets: {isa}"]
+    lines += [f"  {report.cpu.dot_product_class}", "GPUs"]
     lines += [
         f"  {gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_gib:g} GiB, CUDA {gpu.cuda} "
         f"(through {gpu.package})"

@@ -202,9 +202,10 @@ def _far(result: DemoResult) -> tuple[float, float]:
 
 def _footer(result: DemoResult) -> str:
     machine = result.bench.results.machine
-    vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[machine.has_vnni]
     versions = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    text = f"{result.command} · {machine.cpu}, {vnni}, {machine.cores} cores · {machine.system} · {versions}"
+    text = (
+        f"{result.command} · {machine.cpu}, {machine.cpu_class}, {machine.cores} cores · {machine.system} · {versions}"
+    )
     return html.escape(f"{text} · {result.bench.results.created}")
 
 

@@ -57,7 +57,7 @@ def results() -> BenchResults:
             architecture="x86_64",
             cores=2,
             isa=("avx2",),
-            has_vnni=False,
+            cpu_class="no VNNI",
             memory_gib=8.0,
             system="Linux",
             python="3.12",
@@ -97,7 +97,7 @@ def test_markdown_tables(results: BenchResults) -> None:
     assert tar == ["student", "97.12", "99.00"]
     parity = cells(to_markdown(results), "teacher")[-1]
     assert parity == ["teacher", "student", "0.99500", "0.98000", "0.97000", "99.9900 %"]
-    for expected in ("efq-bench model -o out", "Example", "VNNI): no", "onnxruntime 1.32", "- a note", "FAR 1e-3"):
+    for expected in ("efq-bench model -o out", "Example", "no VNNI", "onnxruntime 1.32", "- a note", "FAR 1e-3"):
         assert expected in to_markdown(results)
 
 

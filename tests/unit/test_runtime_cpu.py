@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from efq.runtime.cpu import cpus_to_bind, describe_cpu
+from efq.runtime.dot_products import pairs_per_cycle
 
 X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
 cpu family\t: 26
 model\t\t: 2
 model name\t: Example Processor 9000
@@ -59,6 +62,46 @@ def test_unknown_system_is_said_to_be_unknown(tmp_path: Path) -> None:
     assert cpu.isa is None
     assert cpu.has_vnni is None
     assert cpu.dot_products is None
+    assert cpu.dot_product_class == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "model", "isa", "expected"),
+    [
+        ("AuthenticAMD", 26, 2, {"avx2", "avx512_vnni", "avx_vnni"}, 128),
+        ("AuthenticAMD", 26, 0x24, {"avx512_vnni", "avx_vnni"}, 64),
+        ("AuthenticAMD", 26, 0x99, {"avx512_vnni", "avx_vnni"}, None),
+        ("AuthenticAMD", 25, 17, {"avx2", "avx512_vnni"}, 64),
+        ("AuthenticAMD", 25, 1, {"avx2"}, None),
+        ("GenuineIntel", 6, 106, {"avx512_vnni"}, 128),
+        ("GenuineIntel", 6, 143, {"avx512_vnni", "avx_vnni", "amx_int8"}, 128),
+        ("GenuineIntel", 6, 140, {"avx512_vnni"}, 64),
+        ("GenuineIntel", 6, 151, {"avx2", "avx_vnni"}, 64),
+        ("GenuineIntel", 6, 1, {"avx512_vnni"}, None),
+        ("HygonGenuine", 24, 1, {"avx2"}, None),
+    ],
+)
+def test_pairs_of_bytes_a_cycle(vendor: str, family: int, model: int, isa: set[str], expected: int | None) -> None:
+    assert pairs_per_cycle(vendor, family, model, isa) == expected
+
+
+@pytest.mark.parametrize(
+    ("listing", "architecture", "expected"),
+    [
+        (X86, "x86_64", "VNNI, 128 pairs of bytes a cycle"),
+        (X86.replace("AuthenticAMD", "Unheard"), "x86_64", "VNNI"),
+        (OLD, "x86_64", "no VNNI"),
+        (ARM, "aarch64", "dotprod"),
+        (ARM.replace("asimddp", ""), "aarch64", "no dotprod"),
+    ],
+)
+def test_the_class_of_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listing: str, architecture: str, expected: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: architecture)
+    path = tmp_path / "cpuinfo"
+    path.write_text(listing)
+    assert describe_cpu(path).dot_product_class == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind threads")

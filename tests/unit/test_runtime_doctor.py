@@ -1,4 +1,4 @@
-"""What the doctor says of OpenVINO."""
+"""What the doctor says of CPUs, target by target."""
 
 from __future__ import annotations
 
@@ -7,23 +7,50 @@ from click.testing import CliRunner
 
 from efq.export.targets import TARGETS
 from efq.runtime import doctor
-from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.doctor_command import main
+from efq.runtime.errors import MissingDependencyError
 
 
-def test_every_target_has_a_report() -> None:
+def cpu_line(target: str) -> str:
+    (need,) = [need for need in doctor.examine().target(target).needs if need.what == "CPU"]
+    assert need.met
+    return need.detail
+
+
+def test_every_target_has_a_report_and_says_what_the_cpu_means_for_it() -> None:
     assert {report.target for report in doctor.examine().targets} == set(TARGETS)
+    assert all(cpu_line(target) for target in TARGETS)
 
 
-def test_openvino_runs_where_it_is_installed_and_products_are_exact() -> None:
-    pytest.importorskip("openvino")
-    assert doctor.examine().target("openvino").runs is not products_saturate()
+@pytest.mark.parametrize(
+    ("target", "saturating", "expected"),
+    [
+        ("ort-cpu", False, "7 and 8 bits are computed exactly, in the fast kernels"),
+        ("ort-cpu", True, "8-bit ones (--full-range) exactly in slower ones"),
+        ("openvino", False, "7 and 8 bits are computed exactly, in the fast kernels"),
+        ("openvino", True, "8-bit ones (--full-range) refused"),
+    ],
+)
+def test_what_saturating_products_mean(
+    monkeypatch: pytest.MonkeyPatch, target: str, saturating: bool, expected: str
+) -> None:
+    monkeypatch.setattr(doctor, "products_saturate", lambda: saturating)
+    assert expected in cpu_line(target)
+    if target == "openvino":
+        pytest.importorskip("openvino")
+    result = CliRunner().invoke(main, [target])
+    assert result.exit_code == 0, result.output
+    assert expected in result.stdout
 
 
-def test_openvino_does_not_run_where_products_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "products_saturate", lambda: True)
-    result = CliRunner().invoke(main, ["openvino"])
+def test_an_onnxruntime_that_cannot_be_used_is_a_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        message = "expected ONNX Runtime 1.30 or newer"
+        raise MissingDependencyError(message)
+
+    monkeypatch.setattr(doctor, "import_onnxruntime", refuse)
+    monkeypatch.setattr(doctor, "products_saturate", refuse)
+    result = CliRunner().invoke(main, ["ort-cpu"])
     assert result.exit_code == 4
-    assert "openvino: does not run here" in result.stdout
-    assert "only artifacts of efq-export --reduce-range run" in result.stdout
-    assert CliRunner().invoke(main, ["ort-cpu"]).exit_code == 0
+    assert "expected ONNX Runtime 1.30 or newer" in result.stdout
+    assert "ONNX Runtime providers\n  none" in result.stdout
