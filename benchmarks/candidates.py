@@ -22,7 +22,7 @@ from efq.benchmarks.peers.openvino_nncf import (
 )
 from efq.benchmarks.peers.peer import Peer
 from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
-from efq.runtime import Manifest
+from efq.runtime import Embedder, Manifest
 from efq.runtime.backends.cpu import OWN_BACKEND
 from efq.runtime.console import log
 from efq.runtime.errors import UsageError
@@ -68,15 +68,16 @@ def teacher_candidate(teacher: FloatTeacher) -> Candidate:
 
 
 def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Candidate:
-    """An artifact in the runtime it was exported for; it is verified again each time it is opened."""
+    """An artifact in the runtime that serves it here; it is verified again each time it is opened."""
     bits = f"W{manifest.bits['weights']}A{manifest.bits['activations']}"
-    backend = OWN_BACKEND[manifest.target]
+    with Embedder.open(directory, threads=1) as embedder:
+        backend = embedder.backend
     counted = manifest.coverage.get("multiply_adds")
     if manifest.bits["weights"] < 7 or manifest.bits["activations"] < 8:
         bits += " (multiplied as 8 bits: size, not speed)"
     return Candidate(
         spec=PeerSpec(name=name, kind="artifact", path=str(directory), backend=backend),
-        description=f"EFQ artifact, {bits}, target {manifest.target}",
+        description=f"EFQ artifact, {bits}, target {manifest.target}, served by {backend}",
         multiply_adds=counted["total"] if isinstance(counted, dict) else None,
         student=student_of(manifest),
     )

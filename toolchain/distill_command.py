@@ -29,7 +29,8 @@ from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
     "--keep-8bit",
     multiple=True,
     metavar="PATTERN",
-    help="Keep the layers of that name at 8 bits, weights and output (efq-inspect lists them); repeatable.",
+    help="Keep the layers of that name at 8 bits, output and weights, these at 7 without --full-range "
+    "(efq-inspect lists them); repeatable.",
 )
 @click.option(
     "--full-range",
@@ -117,6 +118,9 @@ def _recipe(
     full_range: bool,
 ) -> Recipe:
     recipe = load_recipe(name)
+    if full_range and not recipe.reduced_range:
+        message = f"expected a recipe with 7-bit weights for --full-range, found {name}, which has 8 bits: leave it out"
+        raise UsageError(message)
     changes = {"steps": steps, "learning_rate": learning_rate, "metric_weight": metric_weight}
     return dataclasses.replace(
         recipe,

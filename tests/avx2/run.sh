@@ -19,7 +19,7 @@ if [ "$(cat "$folder/made-of" 2>/dev/null)" != "$installed" ]; then
     done
     shopt -s nullglob
     for library in "$folder"/onnxruntime/capi/onnxruntime_pybind11_state*.so "$folder"/openvino/libs/libopenvino.so.* \
-        "$folder"/openvino/libs/libopenvino_intel_cpu_plugin.so; do
+        "$folder"/openvino/libs/libopenvino_intel_cpu_plugin*.so; do
         "$venv/bin/python" "$here/replace_cpuid.py" "$library" >&2
     done
     gcc -O2 -Wall -shared -fPIC -o "$folder/cpuid.so" "$here/cpuid.c"

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from networks import TEACHER, make_teacher, write_faces
 
 from efq.toolchain.distill_command import main
+from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.student import load_student
 
 RECIPE = 'activation = "relu"\nsteps = 4\nidentities_per_batch = 4\ncalibration_images = 16\nfitting_images = 16\n'
@@ -73,6 +74,17 @@ def test_options_change_the_recipe(inputs: Path, tmp_path: Path) -> None:
     assert {"loss", "genuine", "impostor"} <= set(student.training)
 
 
+@pytest.mark.parametrize(("options", "bits"), [((), 7), (("--full-range",), 8)])
+def test_weights_have_seven_bits_unless_the_full_range_is_asked_for(
+    inputs: Path, options: tuple[str, ...], bits: int, tmp_path: Path
+) -> None:
+    assert distill(inputs, tmp_path / "student.pt", "--steps", 1, *options).exit_code == 0
+    student = load_student(tmp_path / "student.pt")
+    assert student.bits == {"weights": bits, "activations": 8}
+    widths = {module.bits for module in student.network.modules() if isinstance(module, WeightQuantizer)}
+    assert widths == {bits}
+
+
 def test_the_same_command_makes_the_same_weights(inputs: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / "one.pt", tmp_path / "two.pt"]
     for output in outputs:
@@ -114,6 +126,7 @@ def test_nothing_to_resume(inputs: Path, tmp_path: Path) -> None:
         (("--faces", "missing"), 1, "expected a folder of faces"),
         (("--faces", "empty"), 1, "found none"),
         (("--recipe", "missing"), 2, "unknown recipe 'missing': expected one of mixed, narrow, prelu"),
+        (("--recipe", "tensorrt", "--full-range"), 2, "expected a recipe with 7-bit weights for --full-range"),
         (("--recipe", "broken.toml"), 2, "cannot read the recipe"),
         (("--backbone", "resnet"), 2, "unknown backbone 'resnet'"),
         (("--backbone", "iresnet18"), 1, "is not a iresnet18"),
