@@ -6,9 +6,10 @@
 #
 # FACES: faces as in docs/data.md with weights/mobilefacenet_y1.pt, splits/train.txt and splits/dev.txt.
 # STUDENTS: prelu.pt, mixed.pt, relu.pt, narrow.pt, pruned.pt, w4a8.pt, w6a6.pt and w4a4.pt, trained as docs/results.md
-# says, relu and narrow with the metric loss.
+# says, relu and narrow with the metric loss, and prelu-full.pt, with --full-range; those that are missing are left out.
 # WORK: a folder for artifacts. SECONDS_EACH: how long each batch size and number of threads is timed.
-# NETWORKS: those to measure, mobilefacenet and IResNets, all unless given; the others keep their last figures.
+# NETWORKS: those to measure, mobilefacenet, mobilefacenet-avx2 (as on a CPU without VNNI) and IResNets, all unless
+# given; the others keep their last figures.
 set -euo pipefail
 
 students=$(realpath "$1")
@@ -19,20 +20,37 @@ bin=${BIN:-.venv/bin}
 teacher=$EFQ_FACES/weights/mobilefacenet_y1.pt
 pages=docs/benchmarks
 
-mobilefacenet() {
-    local artifacts=() recipe name
-    for recipe in prelu:8 mixed:8 relu:8 narrow:8 w4a8:4 pruned:8 w6a6:6 w4a4:4; do
+export_mobilefacenets() {
+    local recipe name options
+    artifacts=()
+    for recipe in prelu:8 prelu-full:8 mixed:8 relu:8 narrow:8 w4a8:4 pruned:8 w6a6:6 w4a4:4; do
         name=${recipe%:*}
-        "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --name "$name" -o "$work/$name" --force
+        if [ ! -f "$students/$name.pt" ]; then
+            echo "no $students/$name.pt: left out" >&2
+            continue
+        fi
+        options=(--bits "${recipe#*:}" --force)
+        case $name in
+            *-full) options+=(--full-range --name "${name%-full}, 8-bit weights") ;;
+            *) options+=(--name "$name") ;;
+        esac
+        "$bin/efq-export" "$students/$name.pt" "${options[@]}" -o "$work/$name"
         artifacts+=("$work/$name")
-        case $name in pruned | w6a6 | w4a4) continue ;; esac
+        case $name in *-full | pruned | w6a6 | w4a4) continue ;; esac
         "$bin/efq-export" "$students/$name.pt" --bits "${recipe#*:}" --target openvino --name "$name (openvino)" \
             -o "$work/$name-openvino" --force
         artifacts+=("$work/$name-openvino")
     done
-    "$bin/efq-bench" "${artifacts[@]}" --teacher "$teacher" --faces "$EFQ_FACES" --list "$EFQ_FACES/splits/dev.txt" \
-        --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch 1,8,64 --threads 1,2 --seconds "${SECONDS_EACH:-45}" \
-        --title "MobileFaceNet (InsightFace's y1, PReLU), real faces" -o "$pages/mobilefacenet" --force
+}
+
+# mobilefacenet FOLDER TITLE BATCHES COMMAND...
+mobilefacenet() {
+    local folder=$1 title=$2 batches=$3
+    shift 3
+    export_mobilefacenets
+    "$@" "$bin/efq-bench" "${artifacts[@]}" --teacher "$teacher" --faces "$EFQ_FACES" --list "$EFQ_FACES/splits/dev.txt" \
+        --calibration-list "$EFQ_FACES/splits/train.txt" --peers --batch "$batches" --threads 1,2 \
+        --seconds "${SECONDS_EACH:-45}" --title "$title" -o "$pages/$folder" --force
 }
 
 # IResNets have random weights: times depend on them through PReLU's branches only, accuracy is not measured.
@@ -58,11 +76,14 @@ PYTHON
         --seconds "${SECONDS_EACH:-45}" --title "${network/iresnet/IResNet-}, random weights" -o "$pages/$network" --force
 }
 
-for network in ${NETWORKS:-mobilefacenet iresnet18 iresnet50 iresnet100}; do
+title="MobileFaceNet (InsightFace's y1, PReLU), real faces"
+networks="mobilefacenet mobilefacenet-avx2 iresnet18 iresnet50 iresnet100"
+for network in ${NETWORKS:-$networks}; do
     case $network in
         iresnet*) iresnet "$network" ;;
-        mobilefacenet) mobilefacenet ;;
-        *) echo "expected mobilefacenet, iresnet18, iresnet50 or iresnet100 in NETWORKS, found $network" >&2 && exit 2 ;;
+        mobilefacenet) mobilefacenet "$network" "$title" 1,8,64 env ;;
+        mobilefacenet-avx2) mobilefacenet "$network" "$title, as on a CPU without VNNI" 1,8 tests/avx2/run.sh ;;
+        *) echo "expected some of $networks in NETWORKS, found $network" >&2 && exit 2 ;;
     esac
 done
 
@@ -71,8 +92,10 @@ done
     echo
     echo "Written by \`benchmarks/cpu_benchmarks.sh\`. How a time is taken, what it goes to and what was tried:"
     echo "[performance.md](performance.md). Students are those of [results.md](results.md), \`relu\` and \`narrow\` with the"
-    echo "metric loss."
-    for network in mobilefacenet iresnet18 iresnet50 iresnet100; do
+    echo "metric loss. Each section names its CPU and the CPU's class: figures of one say little of another. \"As on a CPU"
+    echo "without VNNI\": the AVX2 kernels of ONNX Runtime and OpenVINO on this CPU (\`tests/avx2/run.sh\`)."
+    for network in $networks; do
+        [ -f "$pages/$network/report.md" ] || continue
         echo
         sed -e "s#^\#\( \|\#\)#\#\#\1#" -e "s#](plots/#](benchmarks/$network/plots/#" "$pages/$network/report.md"
     done

@@ -60,7 +60,7 @@ class Embedder:
         `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or for
         ort-cpu another one installed that is at least a tenth faster here and whose embeddings agree (no cosine below
         1 - `tolerance`). That is measured when an artifact is first opened on a machine, and remembered (in
-        `$EFQ_CACHE`). Naming the backend gives the same bytes on every x86 CPU. An artifact for openvino is for
+        `$EFQ_CACHE`). Naming the backend gives the same bytes on every x86 CPU with AVX2. An artifact for openvino is for
         "openvino" only.
 
         Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
