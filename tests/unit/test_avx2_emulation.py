@@ -1,4 +1,4 @@
-"""What tests/avx2/run.sh stands on: a program whose CPUID instructions are replaced hears of AVX2 and of nothing newer."""
+"""What tests/avx2/run.sh stands on: a program whose CPUID instructions are replaced hears of nothing above AVX2."""
 
 from __future__ import annotations
 
