@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.candidates import (
     Candidate,
-    artifact_candidate,
+    artifact_candidates,
     artifact_names,
     check_cpu_targets,
     peer_candidates,
@@ -35,6 +35,7 @@ from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
 from efq.benchmarks.results import BenchResults, NetworkRecord
 from efq.benchmarks.scaling import Scaling, measure_scaling
 from efq.export.integer_reference import IntegerReference
+from efq.export.reduced_range import as_exported
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact import Artifact
 from efq.runtime.backends.saturation import products_saturate
@@ -121,20 +122,16 @@ def run_bench(config: BenchConfig) -> Bench:
     names = artifact_names(config.artifacts, manifests)
     engines = _engines(config, manifests, names)
     faces = _open_faces(config, manifests[0])
-    students = _open_students(config, names)
+    students = _open_students(config, manifests, names)
     notes = _notes(config, machine, manifests, names, faces)
     with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder, engines or contextlib.nullcontext():
         teacher = _export_teacher(config, manifests[0], Path(folder))
         if engines is not None:
             candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
         else:
-            candidates = [
-                teacher_candidate(teacher),
-                *(
-                    artifact_candidate(directory, manifest, name=name)
-                    for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True)
-                ),
-            ]
+            candidates = [teacher_candidate(teacher)]
+            for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
+                candidates += artifact_candidates(directory, manifest, name=name)
         images = drawn_faces() if faces is None else faces.faces.images
         if config.peers:
             calibration, note = _calibration(config, images)
@@ -215,12 +212,12 @@ def _check_unseen(network: EmbeddingNetwork, faces: EvaluationFaces) -> None:
         raise UsageError(message)
 
 
-def _open_students(config: BenchConfig, names: Sequence[str]) -> dict[str, Embed]:
+def _open_students(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str]) -> dict[str, Embed]:
     """The torch students, computed with their integers as the artifacts compute them."""
     device = torch.device("cpu")
     return {
-        f"{name} (torch student)": torch_embedding(IntegerReference(load_student(path)), device)
-        for name, path in zip(names, config.students, strict=False)
+        f"{name} (torch student)": torch_embedding(IntegerReference(as_exported(load_student(path), manifest)), device)
+        for name, manifest, path in zip(names, manifests, config.students, strict=False)
     }
 
 

@@ -23,7 +23,7 @@ from efq.benchmarks.peers.openvino_nncf import (
 from efq.benchmarks.peers.peer import Peer
 from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
 from efq.runtime import Embedder, Manifest
-from efq.runtime.backends.cpu import OWN_BACKEND
+from efq.runtime.backends.cpu import OWN_BACKEND, REDUCED_RANGE
 from efq.runtime.console import log
 from efq.runtime.errors import UsageError
 from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
@@ -67,25 +67,37 @@ def teacher_candidate(teacher: FloatTeacher) -> Candidate:
     return Candidate(spec=spec, description="float teacher in ONNX Runtime, float32 file", is_float=True)
 
 
-def artifact_candidate(directory: Path, manifest: Manifest, *, name: str) -> Candidate:
-    """An artifact in the runtime that serves it here; it is verified again each time it is opened."""
-    bits = f"W{manifest.bits['weights']}A{manifest.bits['activations']}"
+def artifact_candidates(directory: Path, manifest: Manifest, *, name: str) -> list[Candidate]:
+    """An artifact in the runtime it was exported for and, where another one serves it here, in that too.
+
+    Which one serves it is asked for one thread. It is verified again each time it is opened.
+    """
+    own = OWN_BACKEND[manifest.target]
     with Embedder.open(directory, threads=1) as embedder:
-        backend = embedder.backend
+        serving = embedder.backend
+    found = [_artifact_candidate(directory, manifest, name=name, backend=own)]
+    if serving != own:
+        named = f"{name}, served by {serving}"
+        found.append(_artifact_candidate(directory, manifest, name=named, backend=serving))
+    return found
+
+
+def _artifact_candidate(directory: Path, manifest: Manifest, *, name: str, backend: str) -> Candidate:
+    bits = f"W{manifest.bits['weights']}A{manifest.bits['activations']}"
     counted = manifest.coverage.get("multiply_adds")
     if manifest.bits["weights"] < 7 or manifest.bits["activations"] < 8:
         bits += " (multiplied as 8 bits: size, not speed)"
     return Candidate(
         spec=PeerSpec(name=name, kind="artifact", path=str(directory), backend=backend),
-        description=f"EFQ artifact, {bits}, target {manifest.target}, served by {backend}",
+        description=f"EFQ artifact, {bits}, target {manifest.target}, in {backend}",
         multiply_adds=counted["total"] if isinstance(counted, dict) else None,
         student=student_of(manifest),
     )
 
 
 def student_of(manifest: Manifest) -> str:
-    """A hash of what a student's artifacts for all targets have in common: teacher, data, recipe with its training."""
-    recipe = {key: value for key, value in manifest.recipe.items() if key != "requantized"}
+    """A hash of what a student's artifacts have in common however exported: teacher, data, recipe with its training."""
+    recipe = {key: value for key, value in manifest.recipe.items() if key not in ("requantized", REDUCED_RANGE)}
     facts = {"recipe": recipe, "teacher": dict(manifest.teacher), "data": dict(manifest.data)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -16,7 +16,8 @@ students=$(realpath "$1")
 mkdir -p "$2"
 work=$(realpath "$2")
 cd "$(dirname "$0")/.."
-bin=${BIN:-.venv/bin}
+export VENV=${VENV:-.venv}
+bin=$VENV/bin
 teacher=$EFQ_FACES/weights/mobilefacenet_y1.pt
 pages=docs/benchmarks
 

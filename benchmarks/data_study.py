@@ -185,7 +185,7 @@ def _run(
     folder = output.with_suffix("")
     export_student(student, find_target("ort-cpu"), folder, bits=recipe.weight_bits, force=True)
     dev = open_paths(faces, face_paths(faces, dev_list), contract=teacher.contract)
-    embeddings = Embedder.open(folder).embed(np.array(dev.images))
+    embeddings = Embedder.open(folder, backend="onnxruntime").embed(np.array(dev.images))
     measured = measure_all_pairs(embeddings, dev.labels, seed=seed)
     return {
         "name": variant.name,

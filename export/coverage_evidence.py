@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError
 
 _KERNEL_SUFFIX = "_kernel_time"
@@ -71,8 +72,7 @@ def collect_evidence(model: Path, *, images: np.ndarray, runs: int) -> Evidence:
     Raises InputError when `images` do not fit the model's only input, IncompatibleArtifactError when ONNX Runtime
     cannot load or run the model, CoverageError when the profile does not agree with the optimized graph.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     with tempfile.TemporaryDirectory(prefix="efq-coverage-") as folder:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -114,8 +114,7 @@ def _with_unique_node_names(model: Path, folder: Path) -> Path:
 
 def _run(path: Path, model: Path, options: Any, images: np.ndarray, runs: int) -> tuple[str, str]:
     """Profile `runs` runs. Returns the profile's path and the name of the graph's input."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     try:
         session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions derive from Exception directly

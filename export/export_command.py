@@ -77,21 +77,16 @@ def main(
 
     profile = find_target(target)
     engine = engine_settings(target, has_engine=profile.has_engine, **engine_values)
-    if full_range and not profile.products_saturate:
-        message = f"expected a target on CPUs for --full-range, found {target}, which keeps all bits of the weights"
-        raise UsageError(message)
-    widest = full_range or not profile.products_saturate
-    student = _student(model, calibrate, listing, recipe, backbone, full_range=widest)
+    wide = full_range or not profile.products_saturate
+    student = _student(model, calibrate, listing, recipe, backbone, full_range=wide)
     check_bits(student, bits)
     if dry_run or output is None:
         _print_plan(export_plan(student, profile, full_range=full_range), as_json)
         return
-    export = (
-        functools.partial(export_student, full_range=full_range)
-        if engine is None
-        else functools.partial(export_for_tensorrt, engine=engine)
+    export = export_student if engine is None else functools.partial(export_for_tensorrt, engine=engine)
+    result = export(
+        student, profile, output, bits=bits, full_range=full_range, name=name, allow_float=allow_float, force=force
     )
-    result = export(student, profile, output, bits=bits, name=name, allow_float=allow_float, force=force)
     if as_json:
         print(json.dumps(result.to_dict()))
         return

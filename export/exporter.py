@@ -117,13 +117,14 @@ def export_student(
 def check_bits(student: Student, bits: int) -> None:
     """Raises UsageError when the student's weights were not made for `bits` bits; activations may have others.
 
-    Those of 8 bits are 7-bit ones where the range is reduced, so either may be said of them.
+    Where those of 8 bits use 7, either number may be said of them.
     """
-    found = student.recipe["weight_bits"]
-    if bits not in (found, student.bits["weights"]):
+    found, used = student.recipe["weight_bits"], student.bits["weights"]
+    if bits not in (found, used):
+        described = f"{found}-bit weights" if used == found else f"{found}-bit weights, of which {used} bits are used"
         message = (
-            f"expected a student with {bits}-bit weights for --bits {bits}, found {found}-bit weights: distill one "
-            f"with a recipe of weight_bits = {bits}, or export with --bits {found}"
+            f"expected a student with {bits}-bit weights for --bits {bits}, found {described}: distill one with a "
+            f"recipe of weight_bits = {bits}, or export with --bits {found}"
         )
         raise UsageError(message)
 

@@ -18,18 +18,20 @@ from onnx import TensorProto, helper
 from torch.nn import functional
 
 from efq.export.float16_reference import Float16Reference
+from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.errors import ParityError
 from efq.toolchain.student import Student
 
 MOST_DIFFERING = 1e-5
-CHANCE = 2  # so many values may differ however few there are: float kernels sum in the order of their CPU
+CHANCE = 2
+"""So many values may differ however few there are: float kernels add up in an order of their CPU's."""
 LEAST_COSINE_OF_LAYERS = 0.9999
 _IMAGE_QUANTIZER = "image_quantizer"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerParity:
-    """A graph in ONNX Runtime beside its student in torch.
+    """A graph in ONNX Runtime beside its student in torch; see `MOST_DIFFERING` and `CHANCE` for what may differ.
 
     differing_share: of all quantized values, each layer given the graph's own integers; largest_difference: in steps.
     least_cosine_of_layers: of the embedding layer's output, so given. least_cosine, mean_cosine: of whole embeddings.
@@ -88,8 +90,7 @@ def layer_parity(student: Student, model: onnx.ModelProto, images: NDArray[np.ui
 
 def _run(model: onnx.ModelProto, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.int8]]]:
     """Unit-length embeddings, and every activation's integers by the name of its QuantizeLinear."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     quantized = {

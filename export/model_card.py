@@ -213,15 +213,16 @@ def _limits(manifest: Manifest) -> str:
         "Error rates by age, gender or skin tone were not measured, nor was resistance to photos or masks of a face.",
     ]
     reduced_range = manifest.recipe.get(REDUCED_RANGE) is True
+    all_bits = f"{'Weights' if manifest.bits['weights'] == 8 else 'Some weights'} have all 8 bits (`--full-range`)."
     if manifest.target == "ort-cpu" and not reduced_range:
         limits.append(
-            "Weights have all 8 bits (`--full-range`). On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do "
+            f"{all_bits} On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do "
             "not saturate, slower ones; ONNX Runtime by itself sums products in saturating 16 bits there, which can "
             "change embeddings."
         )
     if manifest.target == "openvino" and not reduced_range:
         limits.append(
-            "Weights have all 8 bits (`--full-range`). On x86 CPUs without VNNI, OpenVINO sums products in saturating "
+            f"{all_bits} On x86 CPUs without VNNI, OpenVINO sums products in saturating "
             "16 bits, so `efq.runtime` refuses to open this folder there: export it without `--full-range`, or for "
             "`ort-cpu`."
         )

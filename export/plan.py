@@ -21,9 +21,9 @@ from efq.toolchain.student import Student
 def export_plan(student: Student, profile: TargetProfile, *, full_range: bool = False) -> dict[str, Any]:
     """Plain values: target, operations by kind, weights, bytes of the model file, activations by kind.
 
-    `full_range` as in `export_student`.
+    `full_range` as in `export_student`; "note" says what an export would change in the student, where it would.
     """
-    student, _ = weights_for(student, profile, check_images(student), full_range=full_range)
+    student, reduction = weights_for(student, profile, check_images(student), full_range=full_range)
     kinds: collections.Counter[str] = collections.Counter()
     weights = 0
     for node in student.network.graph.nodes:
@@ -44,7 +44,7 @@ def export_plan(student: Student, profile: TargetProfile, *, full_range: bool = 
         "prelu_layers": dict(collections.Counter(student.activations.values())),
         "weights": weights,
         "model_bytes": int(_model(student, profile).ByteSize()),
-    }
+    } | ({} if reduction is None else {"note": str(reduction)})
 
 
 def _model(student: Student, profile: TargetProfile) -> onnx.ModelProto:

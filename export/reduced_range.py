@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from efq.export.targets import TargetProfile
 from efq.runtime.backends.cpu import REDUCED_RANGE
 from efq.runtime.errors import UsageError
+from efq.runtime.manifest import Manifest
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.operations import WEIGHTED, ChannelAffine
 from efq.toolchain.quantizers import WeightQuantizer
@@ -21,20 +22,21 @@ from efq.toolchain.student import Student, build_graph, describe_graph
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RangeReduction:
-    """What 7-bit weights changed in a student that was trained with 8-bit ones: its cosines to that student."""
+    """What 7-bit weights changed in a student with 8-bit ones: in how many layers, its cosines to that student."""
 
+    layers: int
     least_cosine: float
     mean_cosine: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"weight_bits": REDUCED_BITS, **dataclasses.asdict(self)}
+        return {"widest_weight_bits": REDUCED_BITS, **dataclasses.asdict(self)}
 
     def __str__(self) -> str:
         return (
-            "requantized: the student was trained with 8-bit weights; with 7 bits its mean cosine to itself is "
-            f"{self.mean_cosine:.4f} on noise images, more on faces (distill it again to train it so; --full-range "
-            "keeps 8 bits, for CPUs with VNNI)"
+            f"requantized: 8-bit weights of {self.layers} layers to 7 bits; mean cosine to the student "
+            f"{self.mean_cosine:.4f} on noise images, more on faces (efq-distill trains 7 bits, --full-range keeps 8, "
+            "for CPUs with VNNI)"
         )
 
 
@@ -47,47 +49,50 @@ def weights_for(
     that changes is measured on `images` uint8 (N, H, W, 3). The student itself is left as it is.
     Raises UsageError for `full_range` where there is nothing to keep.
     """
-    widest = _widest(student)
-    if full_range and (widest <= REDUCED_BITS or not profile.products_saturate):
-        found = f"the target {profile.name}" if not profile.products_saturate else f"weights of at most {widest} bits"
+    if full_range and not profile.products_saturate:
         message = (
-            f"expected a student with 8-bit weights and a target on CPUs for --full-range, found {found}: leave it "
-            "out, or make the student with efq-distill --full-range"
+            f"expected a target on CPUs for --full-range, found {profile.name}, which keeps all bits: leave it out"
         )
         raise UsageError(message)
     if not profile.products_saturate:
         return student, None
-    if widest <= REDUCED_BITS or full_range:
+    widest = student.widest_weight_bits
+    if full_range and widest <= REDUCED_BITS:
+        message = (
+            f"expected a student with 8-bit weights for --full-range, found weights of at most {widest} bits: leave it "
+            "out, or make the student with efq-distill --full-range"
+        )
+        raise UsageError(message)
+    if full_range or widest <= REDUCED_BITS:
         return _said(student, reduced=not full_range), None
-    reduced = reduce_range(student)
+    reduced, layers = reduce_range(student)
     embed = torch_embedding(student.network, torch.device("cpu"))
     cosines = (embed(images) * torch_embedding(reduced.network, torch.device("cpu"))(images)).sum(1)
-    return reduced, RangeReduction(least_cosine=float(cosines.min()), mean_cosine=float(cosines.mean()))
+    return reduced, RangeReduction(layers=layers, least_cosine=float(cosines.min()), mean_cosine=float(cosines.mean()))
 
 
-def reduce_range(student: Student) -> Student:
+def as_exported(student: Student, manifest: Manifest) -> Student:
+    """`student` with the weights that its artifact of `manifest` has."""
+    return reduce_range(student)[0] if manifest.recipe.get(REDUCED_RANGE) is True else student
+
+
+def reduce_range(student: Student) -> tuple[Student, int]:
     """A copy of `student` whose weights of more than 7 bits are quantized anew to 7, with the scales of least error.
 
-    Its recipe says so; the student is left as it is.
+    Its recipe says so; how many layers were changed. The student is left as it is.
     """
     network = build_graph(describe_graph(student.network))
     network.load_state_dict(student.network.state_dict())
+    layers = 0
     for module in network.modules():
-        if (
-            isinstance(module, WEIGHTED)
-            and module.weight_quantizer is not None
-            and module.weight_quantizer.bits > REDUCED_BITS
-        ):
+        if not isinstance(module, WEIGHTED) or module.weight_quantizer is None:
+            continue
+        if module.weight_quantizer.bits > REDUCED_BITS:
             weight = module.weight[:, None] if isinstance(module, ChannelAffine) else module.weight
             module.weight_quantizer = WeightQuantizer(module.weight.shape[0], REDUCED_BITS)
             module.weight_quantizer.start_from(weight)
-    return _said(dataclasses.replace(student, network=network.eval()), reduced=True)
-
-
-def _widest(student: Student) -> int:
-    """The bits of the widest grid of weights."""
-    quantizers = (module for module in student.network.modules() if isinstance(module, WeightQuantizer))
-    return max((quantizer.bits for quantizer in quantizers), default=0)
+            layers += 1
+    return _said(dataclasses.replace(student, network=network.eval()), reduced=True), layers
 
 
 def _said(student: Student, *, reduced: bool) -> Student:

@@ -14,6 +14,7 @@ from efq.export.coverage import CoverageReport
 from efq.export.engine_coverage import engine_coverage
 from efq.export.exporter import Export, check_bits, check_images, make_manifest
 from efq.export.layer_parity import layer_parity
+from efq.export.reduced_range import weights_for
 from efq.export.symmetric_student import symmetric_form
 from efq.export.targets import TargetProfile
 from efq.export.tensorrt_graph import build_tensorrt_model
@@ -51,6 +52,7 @@ def export_for_tensorrt(
     *,
     bits: int,
     engine: EngineSettings,
+    full_range: bool = False,
     name: str | None = None,
     allow_float: bool = False,
     force: bool = False,
@@ -65,6 +67,7 @@ def export_for_tensorrt(
     check_bits(student, bits)
     machine = _machine_to_build_on(profile.name, engine.device) if engine.build else None
     images = check_images(student)
+    student, _ = weights_for(student, profile, images, full_range=full_range)
     form, requantized = symmetric_form(student, images)
     model = build_tensorrt_model(form, profile)
     for finding in check(model, target=profile.name, compute_capabilities=engine.options.compute_capabilities):

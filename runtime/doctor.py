@@ -84,6 +84,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         values = dataclasses.asdict(self)
+        values["cpu"]["dot_product_class"] = self.cpu.dot_product_class
         values["targets"] = {
             report.target: {"runs": report.runs, "needs": [dataclasses.asdict(need) for need in report.needs]}
             for report in self.targets
@@ -149,7 +150,7 @@ def _onnxruntime_need() -> Need:
 _EXACT = "weights of 7 and 8 bits are computed exactly, in the fast kernels"
 _SATURATING = {
     "ort-cpu": "7-bit weights are computed exactly in the fast kernels, 8-bit ones (--full-range) exactly in slower "
-    "ones; OpenVINO is often faster here: pip install 'efq[openvino]'",
+    "ones; OpenVINO, where it is installed and faster, serves instead",
     "openvino": "7-bit weights are computed exactly, 8-bit ones (--full-range) refused",
 }
 """What a target runs where 8-bit products saturate (docs/decisions/0021-saturating-products.md)."""
@@ -161,7 +162,7 @@ def _cpu_need(target: str) -> Need:
     try:
         meaning = _SATURATING[target] if products_saturate() else _EXACT
     except MissingDependencyError:
-        meaning = "unknown, as ONNX Runtime, which is asked, is missing"
+        meaning = "not known without ONNX Runtime, which is asked"
     return Need(what="CPU", met=True, detail=f"{describe_cpu().dot_product_class}: {meaning}")
 
 

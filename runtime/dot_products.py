@@ -13,8 +13,9 @@ _INTEL, _AMD = "GenuineIntel", "AuthenticAMD"
 
 # Cascade Lake and Cooper Lake, Ice Lake-SP and -D, Sapphire Rapids, Emerald Rapids, Granite Rapids and its -D.
 _INTEL_TWO_UNITS = frozenset({85, 106, 108, 143, 207, 173, 174})
-# Ice Lake, Tiger Lake and Rocket Lake of clients.
+# Ice Lake, Tiger Lake and Rocket Lake of clients; with AVX-VNNI instead Alder Lake and Raptor Lake.
 _INTEL_ONE_UNIT = frozenset({125, 126, 140, 141, 167})
+_INTEL_AVX_VNNI = frozenset({151, 154, 183, 186, 191})
 
 _ZEN4_FAMILY, _ZEN5_FAMILY = 25, 26
 _ZEN5_WIDE, _ZEN5_NARROW = (range(0x20), range(0x40, 0x50)), range(0x20, 0x30)
@@ -23,7 +24,8 @@ _ZEN5_WIDE, _ZEN5_NARROW = (range(0x20), range(0x40, 0x50)), range(0x20, 0x30)
 def pairs_per_cycle(vendor: str, family: int, model: int, isa: Set[str]) -> int | None:
     """Pairs of bytes one core multiplies and adds in a cycle by VNNI; None where it has none or is not known."""
     if "avx512_vnni" not in isa:
-        return 64 if "avx_vnni" in isa and vendor == _INTEL else None
+        known = (vendor, family) == (_INTEL, 6) and model in _INTEL_AVX_VNNI
+        return 64 if known and "avx_vnni" in isa else None
     if (vendor, family) == (_AMD, _ZEN4_FAMILY):
         return 64
     if (vendor, family) == (_AMD, _ZEN5_FAMILY):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.alignment import align
+from efq.runtime.backends.cpu import AUTOMATIC
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.contract import InputContract
 from efq.runtime.embedder import Embedder
@@ -43,6 +44,7 @@ ReadFace = Callable[[Path], NDArray[np.uint8]]
 @click.option("--skip-unreadable", is_flag=True, help="Name images that cannot be decoded and go on without them.")
 @click.option("--threads", type=click.IntRange(min=1), help="Worker threads.  [default: every CPU]")
 @click.option("--device", help="cpu, cuda or cuda:N.  [default: that of the artifact's target]")
+@click.option("--backend", default=AUTOMATIC, show_default=True, help="On the CPU: auto, onnxruntime or openvino.")
 @click.option("--rebuild", is_flag=True, help="TensorRT: build the engine again where it does not fit this machine.")
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images embedded at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -55,6 +57,7 @@ def main(
     skip_unreadable: bool,
     threads: int | None,
     device: str | None,
+    backend: str,
     rebuild: bool,
     batch: int,
     as_json: bool,
@@ -63,7 +66,7 @@ def main(
 
     Without --landmarks every image has to be an aligned face of the artifact's size (112x112).
     """
-    embedder = Embedder.open(directory, device, threads, rebuild=rebuild)
+    embedder = Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild)
     paths = _expand(images)
     read = _face_reader(embedder.contract, landmarks)
     start = time.monotonic()
@@ -73,6 +76,7 @@ def main(
     summary = {
         "output": str(output),
         "model": embedder.manifest.name,
+        "backend": embedder.backend,
         "images": len(embedded.paths),
         "embedding_size": embedder.embedding_size,
         "skipped": [str(path) for path in embedded.skipped],
@@ -185,4 +189,5 @@ def _write(output: Path, embedded: _Embedded) -> None:
 def _sentence(summary: dict[str, object]) -> str:
     skipped = summary["skipped"]
     ending = f", {len(skipped)} unreadable skipped" if isinstance(skipped, list) and skipped else ""
-    return f"{summary['output']}: {summary['images']} embeddings of size {summary['embedding_size']}{ending}"
+    count, size = summary["images"], summary["embedding_size"]
+    return f"{summary['output']}: {count} embeddings of size {size} by {summary['backend']}{ending}"

@@ -202,12 +202,8 @@ def relative_difference(found: nn.Module, wanted: nn.Module, images: Tensor) -> 
 
 
 def make_student(network: nn.Module, *, size: int = 28, images: int = 64, **recipe: Any) -> Student:
-    """The untrained student of a tiny network for images of `size`; `recipe` changes its recipe.
-
-    As the recipes have it, weights take 7 bits but for TensorRT.
-    """
-    reduced_range = not recipe.get("symmetric_activations", False)
-    chosen = Recipe(**{"name": "tiny", "activation": "prelu", "reduced_range": reduced_range} | recipe)
+    """The untrained student of a tiny network for images of `size`; `recipe` changes its recipe."""
+    chosen = Recipe(**{"name": "tiny", "activation": "prelu"} | recipe)
     graph, report = lower(network, chosen, random_images(images, size=size), mean=MEAN, std=STD)
     with torch.no_grad():
         embedding_size = int(graph(random_images(1, size=size)).shape[1])

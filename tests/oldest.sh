@@ -2,12 +2,12 @@
 # Runs the tests of what serves artifacts, and of what writes them, on the oldest versions that pyproject.toml allows,
 # on this CPU and as on one without VNNI:
 #
-#   [VENV=.venv-oldest] tests/oldest.sh [TEST...]
+#   [OLDEST_VENV=.venv-oldest] tests/oldest.sh [TEST...]
 #
 # The oldest torch is its CUDA build: some gigabytes the first time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export VENV=${VENV:-.venv-oldest}
+export VENV=${OLDEST_VENV:-.venv-oldest}  # tests/avx2/run.sh reads it
 tests=("$@")
 [ $# -gt 0 ] || tests=(tests/unit/test_runtime_*.py tests/unit/test_export_*.py tests/unit/test_student.py
     tests/e2e/test_e{mbed,xport,valuate}_command.py tests/parity tests/stress)

@@ -9,7 +9,7 @@ import click
 
 from efq.runtime.console import efq_command, log
 from efq.runtime.errors import UsageError
-from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
+from efq.toolchain.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
 
 @click.command()
@@ -105,7 +105,14 @@ def main(
         resume=resume,
         licences=Licences(teacher=teacher_licence, data=data_licence),
     )
-    log(f"wrote {output}; export it with: efq-export {output} --bits {recipe.weight_bits} --target ort-cpu -o DIR")
+    log(f"wrote {output}; export it with: efq-export {output} {_export_options(recipe)} -o DIR")
+
+
+def _export_options(recipe: Recipe) -> str:
+    """Those that export the student as it was trained."""
+    target = "trt" if recipe.symmetric_activations else "ort-cpu"
+    full_range = " --full-range" if recipe.full_range and not recipe.symmetric_activations else ""
+    return f"--bits {recipe.weight_bits} --target {target}{full_range}"
 
 
 def _recipe(
@@ -118,14 +125,14 @@ def _recipe(
     full_range: bool,
 ) -> Recipe:
     recipe = load_recipe(name)
-    if full_range and not recipe.reduced_range:
+    if full_range and recipe.widest_weight_bits == FULL_BITS:
         message = f"expected a recipe with 7-bit weights for --full-range, found {name}, which has 8 bits: leave it out"
         raise UsageError(message)
     changes = {"steps": steps, "learning_rate": learning_rate, "metric_weight": metric_weight}
     return dataclasses.replace(
         recipe,
         keep_8bit=recipe.keep_8bit + keep_8bit,
-        reduced_range=recipe.reduced_range and not full_range,
+        full_range=recipe.full_range or full_range,
         **{key: value for key, value in changes.items() if value is not None},  # type: ignore[arg-type]
     )
 

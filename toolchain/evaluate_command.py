@@ -9,6 +9,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.backends.cpu import AUTOMATIC
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet, face_paths, open_paths
@@ -47,6 +48,7 @@ _BATCH = 64
 @click.option("--resize", is_flag=True, help="Stretch images of another size than the network's.")
 @click.option("--allow-training-images", is_flag=True, help="Evaluate on training images; marks the result.")
 @click.option("--device", help="cpu or cuda.  [default: cpu; for artifacts the device of their target]")
+@click.option("--backend", default=AUTOMATIC, show_default=True, help="Of artifacts: auto, onnxruntime or openvino.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the networks.  [default: all cores]")
 @click.option("--bootstrap", "resamples", type=click.IntRange(min=0), default=200, show_default=True, help="Resamples.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -63,6 +65,7 @@ def main(
     resize: bool,
     allow_training_images: bool,
     device: str | None,
+    backend: str,
     threads: int | None,
     resamples: int,
     as_json: bool,
@@ -77,12 +80,20 @@ def main(
     root = _root(root, listing, pair_files)
     pair_lists = [read_pairs(file, root) for file in pair_files]
     listed = face_paths(root, listing) if listing is not None or not pair_files else []
+    files = [path for path in (model, reference) if path is not None]
+    if backend != AUTOMATIC and not any(path.is_dir() for path in files):
+        message = f"expected an artifact folder for --backend, found {model}: leave the option out"
+        raise UsageError(message)
     networks = [
         open_network(
-            path, backbone=backbone, device=device, threads=threads, quantized=not (as_float and path is model)
+            path,
+            backbone=backbone,
+            device=device,
+            threads=threads,
+            runtime=backend,
+            quantized=not (as_float and path is model),
         )
-        for path in (model, reference)
-        if path is not None
+        for path in files
     ]
     _check_contracts(networks)
     paths = sorted({*listed, *(path for pairs in pair_lists for path in pairs.paths)})
@@ -145,6 +156,7 @@ def _summary(network: EmbeddingNetwork, faces: FaceSet) -> NetworkSummary:
         path=str(network.path),
         sha256=network.sha256,
         training_images=len(_training_images(network, faces)),
+        backend=network.backend,
     )
 
 

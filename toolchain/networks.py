@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from efq.runtime import Embedder, InputContract
+from efq.runtime.backends.cpu import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import DeviceError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
@@ -32,7 +33,8 @@ class EmbeddingNetwork:
     """A network that embeds: `embed` maps uint8 (N, H, W, 3) RGB faces to float32 (N, d) of unit length.
 
     kind: "teacher", "student" or "artifact". training_hashes: the first 16 hexadecimal digits of the SHA-256 of each
-    image it was fine-tuned on; empty for a teacher, whose training images are unknown.
+    image it was fine-tuned on; empty for a teacher, whose training images are unknown. backend: the runtime that
+    computes an artifact, None for torch.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class EmbeddingNetwork:
     sha256: str
     training_hashes: frozenset[str]
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    backend: str | None = None
 
 
 def open_network(
@@ -50,18 +53,20 @@ def open_network(
     backbone: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    runtime: str = AUTOMATIC,
     quantized: bool = True,
 ) -> EmbeddingNetwork:
     """Open a teacher checkpoint or student file (.pt) or an artifact directory.
 
-    `backbone` names the network of a teacher checkpoint (else it is found by its keys). `device` None is the CPU, and
-    for an artifact the device of its target. `threads` sets torch's thread count for the whole process, or the
-    runtime's for an artifact. With `quantized` False a student's quantizers pass values through: what its other
-    changes alone (pruning, ReLU for PReLU) cost. Raises CheckpointError, IncompatibleArtifactError, DeviceError, or
-    UsageError for anything but a student that is not to be quantized.
+    `backbone` names the network of a teacher checkpoint (else it is found by its keys). `device` None is the CPU,
+    and for an artifact the device of its target. `threads` sets torch's thread count for the whole process, or the
+    runtime's for an artifact, `runtime` chooses that on the CPU (`Embedder.open`'s backend). With `quantized` False
+    a student's quantizers pass values through: what its other changes alone (pruning, ReLU for PReLU) cost. Raises
+    CheckpointError, IncompatibleArtifactError, DeviceError, or UsageError for anything but a student that is not to
+    be quantized.
     """
     if path.is_dir() and quantized:
-        return _open_artifact(path, device, threads)
+        return _open_artifact(path, device, threads, runtime)
     content = {} if path.is_dir() else read_checkpoint(path)
     if not quantized and not is_student(content):
         message = f"expected a student file to leave its quantizers out, found {path}: name the student.pt"
@@ -137,8 +142,8 @@ def _without_tf32() -> Iterator[None]:
         convolutions.fp32_precision = before
 
 
-def _open_artifact(path: Path, device: str | None, threads: int | None) -> EmbeddingNetwork:
-    embedder = Embedder.open(path, device=device, threads=threads)
+def _open_artifact(path: Path, device: str | None, threads: int | None, runtime: str) -> EmbeddingNetwork:
+    embedder = Embedder.open(path, device=device, threads=threads, backend=runtime)
     try:
         hashes = json.loads((path / "training_data.json").read_text())["sha256_prefixes"]
     except (OSError, ValueError, KeyError) as error:
@@ -152,4 +157,5 @@ def _open_artifact(path: Path, device: str | None, threads: int | None) -> Embed
         sha256=sha256_file(path / "model.onnx"),
         training_hashes=frozenset(hashes),
         embed=embedder.embed,
+        backend=embedder.backend,
     )

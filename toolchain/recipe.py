@@ -13,7 +13,7 @@ from efq.runtime.errors import UsageError
 from efq.toolchain.data.augmentation import Augmentation
 
 FULL_BITS, REDUCED_BITS = 8, 7
-"""Of the widest grid of weights: what an int8 tensor holds, and what never saturates (Recipe.reduced_range)."""
+"""Of the widest grid of weights: what an int8 tensor holds, and of it what products never saturate with."""
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 _RANGES: dict[str, tuple[float, float]] = {
@@ -46,15 +46,15 @@ class Recipe:
     `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.choose_activations),
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
     `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
-    `reduced_range` puts weights of 8 bits on a 7-bit grid, -63 to 63 in int8 tensors: the products of an integer
-    kernel then are exact on every CPU (docs/decisions/0040-seven-bit-weights.md), and wherever this record says 8
-    bits of a weight, it has these. `edge_weight_bits` are the least bits of the first and last layer, `keep_8bit`
-    name patterns of layers whose weights and output keep 8 bits, `keep_8bit_share` the share of all weights that
-    keeps 8 bits where fewer cost most for their size (lowering.keep_sensitive). `elementwise_8bit` keeps 8 bits for
-    what `sums` and pools read, or for what `all` elementwise operations read, PReLUs too
-    (lowering.narrow_for_products). `activation_zero_points` lets signed activations learn a zero point (targets
-    with unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer int8 with zero point 0,
-    only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as they are
+    Weights of 8 bits use 7 of them, -63 to 63 in int8 tensors, wherever this record says 8: the products of an
+    integer kernel then are exact on every CPU (docs/decisions/0040-seven-bit-weights.md). `full_range` uses all 8,
+    and so does TensorRT's form, which needs no such care. `edge_weight_bits` are the least bits of the first and
+    last layer, `keep_8bit` name patterns of layers whose weights and output keep 8 bits, `keep_8bit_share` the
+    share of all weights that keeps 8 bits where fewer cost most for their size (lowering.keep_sensitive).
+    `elementwise_8bit` keeps 8 bits for what `sums` and pools read, or for what `all` elementwise operations read,
+    PReLUs too (lowering.narrow_for_products). `activation_zero_points` lets signed activations learn a zero point
+    (targets with unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer int8 with zero
+    point 0, only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as they are
     (lowering.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size, `range_learning_rate`
     that of the logarithm of every scale. The first `float_share` of the steps trains with the quantizers passing
     floats through, in bfloat16 where the device is faster so; then the scales start anew. That is all quantizers,
@@ -66,7 +66,7 @@ class Recipe:
 
     name: str
     weight_bits: int = 8
-    reduced_range: bool = True
+    full_range: bool = False
     activation_bits: int = 8
     edge_weight_bits: int = 8
     keep_8bit: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class Recipe:
     @property
     def widest_weight_bits(self) -> int:
         """The bits of the widest grid that weights are put on."""
-        return REDUCED_BITS if self.reduced_range else FULL_BITS
+        return FULL_BITS if self.full_range or self.symmetric_activations else REDUCED_BITS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them."""

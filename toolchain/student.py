@@ -25,7 +25,6 @@ from efq.toolchain.operations import (
     QuantizedLinear,
 )
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
-from efq.toolchain.recipe import FULL_BITS, REDUCED_BITS
 
 FORMAT = "efq-student"
 SCHEMA_VERSION = 1
@@ -59,11 +58,17 @@ class Student:
     training_hashes: tuple[str, ...]
 
     @property
+    def widest_weight_bits(self) -> int:
+        """Of the widest grid that any weights are on; 0 where none has a quantizer."""
+        quantizers = (module for module in self.network.modules() if isinstance(module, WeightQuantizer))
+        return max((quantizer.bits for quantizer in quantizers), default=0)
+
+    @property
     def bits(self) -> dict[str, int]:
         """Of the grids that most "weights" and "activations" are on."""
-        widest = REDUCED_BITS if self.recipe.get("reduced_range") else FULL_BITS  # a student before there was the key
+        weights: int = self.recipe["weight_bits"]
         return {
-            "weights": min(self.recipe["weight_bits"], widest),
+            "weights": min(weights, self.widest_weight_bits or weights),
             "activations": self.recipe["activation_bits"],
         }
 

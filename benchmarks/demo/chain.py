@@ -30,7 +30,6 @@ from efq.toolchain.student import load_student
 from efq.toolchain.teacher import load_teacher
 
 EXAMPLES, BEST = 6, 7
-_NAME = "demo-w8a8"
 _OUR_LICENCE = "Apache-2.0"
 _KIT_LICENCE = "research use only"
 
@@ -54,7 +53,7 @@ def run_demo(
         with clock.step("distillation"):
             _distill(source, settings.drawn_recipe if source.drawn else settings.kit_recipe, student, seed=seed)
         with clock.step("export"):
-            export_student(load_student(student), find_target("ort-cpu"), artifact, bits=8, name=_NAME)
+            export_student(load_student(student), find_target("ort-cpu"), artifact, bits=8)
         with clock.step("speed and parity"):
             bench = _bench(source, artifact, report, settings, command)
         with clock.step("accuracy"):

@@ -54,7 +54,7 @@ def _summary(result: DemoResult) -> str:
         "a small float teacher trained on them" if result.source.drawn else "InsightFace's MobileFaceNet as the teacher"
     )
     return html.escape(
-        f"On {faces}, with {teacher}: an 8-bit student was distilled, exported to ONNX and measured beside its "
+        f"On {faces}, with {teacher}: an integer student was distilled, exported to ONNX and measured beside its "
         f"teacher. Every figure on this page was measured in this run, which took {result.seconds:.0f} s."
     )
 

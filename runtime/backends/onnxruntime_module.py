@@ -12,7 +12,7 @@ LEAST_VERSION = (1, 30)
 
 def import_onnxruntime() -> ModuleType:
     """The module. Raises MissingDependencyError when there is none, or an older one than EFQ was tested with."""
-    install = "pip install --upgrade onnxruntime"
+    install = "pip install --upgrade onnxruntime (or onnxruntime-gpu, where that is what is installed)"
     try:
         import onnxruntime
     except ImportError as error:

@@ -37,9 +37,9 @@ def embed(*arguments: object) -> Result:
 
 def test_folder_to_npz(tiny_artifact: Path, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.npz"
-    result = embed(tiny_artifact, folder, "-o", output, "--batch", 2)
+    result = embed(tiny_artifact, folder, "-o", output, "--batch", 2, "--backend", "onnxruntime")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout == f"{output}: 5 embeddings of size {EMBEDDING_SIZE}\n"
+    assert result.stdout == f"{output}: 5 embeddings of size {EMBEDDING_SIZE} by onnxruntime\n"
     with np.load(output, allow_pickle=False) as saved:
         assert sorted(saved) == ["embeddings", "paths"]
         assert saved["embeddings"].dtype == np.float32

@@ -96,6 +96,19 @@ def test_all_pairs_of_a_folder(artifact: Path, root: Path) -> None:
     assert report["reference"] is report["agreement"] is None
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_the_runtime_is_chosen_and_named(artifact: Path, root: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    assert evaluate_json(artifact, "--faces", root, "--backend", backend)["model"]["backend"] == backend
+    assert f"(artifact in {backend}, " in evaluate(artifact, "--faces", root, "--backend", backend).stdout
+
+
+def test_a_runtime_for_no_artifact_is_refused(root: Path, tmp_path: Path) -> None:
+    result = evaluate(tmp_path / "student.pt", "--faces", root, "--backend", "openvino")
+    assert result.exit_code == 2
+    assert "expected an artifact folder for --backend" in result.stderr
+
+
 def test_pairs_against_a_reference(artifact: Path, root: Path, tmp_path: Path) -> None:
     file, first, second = write_pairs(tmp_path / "dev_pairs.txt")
     report = evaluate_json(artifact, "--reference", artifact, "--faces", root, "--pairs", file, "--bootstrap", 20)

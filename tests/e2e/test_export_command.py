@@ -37,7 +37,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("inputs")
     network = randomize(teacher_network(), slopes=(-0.3, 0.1, 0.4))
     save_student(make_student(network, size=112), root / "student.pt")
-    save_student(make_student(network, size=112, reduced_range=False), root / "full_range.pt")
+    save_student(make_student(network, size=112, full_range=True), root / "full_range.pt")
     save_student(make_student(network, size=112, weight_bits=4), root / "four_bits.pt")
     save_student(make_student(randomize(NETWORKS["bottleneck"]()), activation_bits=6), root / "narrow.pt")
     make_teacher(root / "teacher.pt")
@@ -65,7 +65,7 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     assert "float islands: none" in result.stdout
     assert f"try: efq-embed {output}" in result.stdout
     faces = draw_faces(4, 2)
-    embedder = Embedder.open(output, threads=1)
+    embedder = Embedder.open(output, threads=1, backend="onnxruntime")
     wanted = torch_embedding(load_student(inputs / "student.pt").network, torch.device("cpu"))(faces)
     found = embedder.embed(faces)
     assert float((found * wanted).sum(1).min()) > 0.999
@@ -175,9 +175,9 @@ def test_a_student_of_eight_bits_is_exported_with_seven(inputs: Path, tmp_path: 
     result = run(inputs / "full_range.pt", "-o", tmp_path / "artifact", "--json")
     assert result.exit_code == 0, result.output
     (note,) = json.loads(result.stdout)["notes"]
-    assert "trained with 8-bit weights; with 7 bits its mean cosine to itself is 0.9" in note
+    assert "layers to 7 bits; mean cosine to the student 0.99" in note
     manifest = Embedder.open(tmp_path / "artifact", threads=1).manifest
-    assert manifest.bits["weights"] == manifest.recipe["requantized"]["weight_bits"] == 7
+    assert manifest.bits["weights"] == manifest.recipe["requantized"]["widest_weight_bits"] == 7
 
 
 @pytest.mark.parametrize(

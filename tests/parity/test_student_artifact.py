@@ -37,7 +37,7 @@ def test_through_the_files(name: str, activation: str, tmp_path: Path) -> None:
     save_student(make_student(randomize(NETWORKS[name]()), activation=activation), tmp_path / "student.pt")
     student = load_student(tmp_path / "student.pt")
     export = export_student(student, find_target("ort-cpu"), tmp_path / "artifact", bits=8)
-    embedder = Embedder.open(tmp_path / "artifact", threads=1)
+    embedder = Embedder.open(tmp_path / "artifact", threads=1, backend="onnxruntime")
     assert embedder.contract == InputContract(height=28, width=28)
     found = embedder.embed(IMAGES)
     exact = (found * torch_embedding(IntegerReference(student), CPU)(IMAGES)).sum(1)
@@ -48,7 +48,7 @@ def test_through_the_files(name: str, activation: str, tmp_path: Path) -> None:
     assert export.parity["least_cosine_to_integer_student"] >= 0.9999
     assert export.coverage.multiply_add_fraction == 1.0
     assert embedder.manifest.bits == {"weights": 7, "activations": 8}
-    shared = Embedder.open(tmp_path / "artifact", threads=2)
+    shared = Embedder.open(tmp_path / "artifact", threads=2, backend="onnxruntime")
     single = {shared.embed(IMAGES[:1]).tobytes() for _ in range(3 * TRIAL_CALLS)}
     assert single == {found[:1].tobytes()}, "one image's bytes depend on the threads it was given"
 

@@ -15,7 +15,6 @@ from efq.export.qdq_graph import build_qdq_model
 from efq.export.reduced_range import weights_for
 from efq.export.targets import TARGETS, find_target
 from efq.runtime import UsageError
-from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.student import Student
 
 IMAGES = random_images(8, seed=2).numpy()
@@ -27,10 +26,6 @@ def student(**recipe: object) -> Student:
     return make_student(randomize(NETWORKS["bottleneck"]()), **recipe)
 
 
-def widest(found: Student) -> int:
-    return max(module.bits for module in found.network.modules() if isinstance(module, WeightQuantizer))
-
-
 def largest_weight(model: onnx.ModelProto) -> int:
     """Of the int8 weights of every layer."""
     tensors = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.data_type == 3]
@@ -38,9 +33,7 @@ def largest_weight(model: onnx.ModelProto) -> int:
 
 
 @pytest.mark.parametrize("target", CPU_TARGETS)
-@pytest.mark.parametrize(
-    "recipe", [{}, {"reduced_range": False}, {"weight_bits": 4}, {"keep_8bit_share": 0.3}], ids=str
-)
+@pytest.mark.parametrize("recipe", [{}, {"full_range": True}, {"weight_bits": 4}, {"keep_8bit_share": 0.3}], ids=str)
 def test_two_products_of_an_exported_student_fit_16_bits(target: str, recipe: dict[str, object]) -> None:
     found, _ = weights_for(student(**recipe), find_target(target), IMAGES)
     assert found.recipe["reduced_range"] is True
@@ -52,15 +45,15 @@ def test_a_student_of_seven_bits_is_exported_as_it_is() -> None:
     found, reduction = weights_for(made, find_target("ort-cpu"), IMAGES)
     assert reduction is None
     assert found.network is made.network
-    assert widest(made) == 7
+    assert made.widest_weight_bits == 7
     assert made.bits == found.bits == {"weights": 7, "activations": 8}
 
 
 def test_a_student_of_eight_bits_is_quantized_anew() -> None:
-    made = student(reduced_range=False)
+    made = student(full_range=True)
     before = {key: value.clone() for key, value in made.network.state_dict().items()}
     found, reduction = weights_for(made, find_target("ort-cpu"), IMAGES)
-    assert (widest(made), widest(found)) == (8, 7)
+    assert (made.widest_weight_bits, found.widest_weight_bits) == (8, 7)
     assert (made.bits["weights"], found.bits["weights"]) == (8, 7)
     assert reduction is not None
     assert 0.98 < reduction.least_cosine <= reduction.mean_cosine < 1
@@ -68,15 +61,16 @@ def test_a_student_of_eight_bits_is_quantized_anew() -> None:
 
 
 def test_a_student_made_before_the_recipe_had_the_key_has_eight_bits() -> None:
-    made = student(reduced_range=False)
-    recipe = {key: value for key, value in made.recipe.items() if key != "reduced_range"}
+    made = student(full_range=True)
+    recipe = {key: value for key, value in made.recipe.items() if key != "full_range"}
     old = dataclasses.replace(made, recipe=recipe)
     assert old.bits["weights"] == 8
-    assert widest(weights_for(old, find_target("openvino"), IMAGES)[0]) == 7
+    found, _ = weights_for(old, find_target("openvino"), IMAGES)
+    assert found.widest_weight_bits == found.bits["weights"] == 7
 
 
 def test_the_full_range_is_kept_where_it_is_asked_for() -> None:
-    made = student(reduced_range=False)
+    made = student(full_range=True)
     found, reduction = weights_for(made, find_target("ort-cpu"), IMAGES, full_range=True)
     assert reduction is None
     assert found.network is made.network
@@ -85,11 +79,27 @@ def test_the_full_range_is_kept_where_it_is_asked_for() -> None:
 
 
 def test_tensorrt_adds_in_32_bits() -> None:
-    made = student(reduced_range=False)
+    made = student(full_range=True)
     assert weights_for(made, find_target("trt"), IMAGES) == (made, None)
 
 
-@pytest.mark.parametrize(("reduced_range", "target"), [(True, "ort-cpu"), (False, "trt")])
-def test_a_full_range_that_changes_nothing_is_refused(reduced_range: bool, target: str) -> None:
-    with pytest.raises(UsageError, match="efq-distill --full-range"):
-        weights_for(student(reduced_range=reduced_range), find_target(target), IMAGES, full_range=True)
+def test_only_the_layers_that_have_eight_bits_are_quantized_anew() -> None:
+    made = student(weight_bits=4, edge_weight_bits=4, keep_8bit=("fc",), full_range=True)
+    found, reduction = weights_for(made, find_target("ort-cpu"), IMAGES)
+    assert reduction is not None
+    assert reduction.layers == 1
+    assert "8-bit weights of 1 layers" in str(reduction)
+    assert found.bits["weights"] == made.bits["weights"] == 4
+
+
+@pytest.mark.parametrize(
+    ("full_range", "target", "message"),
+    [(False, "ort-cpu", "efq-distill --full-range"), (True, "trt", "expected a target on CPUs for --full-range")],
+)
+def test_a_full_range_that_changes_nothing_is_refused(full_range: bool, target: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        weights_for(student(full_range=full_range), find_target(target), IMAGES, full_range=True)
+
+
+def test_the_form_of_tensorrt_has_all_bits() -> None:
+    assert student(symmetric_activations=True).widest_weight_bits == 8

@@ -11,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from efq.export.float16_reference import Float16Reference
-from efq.export.layer_parity import layer_parity
+from efq.export.layer_parity import CHANCE, LayerParity, layer_parity
 from efq.export.symmetric_student import symmetric_form
 from efq.export.targets import find_target
 from efq.export.tensorrt_graph import build_tensorrt_model
@@ -68,6 +68,20 @@ def test_layer_for_layer_it_is_the_student(name: str, activation: str) -> None:
 def test_requantized_students_too(name: str) -> None:
     form, _ = symmetric_form(make_student(randomize(NETWORKS[name]())), IMAGES)
     layer_parity(form, build_tensorrt_model(form, TRT), IMAGES).check()
+
+
+@pytest.mark.parametrize(
+    ("values", "differing", "passes"),
+    [(50_000, CHANCE, True), (50_000, CHANCE + 1, False), (1_000_000, 10, True), (1_000_000, 11, False)],
+)
+def test_a_few_values_may_differ_by_chance(values: int, differing: int, passes: bool) -> None:
+    cosines = {"least_cosine_of_layers": 1.0, "least_cosine": 1.0, "mean_cosine": 1.0}
+    parity = LayerParity(images=8, values=values, differing_share=differing / values, largest_difference=1, **cosines)
+    if passes:
+        parity.check()
+        return
+    with pytest.raises(ParityError):
+        parity.check()
 
 
 def test_onnx_reference_evaluator_agrees() -> None:

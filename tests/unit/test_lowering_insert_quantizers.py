@@ -109,13 +109,13 @@ def test_zero_points_only_where_the_recipe_wants_them() -> None:
     assert not any(module.learn_zero_point for module in quantizers)
 
 
-@pytest.mark.parametrize("reduced_range", [True, False])
+@pytest.mark.parametrize("full_range", [True, False])
 @pytest.mark.parametrize(("bits", "edge"), [(8, 8), (4, 8), (4, 4), (4, 2), (2, 6)])
-def test_bits_of_weights_and_activations(bits: int, edge: int, reduced_range: bool) -> None:
-    """Of eight bits seven are used where the range is reduced."""
+def test_bits_of_weights_and_activations(bits: int, edge: int, full_range: bool) -> None:
+    """Of eight bits seven are used unless the recipe has the full range."""
     graph = exact(randomize(NETWORKS["bottleneck"]()))
-    recipe = Recipe(name="t", weight_bits=bits, edge_weight_bits=edge, activation_bits=7, reduced_range=reduced_range)
-    widest = 7 if reduced_range else 8
+    recipe = Recipe(name="t", weight_bits=bits, edge_weight_bits=edge, activation_bits=7, full_range=full_range)
+    widest = 8 if full_range else 7
     insert_quantizers(graph, recipe)
     found = [module.weight_quantizer.bits for _, module in calls(graph, *WEIGHTED)]  # type: ignore[union-attr]
     assert found[0] == found[-1] == min(max(bits, edge), widest)

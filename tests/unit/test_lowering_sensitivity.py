@@ -18,8 +18,8 @@ from efq.toolchain.student import Student
 IMAGES = random_images(12, seed=3)
 
 
-def recipe(keep_8bit_share: float, *, reduced_range: bool = True) -> Recipe:
-    return Recipe(name="t", keep_8bit_share=keep_8bit_share, reduced_range=reduced_range)
+def recipe(keep_8bit_share: float, *, full_range: bool = False) -> Recipe:
+    return Recipe(name="t", keep_8bit_share=keep_8bit_share, full_range=full_range)
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_the_network_is_left_as_it_was(student: Student) -> None:
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("reduced_range", [True, False])
-def test_the_costliest_layers_for_their_size_keep_the_widest_grid(student: Student, reduced_range: bool) -> None:
-    network, bits = student.network, 7 if reduced_range else 8
+@pytest.mark.parametrize("full_range", [True, False])
+def test_the_costliest_layers_for_their_size_keep_the_widest_grid(student: Student, full_range: bool) -> None:
+    network, bits = student.network, 8 if full_range else 7
     costs = {cost.layer: cost.cost for cost in layer_costs(network, IMAGES, activations=False)}
     layers = {name: m for name, m in network.named_modules() if isinstance(m, QuantizedConv2d | QuantizedLinear)}
-    result = keep_sensitive(network, recipe(0.2, reduced_range=reduced_range), IMAGES)
+    result = keep_sensitive(network, recipe(0.2, full_range=full_range), IMAGES)
     kept = {name for name, layer in layers.items() if layer.weight_quantizer and layer.weight_quantizer.bits == bits}
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
     affine = sum(m.weight.numel() for m in network.modules() if type(m).__name__ == "ChannelAffine")

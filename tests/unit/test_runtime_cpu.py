@@ -77,6 +77,7 @@ def test_unknown_system_is_said_to_be_unknown(tmp_path: Path) -> None:
         ("GenuineIntel", 6, 143, {"avx512_vnni", "avx_vnni", "amx_int8"}, 128),
         ("GenuineIntel", 6, 140, {"avx512_vnni"}, 64),
         ("GenuineIntel", 6, 151, {"avx2", "avx_vnni"}, 64),
+        ("GenuineIntel", 6, 175, {"avx2", "avx_vnni"}, None),
         ("GenuineIntel", 6, 1, {"avx512_vnni"}, None),
         ("HygonGenuine", 24, 1, {"avx2"}, None),
     ],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
 from efq.export.targets import TARGETS
 from efq.runtime import doctor
+from efq.runtime.cpu import describe_cpu
 from efq.runtime.doctor_command import main
 from efq.runtime.errors import MissingDependencyError
 
@@ -54,3 +57,8 @@ def test_an_onnxruntime_that_cannot_be_used_is_a_need(monkeypatch: pytest.Monkey
     assert result.exit_code == 4
     assert "expected ONNX Runtime 1.30 or newer" in result.stdout
     assert "ONNX Runtime providers\n  none" in result.stdout
+
+
+def test_json_has_the_class_of_the_cpu() -> None:
+    result = CliRunner().invoke(main, ["--json"])
+    assert json.loads(result.stdout)["cpu"]["dot_product_class"] == describe_cpu().dot_product_class

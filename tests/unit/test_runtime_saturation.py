@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,12 @@ def test_a_cpu_with_vnni_does_not_saturate() -> None:
     if not describe_cpu().has_vnni:
         pytest.skip("this CPU does not say that it has VNNI")
     assert not products_saturate()
+
+
+@pytest.mark.skipif("EFQ_AVX2" not in os.environ, reason="this CPU is not emulated (tests/avx2/run.sh)")
+def test_the_emulated_cpu_saturates() -> None:
+    assert products_saturate()
+    assert not describe_cpu().has_vnni
 
 
 @pytest.fixture

@@ -31,11 +31,11 @@ def calibrate_teacher(
 ) -> tuple[Student, float]:
     """The untrained student of `teacher` and its mean cosine to the teacher on some of the calibration faces.
 
-    The faces it was calibrated on count as its training images: it is not evaluated on them. `full_range` gives weights
-    8 bits whatever the recipe says.
+    The faces it was calibrated on count as its training images: it is not evaluated on them. `full_range` adds to
+    the recipe that weights of 8 bits use all of them.
     """
     chosen = load_recipe(recipe)
-    untrained = dataclasses.replace(chosen, steps=0, reduced_range=chosen.reduced_range and not full_range)
+    untrained = dataclasses.replace(chosen, steps=0, full_range=chosen.full_range or full_range)
     found = open_faces(faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed)
     network, report = lower_teacher(teacher, found, untrained, seed=seed, log=log)
     processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))

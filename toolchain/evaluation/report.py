@@ -74,13 +74,17 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkSummary:
-    """Which network was evaluated; `training_images`: how many of the images evaluated on it was fine-tuned on."""
+    """Which network was evaluated; `training_images`: how many of the images evaluated on it was fine-tuned on.
+
+    `backend`: the runtime that computed an artifact, None for torch.
+    """
 
     kind: str
     name: str
     path: str
     sha256: str
     training_images: int
+    backend: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,8 @@ def print_report(report: EvaluationReport) -> None:
 
 
 def _network_line(role: str, network: NetworkSummary) -> str:
-    return f"{role + ':':<11}{network.name} ({network.kind}, {network.path}, sha256 {network.sha256[:16]})"
+    kind = network.kind if network.backend is None else f"{network.kind} in {network.backend}"
+    return f"{role + ':':<11}{network.name} ({kind}, {network.path}, sha256 {network.sha256[:16]})"
 
 
 def _note_lines(report: EvaluationReport) -> list[str]:
