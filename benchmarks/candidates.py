@@ -130,14 +130,14 @@ def peer_candidates(
     """What other tools make of the teacher after calibration on uint8 faces (N, H, W, 3); files go into `folder`.
 
     ONNX Runtime's static (uint8 and int8 activations) and dynamic quantization; OpenVINO in float32 and bfloat16, and
-    NNCF's post-training INT8 with both of its presets; torch.compile in float32 and bfloat16.
+    NNCF's post-training INT8 with both of its presets; torch.compile in the same; bfloat16 where the CPU multiplies it.
     Raises MissingDependencyError when openvino or nncf is missing, before anything is computed.
     """
     require_openvino_nncf()
     candidates = list(_onnxruntime_candidates(teacher, calibration, folder, reduce_range=reduce_range))
     candidates += _openvino_float_candidates(teacher, folder)
     candidates += _nncf_candidates(teacher, calibration, folder)
-    for precision in ("float32", "bfloat16"):
+    for precision in _float_precisions():
         name = f"torch.compile {precision}"
         spec = _spec(teacher, name, "torch", teacher.checkpoint, precision=precision)
         description = f"float teacher in torch.compile, {precision}, weights frozen, channels last"
@@ -172,9 +172,14 @@ def _onnxruntime_candidates(
     )
 
 
+def _float_precisions() -> tuple[str, ...]:
+    """bfloat16 only where the CPU multiplies it: emulated it takes ten times as long as float32."""
+    return ("float32", "bfloat16") if computes_bfloat16() else ("float32",)
+
+
 def _openvino_float_candidates(teacher: FloatTeacher, folder: Path) -> Iterator[Candidate]:
     path = convert_to_openvino(teacher.path, folder / "float.xml")
-    for precision in ("float32", "bfloat16") if computes_bfloat16() else ("float32",):
+    for precision in _float_precisions():
         yield Candidate(
             spec=_spec(teacher, f"{precision} (OpenVINO)", "openvino", path, precision=precision),
             description=f"float teacher in OpenVINO, inference precision {precision}",

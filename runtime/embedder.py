@@ -60,8 +60,8 @@ class Embedder:
         `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or for
         ort-cpu another one installed that is at least a tenth faster here and whose embeddings agree (no cosine below
         1 - `tolerance`). That is measured when an artifact is first opened on a machine, and remembered (in
-        `$EFQ_CACHE`). Naming the backend gives the same bytes on every x86 CPU with AVX2. An artifact for openvino is
-        for "openvino" only.
+        `$EFQ_CACHE`). A backend that is named gives the same bytes on x86 CPUs with and without VNNI. An artifact for
+        openvino is for "openvino" only.
 
         Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
         for an engine that does not fit and `rebuild` not given, EngineBuildError when building fails, DeviceError for
