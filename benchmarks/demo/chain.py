@@ -53,7 +53,7 @@ def run_demo(
         with clock.step("distillation"):
             _distill(source, settings.drawn_recipe if source.drawn else settings.kit_recipe, student, seed=seed)
         with clock.step("export"):
-            export_student(load_student(student), find_target("ort-cpu"), artifact, bits=8)
+            export_student(load_student(student), find_target("ort-cpu"), artifact, bits=8, name="demo")
         with clock.step("speed and parity"):
             bench = _bench(source, artifact, report, settings, command)
         with clock.step("accuracy"):
