@@ -1,8 +1,8 @@
 """How many products of bytes an x86 core multiplies and adds in a cycle, by the model that /proc/cpuinfo names.
 
 A core with two 512-bit units does 128 (VPDPBUSD, four products in each 32-bit lane), one whose units are 256 bits wide
-or that has a single 512-bit one does 64 (uops.info's tables of instructions; EPYC of families 25 and 26 were measured,
-docs/performance.md).
+or that has a single 512-bit one does 64. EPYC of families 25 and 26 were measured (docs/performance.md, the floors of
+docs/benchmarks.md); the others are listed by the number of their units, and were not.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from types import ModuleType
 from efq.runtime.errors import MissingDependencyError
 
 LEAST_VERSION = (1, 30)
-"""Before it, `session.x64quantprecision` aborts the process on CPUs without VNNI (tried: 1.24.1 to 1.29.0)."""
+"""Before it, `session.x64quantprecision` aborts the process on CPUs without VNNI (tried: 1.24.1, 1.29.0)."""
 
 
 def import_onnxruntime() -> ModuleType:
