@@ -22,22 +22,22 @@ from efq.benchmarks.candidates import (
     teacher_candidate,
     usable,
 )
+from efq.benchmarks.drawn_faces.batch import drawn_faces
+from efq.benchmarks.engines.bench import EngineBench, GpuTarget
 from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
-from efq.benchmarks.float_teacher import FloatTeacher, export_teacher
-from efq.benchmarks.footprint import Footprint, measure_footprints
-from efq.benchmarks.gpu_bench import EngineBench, GpuTarget
-from efq.benchmarks.inputs import drawn_faces
-from efq.benchmarks.int8_floor import Int8Floor, measure_floor
 from efq.benchmarks.machine import Machine, busy_cores, describe_machine
 from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
 from efq.benchmarks.parity import Comparison, compare
+from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
 from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
-from efq.benchmarks.results import BenchResults, NetworkRecord
-from efq.benchmarks.scaling import Scaling, measure_scaling
-from efq.export.integer_reference import IntegerReference
+from efq.benchmarks.report.results import BenchResults, NetworkRecord
+from efq.benchmarks.timing.footprint import Footprint, measure_footprints
+from efq.benchmarks.timing.int8_floor import Int8Floor, measure_floor
+from efq.benchmarks.timing.scaling import Scaling, measure_scaling
 from efq.export.reduced_range import as_exported
+from efq.export.references.integer import IntegerReference
 from efq.runtime import Manifest, UsageError
-from efq.runtime.artifact import Artifact
+from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.console import log
 from efq.runtime.files import sha256_file

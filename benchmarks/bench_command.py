@@ -91,8 +91,8 @@ def main(
         raise UsageError(message)
     _require_train_packages()
     from efq.benchmarks.bench import BenchConfig, run_bench
-    from efq.benchmarks.gpu_bench import GpuTarget
-    from efq.benchmarks.report import write_report
+    from efq.benchmarks.engines.bench import GpuTarget
+    from efq.benchmarks.report.report import write_report
 
     config = BenchConfig(
         artifacts=artifacts,
@@ -146,7 +146,7 @@ def _require_train_packages() -> None:
 
 
 def _print(bench: Bench, *, output: Path, as_json: bool) -> None:
-    from efq.benchmarks.report import to_markdown
+    from efq.benchmarks.report.report import to_markdown
 
     if as_json:
         click.echo(json.dumps(bench.results.to_dict() | {"report": str(output)}, ensure_ascii=False, allow_nan=False))
@@ -167,7 +167,7 @@ def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | 
 
 def _update_artifacts(config: BenchConfig, bench: Bench) -> None:
     from efq.benchmarks.parity_record import parity_record
-    from efq.export.artifact_writer import update_parity
+    from efq.export.artifact.writer import update_parity
 
     for directory, record in zip(config.artifacts, parity_record(bench), strict=True):
         update_parity(directory, record)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.float_teacher import FloatTeacher
+from efq.benchmarks.peers.float_teacher import FloatTeacher
 from efq.benchmarks.peers.onnxruntime_quantized import quantize_onnxruntime_dynamic, quantize_onnxruntime_static
 from efq.benchmarks.peers.openvino_nncf import (
     Preset,
@@ -23,7 +23,7 @@ from efq.benchmarks.peers.openvino_nncf import (
 from efq.benchmarks.peers.peer import Peer
 from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
 from efq.runtime import Embedder, Manifest
-from efq.runtime.backends.cpu import OWN_BACKEND, REDUCED_RANGE
+from efq.runtime.backends.open import OWN_BACKEND, REDUCED_RANGE
 from efq.runtime.console import log
 from efq.runtime.errors import UsageError
 from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.contract import InputContract
+from efq.runtime.artifact.contract import InputContract
 from efq.toolchain.data import FaceSet, face_paths, open_paths
 from efq.toolchain.evaluation import PairList, read_pairs
 

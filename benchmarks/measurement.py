@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.candidates import Candidate
 from efq.benchmarks.evaluation_faces import EvaluationFaces
-from efq.benchmarks.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
 from efq.benchmarks.peers.peer import Peer
+from efq.benchmarks.timing.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
 from efq.runtime.console import log, progress
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.evaluation_faces import EvaluationFaces
-from efq.benchmarks.plots import Curve
+from efq.benchmarks.report.plots import Curve
 from efq.runtime.errors import ParityError, UsageError
 from efq.toolchain.evaluation import (
     AllPairs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efq.export.coverage import CoverageReport, measure_coverage
+from efq.export.coverage.report import CoverageReport, measure_coverage
 from efq.export.exporter import Export, export_student
 from efq.export.targets import TARGETS, TargetProfile, find_target
 

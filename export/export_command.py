@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from efq.export.engine_options import engine_options, engine_settings
+from efq.export.targets.tensorrt.engine_options import engine_options, engine_settings
 from efq.runtime.console import efq_command, log
 from efq.runtime.errors import UsageError
 
@@ -69,11 +69,11 @@ def main(
         message = "expected the artifact folder to write: add -o DIR, or --dry-run to see the plan"
         raise UsageError(message)
 
+    from efq.export.artifact.narrow_bits import describe_narrow_bits
     from efq.export.exporter import check_bits, export_student
-    from efq.export.narrow_bits import describe_narrow_bits
     from efq.export.plan import export_plan
     from efq.export.targets import find_target
-    from efq.export.tensorrt_exporter import export_for_tensorrt
+    from efq.export.targets.tensorrt.exporter import export_for_tensorrt
 
     profile = find_target(target)
     engine = engine_settings(target, has_engine=profile.has_engine, **engine_values)
@@ -104,7 +104,7 @@ def _student(
     from efq.toolchain.backbones import read_checkpoint
     from efq.toolchain.distillation import calibrate_teacher
     from efq.toolchain.student import is_student, load_student
-    from efq.toolchain.teacher import load_teacher
+    from efq.toolchain.teachers.teacher import load_teacher
 
     if is_student(read_checkpoint(model)):
         if calibrate is not None or listing is not None or backbone is not None:

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from efq.export.artifact_writer import write_artifact
-from efq.export.coverage import CoverageReport, measure_coverage
-from efq.export.integer_reference import IntegerReference
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.artifact.writer import write_artifact
+from efq.export.coverage.report import CoverageReport, measure_coverage
+from efq.export.qdq.writer import build_qdq_model
 from efq.export.reduced_range import weights_for
+from efq.export.references.integer import IntegerReference
 from efq.export.targets import TargetProfile
-from efq.runtime.backends.cpu import BACKENDS, OWN_BACKEND, REDUCED_RANGE
+from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model
+from efq.runtime.backends.open import BACKENDS, OWN_BACKEND, REDUCED_RANGE
 from efq.runtime.errors import ParityError, UsageError
-from efq.runtime.manifest import Manifest
 from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student

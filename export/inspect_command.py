@@ -61,7 +61,7 @@ def main(
 
 
 def _artifact(path: Path) -> dict[str, Any]:
-    from efq.runtime.artifact import Artifact
+    from efq.runtime.artifact.folder import Artifact
 
     artifact = Artifact.open(path)
     manifest = artifact.manifest
@@ -87,7 +87,7 @@ def _artifact(path: Path) -> dict[str, Any]:
 
 
 def _student(path: Path) -> dict[str, Any]:
-    from efq.export.inspection import describe_layers
+    from efq.export.artifact.inspection import describe_layers
     from efq.toolchain.student import load_student
 
     student = load_student(path)

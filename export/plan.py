@@ -8,13 +8,13 @@ from typing import Any
 import onnx
 
 from efq.export.exporter import check_images
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.qdq.writer import build_qdq_model
 from efq.export.reduced_range import weights_for
-from efq.export.symmetric_student import symmetric_form
 from efq.export.targets import TargetProfile
-from efq.export.tensorrt_graph import build_tensorrt_model
-from efq.toolchain.lowering.graph import module_of
-from efq.toolchain.operations import WEIGHTED
+from efq.export.targets.tensorrt.graph import build_tensorrt_model
+from efq.export.targets.tensorrt.symmetric_student import symmetric_form
+from efq.toolchain.graph.operations import WEIGHTED
+from efq.toolchain.graph.traversal import module_of
 from efq.toolchain.student import Student
 
 

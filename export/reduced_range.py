@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from efq.export.targets import TargetProfile
-from efq.runtime.backends.cpu import REDUCED_RANGE
+from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.backends.open import REDUCED_RANGE
 from efq.runtime.errors import UsageError
-from efq.runtime.manifest import Manifest
+from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.operations import WEIGHTED, ChannelAffine
 from efq.toolchain.quantizers import WeightQuantizer
-from efq.toolchain.recipe import REDUCED_BITS
+from efq.toolchain.recipes.recipe import REDUCED_BITS
 from efq.toolchain.student import Student, build_graph, describe_graph
 
 

@@ -5,8 +5,8 @@ Imports neither torch nor, before they are used, onnxruntime and OpenCV.
 
 from __future__ import annotations
 
-from efq.runtime.alignment import align
-from efq.runtime.contract import InputContract
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import (
     CheckpointError,
@@ -27,7 +27,7 @@ from efq.runtime.errors import (
     UnreadableImageError,
     UsageError,
 )
-from efq.runtime.manifest import Manifest
+from efq.runtime.faces.alignment import align
 
 __all__ = [
     "CheckpointError",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ParamSpec, Protocol
+from typing import TYPE_CHECKING, ParamSpec
 
 from efq.runtime.errors import EfqError
+from efq.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -21,29 +23,24 @@ PLAIN_LINE_SECONDS = 5.0
 Arguments = ParamSpec("Arguments")
 
 
-class Progress(Protocol):
-    """Counts finished items; `fields` are shown beside the count (loss=0.12)."""
-
-    def advance(self, n: int = 1, **fields: float | str) -> None:
-        """Count `n` more items as finished."""
-
-
 def efq_command(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Decorate the function of a click command: an EfqError becomes `error: ...` on stderr and its exit code.
 
-    An interrupt (Ctrl-C) ends with exit code 130. Any other exception is a bug and keeps its traceback.
+    An interrupt (Ctrl-C) ends with exit code 130. Any other exception is a bug and keeps its traceback. What EFQ's
+    modules log, from INFO on, is printed to stderr meanwhile.
     """
 
     @functools.wraps(function)
     def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except EfqError as error:
-            log(f"error: {error}")
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            log("interrupted")
-            sys.exit(130)
+        with _log_shown():
+            try:
+                function(*args, **kwargs)
+            except EfqError as error:
+                log(f"error: {error}")
+                sys.exit(error.exit_code)
+            except KeyboardInterrupt:
+                log("interrupted")
+                sys.exit(130)
 
     return wrapper
 
@@ -53,9 +50,32 @@ def log(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+class _StderrHandler(logging.Handler):
+    """A line for each record, to what stderr is at that moment; warnings say that they are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log(f"warning: {record.getMessage()}" if record.levelno >= logging.WARNING else record.getMessage())
+
+
+@contextlib.contextmanager
+def _log_shown() -> Iterator[None]:
+    logger, handler = logging.getLogger("efq"), _StderrHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 @contextlib.contextmanager
 def progress(description: str, total: int | None, unit: str = "") -> Iterator[Progress]:
-    """Show progress on stderr: a bar on a terminal, otherwise a plain line every few seconds and one at the end."""
+    """A `ShowProgress` for commands, on stderr.
+
+    A bar on a terminal, otherwise a plain line every few seconds and one at the end.
+    """
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _rich_progress() as bar:
             yield _BarProgress(bar, bar.add_task(description, total=total, fields="", rate=""), unit)

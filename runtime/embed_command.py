@@ -13,15 +13,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.alignment import align
-from efq.runtime.backends.cpu import AUTOMATIC
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.backends.open import AUTOMATIC
 from efq.runtime.console import efq_command, log, progress
-from efq.runtime.contract import InputContract
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import InputError, UnreadableImageError, UsageError
+from efq.runtime.faces.alignment import align
+from efq.runtime.faces.images import IMAGE_SUFFIXES, find_images, read_face, read_image
+from efq.runtime.faces.landmarks import read_landmarks
 from efq.runtime.files import atomic_write_bytes
-from efq.runtime.images import IMAGE_SUFFIXES, find_images, read_face, read_image
-from efq.runtime.landmarks import read_landmarks
 
 ReadFace = Callable[[Path], NDArray[np.uint8]]
 

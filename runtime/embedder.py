@@ -9,14 +9,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.artifact import Artifact
-from efq.runtime.backends.cpu import AUTOMATIC, DEFAULT_TOLERANCE, open_cpu_model
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.folder import Artifact
+from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model
-from efq.runtime.backends.tensorrt import TensorRTModel
-from efq.runtime.contract import InputContract
+from efq.runtime.backends.open import AUTOMATIC, DEFAULT_TOLERANCE, open_cpu_model
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
-from efq.runtime.manifest import Manifest
 from efq.runtime.tensorrt.open import open_engine, save_runtime_cache
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 LARGEST_BATCH = 64
 

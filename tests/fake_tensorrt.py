@@ -22,7 +22,7 @@ import pytest
 from fake_cuda import FakeCuda
 from numpy.typing import NDArray
 
-from efq.runtime.backends.tensorrt import TensorRTModel
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 trt = pytest.importorskip("tensorrt_rtx")
 

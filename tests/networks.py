@@ -15,9 +15,9 @@ from torch.nn import functional
 from efq.runtime import InputContract
 from efq.toolchain.data import FaceSet
 from efq.toolchain.lowering import lower
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student
-from efq.toolchain.teacher import NormalizedNetwork, Teacher, load_teacher
+from efq.toolchain.teachers.teacher import NormalizedNetwork, Teacher, load_teacher
 
 MEAN, STD = (127.5, 127.5, 127.5), (128.0, 128.0, 128.0)
 Network = TypeVar("Network", bound=nn.Module)

@@ -9,7 +9,7 @@ import click
 
 from efq.runtime.console import efq_command, log
 from efq.runtime.errors import UsageError
-from efq.toolchain.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
+from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
 
 @click.command()
@@ -85,7 +85,7 @@ def main(
 
     from efq.toolchain.data import open_faces
     from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
-    from efq.toolchain.teacher import load_teacher
+    from efq.toolchain.teachers.teacher import load_teacher
 
     reuse_freed_memory()
     if threads is not None:

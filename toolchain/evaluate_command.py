@@ -9,7 +9,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.backends.cpu import AUTOMATIC
+from efq.runtime.backends.open import AUTOMATIC
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet, face_paths, open_paths

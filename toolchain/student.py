@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from efq.runtime.contract import InputContract
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import CheckpointError
 from efq.runtime.files import atomic_write_bytes
 from efq.toolchain.backbones import read_checkpoint
-from efq.toolchain.lowering.graph import to_channels_last
-from efq.toolchain.operations import (
+from efq.toolchain.graph.operations import (
     OPERATIONS,
     WEIGHTED,
     ChannelAffine,
@@ -24,6 +23,7 @@ from efq.toolchain.operations import (
     QuantizedConv2d,
     QuantizedLinear,
 )
+from efq.toolchain.graph.traversal import to_channels_last
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 
 FORMAT = "efq-student"

@@ -17,17 +17,17 @@ from efq.benchmarks.demo.result import DemoResult, Step
 from efq.benchmarks.demo.settings import DemoSettings
 from efq.benchmarks.demo.sources import Source, draw_source, open_kit, with_teacher
 from efq.benchmarks.parity_record import parity_record
-from efq.benchmarks.report import write_report
-from efq.export.artifact_writer import update_parity
+from efq.benchmarks.report.report import write_report
+from efq.export.artifact.writer import update_parity
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
-from efq.runtime.artifact import Artifact
+from efq.runtime.artifact.folder import Artifact
 from efq.runtime.console import log
 from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import load_student
-from efq.toolchain.teacher import load_teacher
+from efq.toolchain.teachers.teacher import load_teacher
 
 EXAMPLES, BEST = 6, 7
 _OUR_LICENCE = "Apache-2.0"

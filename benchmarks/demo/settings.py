@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from efq.benchmarks.demo.dataset import DatasetSize
 from efq.benchmarks.demo.teacher import TeacherSettings
-from efq.toolchain.recipe import Recipe, load_recipe
+from efq.benchmarks.drawn_faces.dataset import DatasetSize
+from efq.toolchain.recipes.recipe import Recipe, load_recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from efq.benchmarks.demo.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LISTING, DatasetSize, draw_dataset
 from efq.benchmarks.demo.teacher import BACKBONE, TeacherSettings, train_teacher
+from efq.benchmarks.drawn_faces.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LISTING, DatasetSize, draw_dataset
 from efq.runtime.errors import InputError
 from efq.runtime.files import atomic_write_text
 from efq.toolchain.data import open_faces

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime import Embedder
-from efq.runtime.artifact import MODEL_FILE
+from efq.runtime.artifact.folder import MODEL_FILE
 
 
 class ArtifactPeer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.backends.tensorrt import TensorRTModel
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 
 class TensorRTPeer:
@@ -33,7 +33,7 @@ class TensorRTPeer:
 
 
 class DeviceClock:
-    """A clock that only GPU time moves, in seconds: `efq.benchmarks.latency` reads it in place of the host's."""
+    """A clock that only GPU time moves, in seconds: `efq.benchmarks.timing.latency` reads it in place of the host's."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

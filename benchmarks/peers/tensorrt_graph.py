@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME
-from efq.runtime.contract import InputContract
 
 Precision = Literal["float16", "float32"]
 

@@ -18,7 +18,7 @@ class TargetProfile:
     opset, ir_version: of the ONNX graph. has_engine: whether the runtime builds an engine from it.
     least_cosine: between the student computed in integers and the artifact in its runtime; below it the export went
     wrong. A runtime that rounds as the reference does is held to 0.999, another one to what rounding explains.
-    four_pixel_stem: the first convolution reads four pixels at a time (efq.export.stem).
+    four_pixel_stem: the first convolution reads four pixels at a time (efq.export.qdq.four_pixel_stem).
     prelu_operator: an exact PReLU behind a convolution is the operator PRelu, which the runtime fuses into the
     convolution's integer kernel; otherwise it is a depthwise convolution and a maximum of bytes.
     quantized_image: the image passes a QuantizeLinear of its own scale, which changes nothing but that the runtime

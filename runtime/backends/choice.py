@@ -20,8 +20,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.model import Model
-from efq.runtime.contract import InputContract
 from efq.runtime.cpu import describe_cpu
 from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text, cache_folder

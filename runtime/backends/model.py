@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.contract import InputContract
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.cpu import usable_cores
 from efq.runtime.errors import IncompatibleArtifactError, UsageError
 

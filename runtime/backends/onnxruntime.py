@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, part_size, thread_count
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.single_image import SingleImageThreads
-from efq.runtime.contract import InputContract
 from efq.runtime.cpu import cpus_to_bind
 from efq.runtime.errors import IncompatibleArtifactError
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.onnx_metadata import read_onnx_metadata
 from efq.runtime.backends.model import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -26,9 +28,7 @@ from efq.runtime.backends.model import (
     thread_count,
 )
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.contract import InputContract
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
-from efq.runtime.onnx_metadata import read_onnx_metadata
 
 
 class OpenVinoModel:

@@ -63,7 +63,7 @@ class SingleImageThreads:
                 together, alone = _median(self._times[True]), _median(self._times[False])
                 faster = together < LEAST_GAIN * alone
                 if faster is not self._chosen:
-                    _logger.info("one image takes all threads %.2f ms, one %.2f ms", together * 1e3, alone * 1e3)
+                    _logger.debug("one image takes all threads %.2f ms, one %.2f ms", together * 1e3, alone * 1e3)
                 self._settle(all_threads=faster)
 
     def _is_settled(self) -> bool:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from efq.runtime.errors import CoverageError, EngineError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, sha256_file
-from efq.runtime.tensorrt.build import LOG_FILE, PLAN_FILE, BuiltEngine, build_engine
+from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine, build_engine
+from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
-from efq.runtime.tensorrt.options import BuildOptions
 
 FINGERPRINT_FILE, OPTIONS_FILE = "fingerprint.json", "options.json"
 

@@ -7,7 +7,7 @@ import json
 from typing import Any, Self
 
 from efq.runtime.errors import EngineError, UsageError
-from efq.runtime.tensorrt.options import BuildOptions
+from efq.runtime.tensorrt.build.options import BuildOptions
 
 _LEAST_AMPERE = (8, 0)
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efq.runtime.artifact import ENGINE_FOLDER, Artifact
-from efq.runtime.backends.tensorrt import TensorRTModel
+from efq.runtime.artifact.folder import ENGINE_FOLDER, Artifact
 from efq.runtime.cuda.seam import Cuda, open_cuda
 from efq.runtime.errors import DeviceError, EngineError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.tensorrt.engine_cache import read_engine, read_fingerprint, rebuild_engine
 from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
 from efq.runtime.tensorrt.module import import_tensorrt
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 RUNTIME_CACHE_FILE = "runtime.cache"
 

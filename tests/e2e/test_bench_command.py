@@ -16,15 +16,15 @@ from networks import TEACHER, make_faces, make_teacher
 from torch import nn
 
 from efq.benchmarks.bench_command import main
-from efq.benchmarks.inputs import drawn_faces
+from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.benchmarks.peers.openvino_nncf import computes_bfloat16
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime import Embedder
-from efq.runtime.artifact import write_checksums
+from efq.runtime.artifact.folder import write_checksums
 from efq.runtime.files import sha256_file
 from efq.toolchain.distillation import distill
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 IDENTITIES, IMAGES_EACH = 14, 6
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from networks import TEACHER, make_teacher, write_faces
 
-from efq.benchmarks.data_study import main, variants
+from efq.benchmarks.studies.data_study import main, variants
 
 
 @pytest.fixture(scope="module")

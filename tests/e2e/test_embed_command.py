@@ -14,9 +14,9 @@ from artifacts import EMBEDDING_SIZE, random_faces, reference_embeddings
 from click.testing import CliRunner, Result
 
 from efq.runtime import InputContract
-from efq.runtime.alignment import ARCFACE_TEMPLATE
 from efq.runtime.embed_command import main
-from efq.runtime.images import read_faces
+from efq.runtime.faces.alignment import ARCFACE_TEMPLATE
+from efq.runtime.faces.images import read_faces
 
 FACES = random_faces(5)
 

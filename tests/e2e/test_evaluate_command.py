@@ -15,7 +15,7 @@ from artifacts import make_manifest, make_model, random_faces, reference_embeddi
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
-from efq.export.artifact_writer import write_artifact
+from efq.export.artifact.writer import write_artifact
 from efq.toolchain.evaluate_command import main
 from efq.toolchain.evaluation import all_pairs, fold_accuracy, pair_similarities, tar_at_far
 

@@ -24,8 +24,8 @@ from networks import (
 
 from efq.export.export_command import main
 from efq.runtime import Embedder
+from efq.toolchain.graph.operations import WEIGHTED
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.operations import WEIGHTED
 from efq.toolchain.student import load_student, save_student
 
 FILES = {"README.md", "checksums.sha256", "manifest.json", "model.onnx", "parity.json", "training_data.json"}

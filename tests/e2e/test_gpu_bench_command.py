@@ -22,9 +22,9 @@ from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import EfqError
 from efq.runtime.tensorrt import build, engine_cache
 from efq.runtime.tensorrt import open as engine_open
-from efq.runtime.tensorrt.build import BuiltEngine
+from efq.runtime.tensorrt.build.builder import BuiltEngine
 from efq.toolchain.distillation import distill
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 MILLISECONDS = {"int8": 3.0, "float16": 2.0, "float32": 5.0}
 EVENT = 0.5  # what the fake's clock moves at each event

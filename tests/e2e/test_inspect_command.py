@@ -12,10 +12,10 @@ from networks import make_student, randomize, teacher_network, write_faces
 
 from efq.export import export_student, find_target
 from efq.export.inspect_command import main
-from efq.runtime.artifact import ENGINE_FOLDER
-from efq.runtime.tensorrt.build import PLAN_FILE
+from efq.runtime.artifact.folder import ENGINE_FOLDER
+from efq.runtime.tensorrt.build.builder import PLAN_FILE
+from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import write_options
-from efq.runtime.tensorrt.options import BuildOptions
 from efq.toolchain.student import load_student, save_student
 
 

@@ -13,17 +13,17 @@ from networks import draw_faces, make_student, randomize, teacher_network, write
 
 from efq.export.export_command import main as export
 from efq.export.exporter import check_images
-from efq.export.symmetric_student import symmetric_form
+from efq.export.targets.tensorrt.symmetric_student import symmetric_form
 from efq.runtime import DeviceError, Embedder
-from efq.runtime.artifact import Artifact
+from efq.runtime.artifact.folder import Artifact
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.doctor_command import main as doctor
 from efq.runtime.embed_command import main as embed
 from efq.runtime.errors import EfqError
+from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import read_options
 from efq.runtime.tensorrt.fingerprint import Fingerprint
 from efq.runtime.tensorrt.module import is_installed
-from efq.runtime.tensorrt.options import BuildOptions
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import load_student, save_student
 

@@ -11,9 +11,9 @@ from gpus import CUDA_PACKAGES
 from tensorrt_plans import SHAPE, build_mean_plan, mean_color
 
 from efq.runtime import DeviceError, MissingDependencyError
-from efq.runtime.backends.tensorrt import TensorRTModel
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.tensorrt.module import PACKAGES, import_tensorrt
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 if not CUDA_PACKAGES:
     pytest.skip("no package reaches a GPU", allow_module_level=True)

@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import tensorrt_rtx as trt
 
-from efq.runtime.tensorrt.layers import layers_of_log
+from efq.runtime.tensorrt.build.layers import layers_of_log
 
 _PRODUCTS = ("correlation", "deconv", "gemm", "runtime_fusion")
 

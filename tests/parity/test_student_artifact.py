@@ -14,17 +14,17 @@ import torch
 from networks import NETWORKS, make_student, random_images, randomize
 
 from efq.export import export_student, find_target
-from efq.export.integer_reference import IntegerReference
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.qdq.writer import build_qdq_model
+from efq.export.references.integer import IntegerReference
 from efq.runtime import Embedder, InputContract
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.single_image import TRIAL_CALLS
 from efq.toolchain.data import open_faces
 from efq.toolchain.lowering import lower
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, load_student, save_student
-from efq.toolchain.teacher import load_teacher
+from efq.toolchain.teachers.teacher import load_teacher
 
 IMAGES = random_images(32, seed=11).numpy()
 CPU = torch.device("cpu")

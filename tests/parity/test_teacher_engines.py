@@ -8,13 +8,13 @@ import onnx
 import pytest
 from networks import MEAN, NETWORKS, STD, randomize
 
-from efq.benchmarks.float_teacher import export_float_onnx
-from efq.benchmarks.gpu_engines import types_of_products
+from efq.benchmarks.engines.sources import types_of_products
+from efq.benchmarks.peers.float_teacher import export_float_onnx
 from efq.benchmarks.peers.tensorrt_graph import Precision, engine_graph
-from efq.runtime.contract import InputContract
-from efq.runtime.tensorrt.build import build_engine
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.tensorrt.build.builder import build_engine
+from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.module import is_installed
-from efq.runtime.tensorrt.options import BuildOptions
 
 SMALL = BuildOptions(batches=(1, 2, 4), compute_capabilities=("8.6",))
 

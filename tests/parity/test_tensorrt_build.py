@@ -11,16 +11,16 @@ import pytest
 from networks import NETWORKS, make_student, random_images, randomize
 from onnx import TensorProto, helper
 
-from efq.export.engine_coverage import engine_coverage
-from efq.export.symmetric_student import symmetric_form
 from efq.export.targets import find_target
-from efq.export.tensorrt_graph import build_tensorrt_model
+from efq.export.targets.tensorrt.engine_coverage import engine_coverage
+from efq.export.targets.tensorrt.graph import build_tensorrt_model
+from efq.export.targets.tensorrt.symmetric_student import symmetric_form
 from efq.runtime.errors import CoverageError, EngineBuildError, MissingDependencyError, UsageError
-from efq.runtime.tensorrt.build import LOG_FILE, PLAN_FILE, build_engine
+from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, build_engine
+from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import read_engine, rebuild_engine, write_options
 from efq.runtime.tensorrt.fingerprint import Machine
 from efq.runtime.tensorrt.module import is_installed
-from efq.runtime.tensorrt.options import BuildOptions
 
 RTX = pytest.mark.skipif(not is_installed("trt-rtx"), reason="tensorrt-rtx is not installed")
 IMAGES = random_images(8).numpy()

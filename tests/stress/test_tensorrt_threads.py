@@ -12,7 +12,7 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import SHAPE, make_module, make_plan
 
 from efq.runtime import DeviceError, UsageError
-from efq.runtime.backends.tensorrt import TensorRTModel
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 CALLERS = 16
 CALLS = 25

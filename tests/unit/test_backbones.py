@@ -15,7 +15,7 @@ from torch import nn
 from efq.runtime.errors import CheckpointError, UsageError
 from efq.toolchain.backbones import Backbone, backbone_names, find_backbone, load_backbone, read_checkpoint, register
 from efq.toolchain.backbones.iresnet import DEPTHS
-from efq.toolchain.teacher import load_teacher
+from efq.toolchain.teachers.teacher import load_teacher
 
 FACTORY = "networks:teacher_network"
 SMALL = ("mobilefacenet", "mobilefacenet-y1", "mobilefacenet-relu6", "mobilefacenet-112x96", "mobileface-v2")

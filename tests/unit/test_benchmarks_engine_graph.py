@@ -15,11 +15,11 @@ from onnx import TensorProto
 from torch.nn import functional
 
 from efq.benchmarks.candidates import teacher_candidate
-from efq.benchmarks.float_teacher import export_float_onnx, export_teacher
-from efq.benchmarks.inputs import drawn_faces
+from efq.benchmarks.drawn_faces.batch import drawn_faces
+from efq.benchmarks.peers.float_teacher import export_float_onnx, export_teacher
 from efq.benchmarks.peers.tensorrt_graph import Precision, engine_graph
-from efq.runtime.contract import InputContract
-from efq.toolchain.teacher import NormalizedNetwork
+from efq.runtime.artifact.contract import InputContract
+from efq.toolchain.teachers.teacher import NormalizedNetwork
 
 SMALL = InputContract(height=28, width=28)
 

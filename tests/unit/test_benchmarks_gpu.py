@@ -13,15 +13,15 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import ACTIVATION_BYTES, LIMITS, SHAPE, SIZE, faces, make_plan, open_model, trt
 from onnx import helper
 
-from efq.benchmarks.gpu_bench import gpu_time
-from efq.benchmarks.gpu_engines import types_of_products
-from efq.benchmarks.gpu_machine import describe_gpu, query_nvidia_smi, read_clocks
-from efq.benchmarks.gpu_report import gpu_sections
-from efq.benchmarks.gpu_results import UNKNOWN, EngineRecord, GpuClocks, GpuMachine, GpuResults, GpuSetting
-from efq.benchmarks.latency import draw_batches, time_in_turn
+from efq.benchmarks.engines.bench import gpu_time
+from efq.benchmarks.engines.machine import describe_gpu, query_nvidia_smi, read_clocks
+from efq.benchmarks.engines.report import gpu_sections
+from efq.benchmarks.engines.results import UNKNOWN, EngineRecord, GpuClocks, GpuMachine, GpuResults, GpuSetting
+from efq.benchmarks.engines.sources import types_of_products
 from efq.benchmarks.peers.tensorrt_engine import DeviceClock, DeviceTimed, TensorRTPeer
+from efq.benchmarks.timing.latency import draw_batches, time_in_turn
 from efq.runtime.cuda.seam import DeviceProperties
-from efq.runtime.tensorrt.layers import Layer
+from efq.runtime.tensorrt.build.layers import Layer
 
 EVENT = 0.5  # what the fake's clock moves at each event
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from efq.benchmarks.latency import SPIN_SECONDS, draw_batches, measure, rotated, summarize
+from efq.benchmarks.timing.latency import SPIN_SECONDS, draw_batches, measure, rotated, summarize
 from efq.runtime.errors import UsageError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from efq.benchmarks.latency import summarize
-from efq.benchmarks.pareto import Point, pareto_front, plot_pareto, points_of
 from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy
+from efq.benchmarks.report.pareto import Point, pareto_front, plot_pareto, points_of
+from efq.benchmarks.timing.latency import summarize
 
 
 def point(name: str, milliseconds: float, tar: float) -> Point:

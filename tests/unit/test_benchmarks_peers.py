@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from efq.benchmarks.candidates import Candidate, usable
-from efq.benchmarks.float_teacher import FloatTeacher, export_float_onnx
-from efq.benchmarks.footprint import measure_footprints
-from efq.benchmarks.inputs import drawn_faces
-from efq.benchmarks.latency import SelfTimed
+from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.benchmarks.peers.artifact import ArtifactPeer
+from efq.benchmarks.peers.float_teacher import FloatTeacher, export_float_onnx
 from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
 from efq.benchmarks.peers.onnxruntime_quantized import quantize_onnxruntime_dynamic, quantize_onnxruntime_static
 from efq.benchmarks.peers.openvino_nncf import (
@@ -30,8 +28,10 @@ from efq.benchmarks.peers.openvino_nncf import (
 )
 from efq.benchmarks.peers.peer import Normalization
 from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
+from efq.benchmarks.timing.footprint import measure_footprints
+from efq.benchmarks.timing.latency import SelfTimed
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.contract import InputContract
 from efq.runtime.errors import EfqError
 
 needs_openvino = pytest.mark.skipif(

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from test_benchmarks_report import cells, results
 
-from efq.benchmarks.report import to_markdown
-from efq.benchmarks.results import BenchResults
-from efq.benchmarks.scaling import Scaling, measure_scaling
+from efq.benchmarks.report.report import to_markdown
+from efq.benchmarks.report.results import BenchResults
+from efq.benchmarks.timing.scaling import Scaling, measure_scaling
 
 __all__ = ["results"]  # a fixture
 

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 from test_benchmarks_report import cells, results
 
-from efq.benchmarks.footprint import Footprint
-from efq.benchmarks.int8_floor import Int8Floor, Shape, measure_floor
-from efq.benchmarks.latency import Latency, LatencySetting, summarize
 from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy
-from efq.benchmarks.report import to_markdown
-from efq.benchmarks.results import BenchResults, NetworkRecord
-from efq.benchmarks.summary import slower_cases, standings
+from efq.benchmarks.report.report import to_markdown
+from efq.benchmarks.report.results import BenchResults, NetworkRecord
+from efq.benchmarks.report.summary import slower_cases, standings
+from efq.benchmarks.timing.footprint import Footprint
+from efq.benchmarks.timing.int8_floor import Int8Floor, Shape, measure_floor
+from efq.benchmarks.timing.latency import Latency, LatencySetting, summarize
 
 __all__ = ["results"]  # a fixture
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from efq.runtime.contract import InputContract
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import InputError
 from efq.toolchain.data import FaceSet, open_faces
 from efq.toolchain.data.selection import select_images

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from efq.benchmarks.demo.dataset import DEV_LISTING, DEV_PAIRS, FOLDS, TRAIN_LISTING, DatasetSize, draw_dataset
+from efq.benchmarks.drawn_faces.dataset import DEV_LISTING, DEV_PAIRS, FOLDS, TRAIN_LISTING, DatasetSize, draw_dataset
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import open_faces
 from efq.toolchain.evaluation import read_pairs

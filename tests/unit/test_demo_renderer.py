@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from efq.benchmarks.demo.identity import BEARDS, HAIR_STYLES, Identity, random_identity
-from efq.benchmarks.demo.renderer import draw_face, landmarks
-from efq.benchmarks.demo.view import View, random_view
-from efq.runtime.alignment import ARCFACE_TEMPLATE
+from efq.benchmarks.drawn_faces.identity import BEARDS, HAIR_STYLES, Identity, random_identity
+from efq.benchmarks.drawn_faces.renderer import draw_face, landmarks
+from efq.benchmarks.drawn_faces.view import View, random_view
+from efq.runtime.faces.alignment import ARCFACE_TEMPLATE
 
 
 def pictures(people: int, each: int, difficulty: float) -> NDArray[np.uint8]:

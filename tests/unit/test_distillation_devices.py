@@ -24,7 +24,7 @@ from efq.toolchain.distillation.trainer import Trainer
 from efq.toolchain.losses import FeatureRecorder, cosine_loss, feature_loss
 from efq.toolchain.networks import torch_device, torch_embedding
 from efq.toolchain.quantizers.arithmetic import _FakeQuantizeTensor, _FakeQuantizeTensorOnGpu
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 FORMS: dict[str, dict[str, Any]] = {
     "unsigned": {},

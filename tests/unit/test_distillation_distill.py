@@ -19,9 +19,9 @@ from efq.toolchain.distillation.resume import load_resume, resume_path, save_res
 from efq.toolchain.distillation.trainer import Trainer
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, load_student
-from efq.toolchain.teacher import Teacher, load_teacher
+from efq.toolchain.teachers.teacher import Teacher, load_teacher
 
 FACES = make_faces()
 

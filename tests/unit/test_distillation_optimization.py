@@ -8,8 +8,8 @@ from networks import NETWORKS, make_student, randomize
 
 from efq.toolchain.distillation.muon import Muon
 from efq.toolchain.distillation.optimization import make_optimizer, schedule, set_learning_rate
-from efq.toolchain.operations import QuantizedLinear
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.graph.operations import QuantizedLinear
+from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student
 
 

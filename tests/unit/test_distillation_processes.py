@@ -23,8 +23,8 @@ import torch
 torch.set_num_threads(1)
 from networks import TEACHER, make_faces
 from efq.toolchain.distillation import distill
-from efq.toolchain.recipe import Recipe
-from efq.toolchain.teacher import load_teacher
+from efq.toolchain.recipes.recipe import Recipe
+from efq.toolchain.teachers.teacher import load_teacher
 
 folder = Path(sys.argv[1])
 recipe = Recipe(

@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from efq.export.coverage import CoverageReport, measure_coverage
-from efq.export.coverage_count import weighted_nodes
-from efq.export.coverage_evidence import collect_evidence
+from efq.export.coverage.count import weighted_nodes
+from efq.export.coverage.evidence import collect_evidence
+from efq.export.coverage.report import CoverageReport, measure_coverage
 from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError
 
 SIZE = 8

@@ -14,15 +14,15 @@ from networks import NETWORKS, SLOPES, conv_block, linear_block, make_student, r
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efq.export.coverage import measure_coverage
-from efq.export.exact_prelus import exact_prelus
-from efq.export.integer_reference import IntegerReference
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.coverage.report import measure_coverage
+from efq.export.qdq.exact_prelus import exact_prelus
+from efq.export.qdq.writer import build_qdq_model
+from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target
 from efq.runtime.backends.openvino import OpenVinoModel
-from efq.toolchain.lowering.graph import module_of, producer
+from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d
+from efq.toolchain.graph.traversal import module_of, producer
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.operations import ChannelAffine, QuantizedConv2d
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 

@@ -9,9 +9,9 @@ import torch
 from networks import NETWORKS, conv_block, linear_block, make_student, random_images, randomize
 from torch import Tensor, nn
 
-from efq.export.integer_reference import IntegerReference
-from efq.export.late_clamps import late_clamps
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.qdq.late_clamps import late_clamps
+from efq.export.qdq.writer import build_qdq_model
+from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer

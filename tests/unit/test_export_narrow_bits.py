@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from artifacts import make_manifest
 
-from efq.export.narrow_bits import describe_narrow_bits
-from efq.runtime.backends.cpu import REDUCED_RANGE
+from efq.export.artifact.narrow_bits import describe_narrow_bits
+from efq.runtime.backends.open import REDUCED_RANGE
 
 SIZE, NOTHING, INT8 = "save size, not time", "save neither size nor time", "neither smaller nor faster"
 EXACT, CLAMPED = "with and without VNNI compute the same integers", "carried and clamped in bytes"

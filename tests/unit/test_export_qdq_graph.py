@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from efq.export.coverage import measure_coverage
-from efq.export.integer_reference import IntegerReference
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.coverage.report import measure_coverage
+from efq.export.qdq.weights import integer_layer
+from efq.export.qdq.writer import build_qdq_model
+from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target
-from efq.export.weights import integer_layer
 from efq.runtime.errors import UsageError
+from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 

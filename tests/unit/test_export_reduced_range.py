@@ -11,7 +11,7 @@ import torch
 from networks import NETWORKS, make_student, random_images, randomize
 from onnx import numpy_helper
 
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.qdq.writer import build_qdq_model
 from efq.export.reduced_range import weights_for
 from efq.export.targets import TARGETS, find_target
 from efq.runtime import UsageError

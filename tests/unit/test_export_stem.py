@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from efq.export.stem import FourPixelStem, four_pixel_stem, on_four_pixels
-from efq.export.weights import IntegerLayer
-from efq.toolchain.operations import QuantizedConv2d
+from efq.export.qdq.four_pixel_stem import FourPixelStem, four_pixel_stem, on_four_pixels
+from efq.export.qdq.weights import IntegerLayer
+from efq.toolchain.graph.operations import QuantizedConv2d
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from networks import NETWORKS, make_student, random_images, randomize
 
-from efq.export.symmetric_student import symmetric_form
+from efq.export.targets.tensorrt.symmetric_student import symmetric_form
 from efq.runtime.errors import UsageError
-from efq.toolchain.lowering.graph import calls, producer
-from efq.toolchain.operations import Maximum
+from efq.toolchain.graph.operations import Maximum
+from efq.toolchain.graph.traversal import calls, producer
 from efq.toolchain.quantizers import ActivationQuantizer
 
 IMAGES = random_images(16, seed=3)

@@ -10,14 +10,14 @@ from networks import NETWORKS, make_student, random_images, randomize
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from efq.export.float16_reference import Float16Reference
-from efq.export.layer_parity import CHANCE, LayerParity, layer_parity
-from efq.export.symmetric_student import symmetric_form
+from efq.export.qdq.weights import symmetric_layer
+from efq.export.references.float16 import Float16Reference
 from efq.export.targets import find_target
-from efq.export.tensorrt_graph import build_tensorrt_model
-from efq.export.weights import symmetric_layer
+from efq.export.targets.tensorrt.graph import build_tensorrt_model
+from efq.export.targets.tensorrt.layer_parity import CHANCE, LayerParity, layer_parity
+from efq.export.targets.tensorrt.symmetric_student import symmetric_form
 from efq.runtime.errors import ParityError, UsageError
-from efq.toolchain.operations import QuantizedLinear
+from efq.toolchain.graph.operations import QuantizedLinear
 from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.student import Student
 

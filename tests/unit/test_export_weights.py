@@ -7,9 +7,9 @@ import pytest
 import torch
 from networks import random_rows
 
-from efq.export.weights import integer_layer
+from efq.export.qdq.weights import integer_layer
 from efq.runtime.errors import UsageError
-from efq.toolchain.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import WeightQuantizer
 
 

@@ -9,11 +9,11 @@ import torch
 from networks import MEAN, NETWORKS, STD, normalized, random_images, randomize, relative_difference
 from torch import Tensor, nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import ChannelAffine
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import ChannelAffine
 
 IMAGES = random_images(4)
 NO_CHANGE = (128.0, 128.0, 128.0), (128.0, 128.0, 128.0)  # the image's own zero point and scale
@@ -58,7 +58,7 @@ def test_interior_exact_and_border_within_the_note(
 
 
 def normalized_like(network: nn.Module) -> nn.Module:
-    from efq.toolchain.teacher import NormalizedNetwork
+    from efq.toolchain.teachers.teacher import NormalizedNetwork
 
     return NormalizedNetwork(network, *NO_CHANGE).eval()
 

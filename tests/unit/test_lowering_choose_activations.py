@@ -7,11 +7,11 @@ from networks import MEAN, NETWORKS, STD, random_images, randomize
 from torch import fx
 
 from efq.runtime.errors import UsageError
+from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.lowering.choose_activations import choose_activations
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
 from efq.toolchain.lowering.replace_prelu import relu_fit_errors
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(16)
 NAMES = ["stem.2", "down.0.2", "down.1.2", "residual.0.2", "residual.1.2", "separate.2"]

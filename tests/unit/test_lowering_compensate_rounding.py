@@ -9,8 +9,8 @@ import torch
 from networks import NETWORKS, make_student, random_images, random_rows, randomize
 from torch import Tensor, fx, nn
 
+from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.lowering.compensate_rounding import compensate_rounding
-from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import WeightQuantizer
 
 IMAGES = random_images(64, seed=5)

@@ -6,11 +6,11 @@ import pytest
 from networks import MEAN, NETWORKS, STD, linear_block, normalized, random_images, randomize, relative_difference
 from torch import nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
 
 IMAGES = random_images(4)
 

@@ -7,12 +7,12 @@ import torch
 from networks import MEAN, NETWORKS, STD, random_images, randomize, relative_difference
 from torch import fx, nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import WEIGHTED
+from efq.toolchain.graph.traversal import module_of
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import module_of
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import WEIGHTED
 
 IMAGES = random_images(40)
 

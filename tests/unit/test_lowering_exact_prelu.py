@@ -8,11 +8,11 @@ from networks import MEAN, NETWORKS, SLOPES, STD, normalized, random_images, ran
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import Add, ChannelAffine, Maximum
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import Add, ChannelAffine, Maximum
 
 IMAGES = random_images(4)
 

@@ -7,10 +7,10 @@ import torch
 from networks import MEAN, NETWORKS, STD, normalized, random_images, randomize, relative_difference
 from torch import Tensor, nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import ChannelAffine
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import ChannelAffine
 
 IMAGES = random_images(4)
 

@@ -8,17 +8,17 @@ from networks import MEAN, NETWORKS, STD, random_images, randomize, relative_dif
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError, UsageError
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput, Maximum
+from efq.toolchain.graph.traversal import calls, module_of, producer
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls, module_of, producer
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput, Maximum
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(16)
 RECIPE = Recipe(name="t", activation="prelu")

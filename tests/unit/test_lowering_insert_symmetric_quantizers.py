@@ -6,16 +6,16 @@ import pytest
 from networks import MEAN, NETWORKS, STD, random_images, randomize, relative_difference
 from torch import fx, nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import Add, ChannelAffine, ImageInput, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import calls, module_of, producer
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls, module_of, producer
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
 from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import Add, ChannelAffine, ImageInput, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(16)
 RECIPE = Recipe(name="t", activation="prelu", symmetric_activations=True)

@@ -8,9 +8,9 @@ from networks import MEAN, NETWORKS, STD, normalized, random_images, randomize
 from torch import nn
 
 from efq.runtime.errors import UsageError
+from efq.toolchain.graph.operations import OPERATIONS
 from efq.toolchain.lowering import lower
-from efq.toolchain.operations import OPERATIONS
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(256)
 

@@ -9,17 +9,24 @@ import torch
 from networks import MEAN, NETWORKS, STD, normalized, random_images, randomize, relative_difference
 from torch import Tensor, fx, nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import (
+    SCALE_PRESERVING,
+    Add,
+    ChannelAffine,
+    Maximum,
+    QuantizedConv2d,
+    QuantizedLinear,
+)
+from efq.toolchain.graph.traversal import calls, module_of, producer
 from efq.toolchain.lowering import lower
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls, module_of, producer
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.narrow_for_products import narrow_for_products
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import SCALE_PRESERVING, Add, ChannelAffine, Maximum, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(8)
 RECIPE = Recipe(name="t", activation="prelu", weight_bits=4, activation_bits=4, elementwise_8bit="all")

@@ -7,12 +7,12 @@ import torch
 from networks import MEAN, STD, conv_block, linear_block, random_images, randomize, relative_difference
 from torch import Tensor, fx, nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls
 from efq.toolchain.lowering.prune_channels import prune_channels
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
 
 IMAGES = random_images(64)
 DEAD = 48

@@ -7,8 +7,8 @@ import torch
 from networks import random_rows
 from torch import Tensor, nn
 
+from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.lowering.reconstruct import LARGEST_SYSTEM, reconstruct
-from efq.toolchain.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
 
 LAYERS = {
     "dense 3x3": lambda: QuantizedConv2d(6, 5, 3, 1, 1),

@@ -7,12 +7,12 @@ import torch
 from networks import NETWORKS, make_student, random_images, randomize
 from torch.nn import functional
 
+from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.lowering.keep_sensitive import keep_sensitive
 from efq.toolchain.lowering.sensitivity import layer_costs
 from efq.toolchain.lowering.start_ranges import set_enabled
-from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student
 
 IMAGES = random_images(12, seed=3)

@@ -6,14 +6,14 @@ import torch
 from networks import MEAN, NETWORKS, STD, random_images, randomize
 from torch import nn
 
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import calls
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.start_ranges import start_ranges
-from efq.toolchain.lowering.trace import trace
 from efq.toolchain.quantizers import ActivationQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(40)
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efq.runtime.errors import LoweringError
-from efq.toolchain.lowering.graph import calls
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.operations import (
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.operations import (
     OPERATIONS,
     Add,
     ChannelAffine,
@@ -24,6 +23,7 @@ from efq.toolchain.operations import (
     GlobalAveragePool,
     LeakyRelu,
 )
+from efq.toolchain.graph.traversal import calls
 
 IMAGES = random_images(4)
 
@@ -53,7 +53,7 @@ def test_the_network_itself_is_left_alone() -> None:
 
 def test_normalization_of_other_networks() -> None:
     """ImageNet's mean and standard deviation, in pixel units."""
-    from efq.toolchain.teacher import NormalizedNetwork
+    from efq.toolchain.teachers.teacher import NormalizedNetwork
 
     mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
     network = randomize(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten()))

@@ -10,7 +10,7 @@ import pytest
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import Augmentation
-from efq.toolchain.recipe import Recipe, load_recipe, recipe_names
+from efq.toolchain.recipes.recipe import Recipe, load_recipe, recipe_names
 
 
 def test_the_recipes_that_come_with_efq() -> None:

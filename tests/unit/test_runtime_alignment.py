@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from efq.runtime import InputError, align
-from efq.runtime.alignment import ARCFACE_TEMPLATE, similarity_transform
+from efq.runtime.faces.alignment import ARCFACE_TEMPLATE, similarity_transform
 
 TEMPLATE = ARCFACE_TEMPLATE.astype(np.float64)
 

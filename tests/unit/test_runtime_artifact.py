@@ -8,7 +8,14 @@ import pytest
 from artifacts import make_artifact, make_manifest
 
 from efq.runtime import ChecksumError, IncompatibleArtifactError, SchemaError
-from efq.runtime.artifact import CHECKSUMS_FILE, MANIFEST_FILE, MODEL_FILE, Artifact, read_checksums, write_checksums
+from efq.runtime.artifact.folder import (
+    CHECKSUMS_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Artifact,
+    read_checksums,
+    write_checksums,
+)
 
 
 def test_opens_a_whole_artifact(tiny_artifact: Path) -> None:

@@ -15,7 +15,7 @@ from artifacts import EMBEDDING_SIZE, make_artifact, make_manifest, make_model, 
 from numpy.typing import NDArray
 
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
-from efq.runtime.artifact import MODEL_FILE, write_checksums
+from efq.runtime.artifact.folder import MODEL_FILE, write_checksums
 from efq.runtime.backends import openvino as openvino_backend
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
 from efq.runtime.backends.onnxruntime_module import LEAST_VERSION, import_onnxruntime
@@ -71,7 +71,7 @@ def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeyp
 def test_an_artifact_for_openvino_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openvino_backend._core.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    monkeypatch.setattr("efq.runtime.backends.cpu.is_installed", lambda backend: backend != "openvino")
+    monkeypatch.setattr("efq.runtime.backends.open.is_installed", lambda backend: backend != "openvino")
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
     with pytest.raises(MissingDependencyError, match="openvino"):
         Embedder.open(directory)

@@ -17,7 +17,7 @@ from efq.runtime import (
     SchemaError,
     UsageError,
 )
-from efq.runtime.artifact import MODEL_FILE, write_checksums
+from efq.runtime.artifact.folder import MODEL_FILE, write_checksums
 
 FACES = random_faces(3)
 

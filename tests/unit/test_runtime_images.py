@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efq.runtime import InputContract, InputError, UnreadableImageError
-from efq.runtime.images import decode_image, find_images, read_face, read_faces, read_image
+from efq.runtime.faces.images import decode_image, find_images, read_face, read_faces, read_image
 
 FACE = random_faces(1)[0]
 PNG = cv2.imencode(".png", FACE[:, :, ::-1])[1].tobytes()

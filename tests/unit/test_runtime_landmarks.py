@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efq.runtime import InputError
-from efq.runtime.landmarks import COLUMNS, read_landmarks
+from efq.runtime.faces.landmarks import COLUMNS, read_landmarks
 
 ROW = "face.jpg,1,2,3,4,5,6,7,8,9,10.5"
 POINTS = [(1, 2), (3, 4), (5, 6), (7, 8), (9, 10.5)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from efq.runtime import IncompatibleArtifactError
-from efq.runtime.onnx_metadata import read_onnx_metadata
+from efq.runtime.artifact.onnx_metadata import read_onnx_metadata
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 

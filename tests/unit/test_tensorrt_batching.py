@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efq.runtime import UsageError
-from efq.runtime.tensorrt.batching import BatchLimits, checked_buckets, default_buckets, split
+from efq.runtime.tensorrt.run.batching import BatchLimits, checked_buckets, default_buckets, split
 
 SIZES = st.lists(st.integers(1, 300), min_size=3, max_size=3).map(sorted)
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from efq.runtime import DeviceError, UsageError
-from efq.runtime.tensorrt.context_pool import ContextPool
+from efq.runtime.tensorrt.run.context_pool import ContextPool
 
 WAIT = 10.0
 

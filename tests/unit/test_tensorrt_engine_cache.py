@@ -11,7 +11,8 @@ import pytest
 
 from efq.runtime.errors import EngineError, UsageError
 from efq.runtime.files import sha256_file
-from efq.runtime.tensorrt.build import LOG_FILE, PLAN_FILE, BuiltEngine
+from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine
+from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import (
     FINGERPRINT_FILE,
     fingerprint_of,
@@ -21,7 +22,6 @@ from efq.runtime.tensorrt.engine_cache import (
     write_options,
 )
 from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
-from efq.runtime.tensorrt.options import BuildOptions
 
 A10 = Machine(version="10.16.1.11", cuda="13.0", gpu="NVIDIA A10", compute_capability="8.6")
 

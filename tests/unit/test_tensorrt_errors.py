@@ -11,7 +11,7 @@ from gpus import CUDA_PACKAGES
 from tensorrt_plans import build_mean_plan
 
 from efq.runtime import DeviceError, EfqError, EngineError
-from efq.runtime.backends.tensorrt import TensorRTModel
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 JUNK = [b"", b"x", b"x" * 1000, bytes(100_000)]
 

@@ -10,8 +10,8 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import embed, faces, make_module, make_plan, open_model
 
 from efq.runtime import DeviceError
-from efq.runtime.backends.tensorrt import TensorRTModel
-from efq.runtime.tensorrt.graphs import GraphPolicy
+from efq.runtime.tensorrt.run.graphs import GraphPolicy
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 REPEATS = 5
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from efq.runtime.errors import EngineBuildError
-from efq.runtime.tensorrt.layers import Layer, layers_of_inspector, layers_of_log
+from efq.runtime.tensorrt.build.layers import Layer, layers_of_inspector, layers_of_log
 
 # TensorRT-RTX 1.7, a verbose build log, shortened.
 RTX_LOG = """[VERBOSE] Total Weights Memory: 1237636 bytes

@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 from tensorrt_graphs import GraphBuilder, exported
 from tensorrt_patterns import placement, types, weights
 
-from efq.export.qdq_graph import build_qdq_model
+from efq.export.qdq.writer import build_qdq_model
 from efq.export.targets import find_target
-from efq.export.tensorrt_graph import build_tensorrt_model
-from efq.export.tensorrt_lint import Finding, Severity, check, lint
+from efq.export.targets.tensorrt.graph import build_tensorrt_model
+from efq.export.targets.tensorrt.lint import Finding, Severity, check, lint
 from efq.runtime import InputError, LintError, UsageError
 
 

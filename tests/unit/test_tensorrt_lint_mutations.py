@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tensorrt_graphs import exported
 
-from efq.export.tensorrt_lint import lint
+from efq.export.targets.tensorrt.lint import lint
 
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 PRODUCTS = ("Conv", "Gemm")

@@ -7,10 +7,10 @@ import collections
 import pytest
 from tensorrt_patterns import PATTERNS, Pattern
 
-from efq.export.tensorrt_lint import Finding, Severity, lint
-from efq.export.tensorrt_lint.graph import Graph
-from efq.export.tensorrt_lint.lint import RULES
-from efq.export.tensorrt_lint.shapes import external_data
+from efq.export.targets.tensorrt.lint import Finding, Severity, lint
+from efq.export.targets.tensorrt.lint.graph import Graph
+from efq.export.targets.tensorrt.lint.run import RULES
+from efq.export.targets.tensorrt.lint.shapes import external_data
 
 BY_NAME = {pattern.name: pattern for pattern in PATTERNS}
 

@@ -25,7 +25,7 @@ from fake_tensorrt import (
 )
 
 from efq.runtime import DeviceError, EngineError, InputContract, InputError, UsageError
-from efq.runtime.backends.tensorrt import TensorRTModel
+from efq.runtime.tensorrt.run.model import TensorRTModel
 
 FORMS = ("10.3", "10.16", "rtx")
 CONTRACT = InputContract(height=SHAPE[0], width=SHAPE[1])

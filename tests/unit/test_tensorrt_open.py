@@ -13,13 +13,13 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import LIMITS, SHAPE, SIZE, embed, faces, make_module, make_plan
 
 from efq.runtime import DeviceError, Embedder, EngineError, InputContract, UsageError
-from efq.runtime.artifact import ENGINE_FOLDER, Artifact
+from efq.runtime.artifact.folder import ENGINE_FOLDER, Artifact
 from efq.runtime.tensorrt import engine_cache
 from efq.runtime.tensorrt import open as opening
-from efq.runtime.tensorrt.build import LOG_FILE, PLAN_FILE, BuiltEngine
+from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine
+from efq.runtime.tensorrt.build.layers import Layer
+from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import fingerprint_of, read_fingerprint, write_engine, write_options
-from efq.runtime.tensorrt.layers import Layer
-from efq.runtime.tensorrt.options import BuildOptions
 
 OPTIONS = BuildOptions(batches=LIMITS)
 CONTRACT = InputContract(height=SHAPE[0], width=SHAPE[1])

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.contract import InputContract
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import InputError, UsageError
-from efq.runtime.images import IMAGE_SUFFIXES, find_images
-from efq.toolchain.data.decoding import decode_faces
+from efq.runtime.faces.images import IMAGE_SUFFIXES, find_images
 from efq.toolchain.data.selection import select_images
+from efq.toolchain.data.sources.decoding import decode_faces
 
 _CONTRACT = InputContract()
 

@@ -13,9 +13,9 @@ from efq.toolchain.data import FaceSet, open_faces
 from efq.toolchain.distillation.distill import Licences, lower_teacher, package
 from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.recipe import load_recipe
+from efq.toolchain.recipes.recipe import load_recipe
 from efq.toolchain.student import Student
-from efq.toolchain.teacher import Teacher
+from efq.toolchain.teachers.teacher import Teacher
 
 _LARGEST_SET = 1000
 

@@ -18,9 +18,9 @@ from efq.toolchain.distillation.trainer import Trainer
 from efq.toolchain.losses import impostor_thresholds
 from efq.toolchain.lowering import LoweringReport, float_graph, lower
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, build_graph, describe_graph, save_student
-from efq.toolchain.teacher import Teacher
+from efq.toolchain.teachers.teacher import Teacher
 
 _THRESHOLD_RATES = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 _THRESHOLD_IMAGES = 1000

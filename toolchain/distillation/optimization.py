@@ -10,7 +10,7 @@ from torch import nn
 
 from efq.toolchain.distillation.muon import Muon
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 _LAST_SHARE = 0.01  # of the peak learning rate, at the last step
 _SMALLEST_SIZE = 1e-3  # root mean square below which a tensor's rate does not fall further

@@ -28,7 +28,7 @@ from efq.toolchain.losses import (
     impostor_thresholds,
 )
 from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 _CLIP = 5.0  # largest gradient norm
 _AVERAGE = 0.98  # of the logged losses

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
-from efq.runtime.images import IMAGE_SUFFIXES
+from efq.runtime.faces.images import IMAGE_SUFFIXES
 from efq.toolchain.data.faces import is_file_under
 
 

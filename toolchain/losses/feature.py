@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efq.toolchain.operations import Add
+from efq.toolchain.graph.operations import Add
 
 
 class FeatureRecorder:

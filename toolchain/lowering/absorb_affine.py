@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from efq.toolchain.lowering.graph import PassResult, calls, remove, scale_input, weighted_users
-from efq.toolchain.operations import ChannelAffine, QuantizedConv2d
+from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d
+from efq.toolchain.graph.traversal import PassResult, calls, remove, scale_input, weighted_users
 
 
 def absorb_affine(network: fx.GraphModule) -> PassResult:

@@ -12,9 +12,9 @@ import fnmatch
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
-from efq.toolchain.lowering.graph import calls
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.replace_prelu import relu_fit_errors
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 
 def choose_activations(network: fx.GraphModule, recipe: Recipe, images: Tensor) -> dict[str, str]:

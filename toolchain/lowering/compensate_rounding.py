@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from efq.toolchain.lowering.graph import PassResult
-from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
-from efq.toolchain.recipe import REDUCED_BITS
+from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import PassResult
+from efq.toolchain.recipes.recipe import REDUCED_BITS
 
 _FACES = 64
 _POSITIONS = 6000  # inputs of a layer that its moments are summed over

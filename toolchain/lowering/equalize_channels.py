@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from efq.toolchain.lowering.graph import PassResult, calls, module_of, scale_input, scale_output, weighted_users
-from efq.toolchain.operations import WEIGHTED, LeakyRelu
+from efq.toolchain.graph.operations import WEIGHTED, LeakyRelu
+from efq.toolchain.graph.traversal import PassResult, calls, module_of, scale_input, scale_output, weighted_users
 
 _HOMOGENEOUS = (nn.ReLU, nn.PReLU, LeakyRelu)
 _SMALLEST_SHARE = 1e-3  # of the tensor's widest channel: a dead channel is not blown up further

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError
-from efq.toolchain.lowering.graph import (
+from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine, Flatten, Maximum, QuantizedLinear
+from efq.toolchain.graph.traversal import (
     PassResult,
     calls,
     insert_after,
@@ -24,7 +25,6 @@ from efq.toolchain.lowering.graph import (
     scale_output,
     weighted_users,
 )
-from efq.toolchain.operations import WEIGHTED, ChannelAffine, Flatten, Maximum, QuantizedLinear
 
 
 def exact_prelu(network: fx.GraphModule) -> PassResult:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import fx
 
-from efq.toolchain.lowering.graph import PassResult, calls, module_of, producer, remove, scale_output
-from efq.toolchain.operations import WEIGHTED, ChannelAffine, Flatten
+from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine, Flatten
+from efq.toolchain.graph.traversal import PassResult, calls, module_of, producer, remove, scale_output
 
 
 def fold_batchnorm(network: fx.GraphModule) -> PassResult:

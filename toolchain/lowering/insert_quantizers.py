@@ -12,10 +12,7 @@ from __future__ import annotations
 from torch import fx, nn
 
 from efq.runtime.errors import LoweringError
-from efq.toolchain.lowering.graph import PassResult, module_of, producer, replace_module
-from efq.toolchain.lowering.narrow_for_products import takes_few_bits
-from efq.toolchain.lowering.quantize_weights import quantize_weights
-from efq.toolchain.operations import (
+from efq.toolchain.graph.operations import (
     SCALE_PRESERVING,
     WEIGHTED,
     ChannelAffine,
@@ -24,8 +21,11 @@ from efq.toolchain.operations import (
     Maximum,
     QuantizedLinear,
 )
+from efq.toolchain.graph.traversal import PassResult, module_of, producer, replace_module
+from efq.toolchain.lowering.narrow_for_products import takes_few_bits
+from efq.toolchain.lowering.quantize_weights import quantize_weights
 from efq.toolchain.quantizers import ActivationQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 _RELU = (nn.ReLU, nn.ReLU6)
 

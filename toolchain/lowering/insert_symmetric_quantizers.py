@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from torch import fx
 
-from efq.toolchain.lowering.graph import PassResult, calls, insert_after, module_of, producer
+from efq.toolchain.graph.operations import Add, ImageInput, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import PassResult, calls, insert_after, module_of, producer
 from efq.toolchain.lowering.quantize_weights import quantize_weights
-from efq.toolchain.operations import Add, ImageInput, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 
 def insert_symmetric_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:

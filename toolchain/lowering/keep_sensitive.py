@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor, fx
 
-from efq.toolchain.lowering.graph import PassResult, calls
+from efq.toolchain.graph.operations import WEIGHTED, WeightedOperation
+from efq.toolchain.graph.traversal import PassResult, calls
 from efq.toolchain.lowering.sensitivity import layer_costs
-from efq.toolchain.operations import WEIGHTED, WeightedOperation
 from efq.toolchain.quantizers import WeightQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 _FACES = 32
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.graph.traversal import PassResult, to_channels_last
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.choose_activations import choose_activations
 from efq.toolchain.lowering.compensate_rounding import compensate_rounding
@@ -15,7 +17,6 @@ from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.graph import PassResult, to_channels_last
 from efq.toolchain.lowering.insert_quantizers import insert_quantizers
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
 from efq.toolchain.lowering.keep_sensitive import keep_sensitive
@@ -23,8 +24,7 @@ from efq.toolchain.lowering.narrow_for_products import narrow_for_products
 from efq.toolchain.lowering.prune_channels import prune_channels
 from efq.toolchain.lowering.replace_prelu import replace_prelu
 from efq.toolchain.lowering.start_ranges import start_ranges
-from efq.toolchain.lowering.trace import trace
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,7 @@ from __future__ import annotations
 from torch import Tensor, fx
 from torch.fx.passes.shape_prop import ShapeProp
 
-from efq.toolchain.lowering.graph import PassResult, insert_after, module_of
-from efq.toolchain.operations import (
+from efq.toolchain.graph.operations import (
     SCALE_PRESERVING,
     ChannelAffine,
     ImageInput,
@@ -24,6 +23,7 @@ from efq.toolchain.operations import (
     QuantizedConv2d,
     QuantizedLinear,
 )
+from efq.toolchain.graph.traversal import PassResult, insert_after, module_of
 
 _PRODUCTS = (QuantizedConv2d, QuantizedLinear)
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from efq.toolchain.lowering.graph import PassResult, calls, module_of
+from efq.toolchain.graph.operations import WEIGHTED, Add, LeakyRelu, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import PassResult, calls, module_of
 from efq.toolchain.lowering.reconstruct import reconstruct
-from efq.toolchain.operations import WEIGHTED, Add, LeakyRelu, QuantizedConv2d, QuantizedLinear
 
 STEP = 16  # channels removed at a time: integer kernels compute at least so many at once
 _LEAST_SHARE = 0.25

@@ -8,10 +8,10 @@ from collections.abc import Set
 from torch import fx, nn
 
 from efq.runtime.errors import UsageError
-from efq.toolchain.lowering.graph import calls
-from efq.toolchain.operations import WEIGHTED
+from efq.toolchain.graph.operations import WEIGHTED
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.quantizers import WeightQuantizer
-from efq.toolchain.recipe import Recipe
+from efq.toolchain.recipes.recipe import Recipe
 
 
 def quantize_weights(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from efq.toolchain.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
 
 ROWS = 20_000  # most positions a layer is fitted on
 DAMPING = 1e-3  # of the mean diagonal of the normal equations

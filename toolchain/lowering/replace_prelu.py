@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError
-from efq.toolchain.lowering.activation_fit import ReluFit, fit_plain_relu, fit_relu, fit_slope
-from efq.toolchain.lowering.graph import (
+from efq.toolchain.graph.operations import WEIGHTED, LeakyRelu
+from efq.toolchain.graph.traversal import (
     PassResult,
     module_of,
     producer,
@@ -29,8 +29,8 @@ from efq.toolchain.lowering.graph import (
     scale_output,
     weighted_users,
 )
+from efq.toolchain.lowering.activation_fit import ReluFit, fit_plain_relu, fit_relu, fit_slope
 from efq.toolchain.lowering.reconstruct import reconstruct
-from efq.toolchain.operations import WEIGHTED, LeakyRelu
 
 ACTIVATIONS = ("relu", "leaky", "prelu")
 _ROWS = 8_192

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from efq.toolchain.lowering.graph import calls
+from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.start_ranges import set_enabled
-from efq.toolchain.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 
 _BATCH = 32

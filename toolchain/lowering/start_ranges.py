@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from efq.toolchain.lowering.graph import PassResult
-from efq.toolchain.operations import WEIGHTED
+from efq.toolchain.graph.operations import WEIGHTED
+from efq.toolchain.graph.traversal import PassResult
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 
 _VALUES_A_BATCH = 40_000

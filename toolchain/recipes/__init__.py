@@ -1,1 +1,1 @@
-"""Recipes that come with EFQ: TOML files read by efq.toolchain.recipe."""
+"""Recipes that come with EFQ: TOML files read by efq.toolchain.recipes.recipe."""

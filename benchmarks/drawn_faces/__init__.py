@@ -1,0 +1,1 @@
+"""Faces drawn by a renderer, for when there are no real ones."""

@@ -1,0 +1,1 @@
+"""Engines on a GPU, timed by its own clock."""

@@ -1,0 +1,1 @@
+"""Write an artifact, describe it."""

@@ -1,0 +1,143 @@
+"""Write an artifact: everything beside its place first, then moved there as one folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import external_data_helper
+
+from efq.export.artifact.model_card import model_card
+from efq.runtime.artifact.folder import MANIFEST_FILE, MODEL_FILE, Artifact, model_metadata, write_checksums
+from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
+from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
+
+PARITY_FILE = "parity.json"
+TRAINING_DATA_FILE = "training_data.json"
+CARD_FILE = "README.md"
+
+_HASH_PREFIX = re.compile(r"[0-9a-f]{16}")
+
+
+def write_artifact(
+    directory: Path,
+    *,
+    model: onnx.ModelProto | bytes,
+    manifest: Manifest,
+    training_hashes: Sequence[str],
+    parity: Mapping[str, Any] | None,
+    force: bool,
+    add_files: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Write the artifact folder `directory`; on any failure nothing is left of it and an older one stays whole.
+
+    Args:
+        model: the network, with its weights inside; its metadata_props are added here, last.
+        training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image the student was trained on.
+        parity: the content of parity.json, or None to leave it to the benchmark (`update_parity`).
+        force: replace a folder that is not empty.
+        add_files: writes what else belongs into the folder, once the model is there.
+
+    Raises UsageError when `directory` cannot be written or is not empty and `force` is not given, or when the licence
+    is wider than the teacher's; InputError for a model or hashes that are not what is asked for.
+    """
+    data = _with_metadata(model, manifest)
+    card = model_card(manifest, manifest.coverage, parity)
+    training_data = _training_data(training_hashes)
+    with atomic_directory(directory, force=force) as folder:
+        atomic_write_bytes(folder / MODEL_FILE, data)
+        atomic_write_text(folder / MANIFEST_FILE, manifest.to_json())
+        if parity is not None:
+            atomic_write_text(folder / PARITY_FILE, _json(parity))
+        atomic_write_text(folder / TRAINING_DATA_FILE, training_data)
+        atomic_write_text(folder / CARD_FILE, card)
+        add_files(folder)
+        write_checksums(folder)
+        _check_as_written(folder, manifest)
+
+
+def update_parity(directory: Path, parity: Mapping[str, Any]) -> None:
+    """Replace parity.json, the model card's part of it and the checksums, all at once.
+
+    Raises IncompatibleArtifactError, SchemaError or ChecksumError when `directory` holds no sound artifact (a changed
+    file must not get a new checksum), UsageError when it cannot be written.
+    """
+    manifest = Artifact.open(directory).manifest
+    text = _json(parity)
+    with atomic_directory(directory, force=True) as folder:
+        try:
+            shutil.copytree(directory, folder, dirs_exist_ok=True)
+        except OSError as error:
+            message = f"cannot copy the files of {directory} beside it: {error}. Make room or check its permissions"
+            raise UsageError(message) from error
+        atomic_write_text(folder / PARITY_FILE, text)
+        atomic_write_text(folder / CARD_FILE, model_card(manifest, manifest.coverage, parity))
+        write_checksums(folder)
+
+
+def onnx_metadata(manifest: Manifest) -> dict[str, str]:
+    """The metadata_props of model.onnx: ONNX's standard keys for images, then EFQ's contract."""
+    return {
+        "Image.BitmapPixelFormat": "Rgb8",
+        "Image.ColorSpaceGamma": "SRGB",
+        "Image.NominalPixelRange": "NominalRange_0_255",
+        "model_author": f"efq {importlib.metadata.version('efq')}",
+        "model_license": manifest.licence,
+        **model_metadata(manifest),
+        "efq.target": manifest.target,
+        "efq.bits": json.dumps(dict(manifest.bits), sort_keys=True),
+        "efq.teacher_sha256": str(manifest.teacher["sha256"]),
+        "efq.l2_normalized": json.dumps(manifest.l2_normalized),
+    }
+
+
+def _with_metadata(model: onnx.ModelProto | bytes, manifest: Manifest) -> bytes:
+    """The model's bytes with its metadata; the caller's model is left as it is."""
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(model if isinstance(model, bytes) else model.SerializeToString())
+    except Exception as error:  # protobuf's DecodeError is not typed
+        message = f"expected the bytes of an ONNX model, found bytes that are none ({error}). Export it again"
+        raise InputError(message) from error
+    external = [t.name for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
+    if external:
+        message = f"expected a model with its weights inside, found {external[0]!r} in another file. Load it first"
+        raise InputError(message)
+    metadata = onnx_metadata(manifest)
+    kept = {prop.key: prop.value for prop in proto.metadata_props if prop.key not in metadata}
+    onnx.helper.set_model_props(proto, kept | metadata)
+    return bytes(proto.SerializeToString())
+
+
+def _training_data(hashes: Sequence[str]) -> str:
+    wrong = next((value for value in hashes if not _HASH_PREFIX.fullmatch(value)), None)
+    if wrong is not None:
+        message = f"expected 16 hexadecimal digits of each training image's SHA-256, found {wrong!r}. Train it again"
+        raise InputError(message)
+    return _json({"images": len(hashes), "sha256_prefixes": sorted(set(hashes))})
+
+
+def _check_as_written(folder: Path, manifest: Manifest) -> None:
+    """Open what is on the disk as a user would. Raises IncompatibleArtifactError or its kinds."""
+    artifact = Artifact.open(folder)
+    found = {prop.key: prop.value for prop in onnx.load(artifact.model_path).metadata_props}
+    artifact.check_model_metadata(found)
+    lost = [key for key, value in onnx_metadata(manifest).items() if found.get(key) != value]
+    if lost:
+        message = f"expected the metadata {', '.join(lost)} in {MODEL_FILE} after writing, found none. Export it again"
+        raise IncompatibleArtifactError(message)
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        message = f"expected plain finite values for JSON, found: {error}. Pass numbers, text, lists and mappings"
+        raise InputError(message) from error

@@ -1,0 +1,1 @@
+"""What of a network runs in integer kernels."""

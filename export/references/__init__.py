@@ -1,0 +1,1 @@
+"""What the numbers of an exported graph have to be."""

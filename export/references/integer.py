@@ -1,0 +1,164 @@
+"""A student computed in torch with the integers themselves, as ONNX Runtime's CPU kernels compute it.
+
+Training simulates integers in float32 (`fake quantization`), which rounds a few values in a thousand differently from
+an integer kernel, and each such value changes others after it. This reference does not: accumulators are exact, and the
+step back to 8 bits is the kernels' own float32 arithmetic, measured bit for bit against ONNX Runtime 1.32 on x86-64:
+convolution round(accumulator * ((x_scale * w_scale) / y_scale)), addition with two fused multiply-adds. Its embeddings
+are therefore the artifact's, and any difference is an error of the export.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from efq.export.qdq.weights import integer_layer
+from efq.toolchain.graph.operations import (
+    IMAGE_SCALE,
+    IMAGE_ZERO_POINT,
+    SCALE_PRESERVING,
+    Add,
+    ChannelAffine,
+    ImageInput,
+    QuantizedConv2d,
+    QuantizedLinear,
+)
+from efq.toolchain.graph.traversal import module_of
+from efq.toolchain.quantizers import ActivationQuantizer
+from efq.toolchain.student import Student
+
+_EXACT_IN_FLOAT32 = float(2**24)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Levels:
+    """An 8-bit tensor: `integers` (float32, zero point taken off) times `scale`; `zero_point` on the uint8 grid."""
+
+    integers: Tensor
+    scale: float
+    zero_point: int
+
+    def dequantized(self) -> Tensor:
+        return self.integers * self.scale
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Accumulator:
+    """Exact sums of products (float32 or float64 holding integers) and the float32 scale of each channel."""
+
+    sums: Tensor
+    scales: Tensor
+
+    def dequantized(self) -> Tensor:
+        return self.sums.float() * _by_channel(self.scales, self.sums)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Sum:
+    """Two 8-bit tensors to be added."""
+
+    left: _Levels
+    right: _Levels
+
+
+_Value = _Levels | _Accumulator | _Sum | Tensor
+
+
+class IntegerReference(nn.Module):
+    """uint8 (N, H, W, 3) images -> float32 (N, d) raw embeddings, with `student`'s integers."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.network = student.network
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        values: dict[fx.Node, _Value] = {}
+        for node in self.network.graph.nodes:
+            inputs = [values[source] for source in node.all_input_nodes]
+            if node.op == "placeholder":
+                values[node] = images
+            elif node.op == "output":
+                return _dequantized(inputs[0])
+            else:
+                values[node] = _compute(node, module_of(self.network, node), inputs)
+        message = "the student's graph has no output"
+        raise AssertionError(message)
+
+
+def _compute(node: fx.Node, module: nn.Module | None, inputs: list[_Value]) -> _Value:
+    first = inputs[0]
+    match module:
+        case ImageInput():
+            assert isinstance(first, Tensor)
+            integers = first.permute(0, 3, 1, 2).float() - IMAGE_ZERO_POINT
+            return _Levels(integers=integers, scale=IMAGE_SCALE, zero_point=IMAGE_ZERO_POINT)
+        case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
+            assert isinstance(first, _Levels)
+            return _accumulate(str(node.target), module, first)
+        case ActivationQuantizer():
+            return _requantize(module, first)
+        case Add() if all(isinstance(value, _Levels) for value in inputs):
+            return _Sum(left=inputs[0], right=inputs[1])  # type: ignore[arg-type]
+        case _ if isinstance(module, SCALE_PRESERVING) and isinstance(first, _Levels):
+            operands = [value.integers for value in inputs if isinstance(value, _Levels)]
+            return dataclasses.replace(first, integers=module(*operands))
+    assert module is not None
+    result: Tensor = module(*[_dequantized(value) for value in inputs])
+    return result
+
+
+def _accumulate(name: str, module: QuantizedConv2d | QuantizedLinear | ChannelAffine, value: _Levels) -> _Accumulator:
+    layer = integer_layer(name, module, value.scale)
+    bound = np.abs(layer.weights.astype(np.int64)).reshape(len(layer.scales), -1).sum(1).max() * 255
+    kind = torch.float32 if bound < _EXACT_IN_FLOAT32 else torch.float64
+    weight = torch.from_numpy(layer.weights).to(kind)
+    integers = value.integers.to(kind)
+    if isinstance(module, QuantizedLinear):
+        sums = functional.linear(integers, weight)
+    elif isinstance(module, ChannelAffine):
+        sums = functional.conv2d(integers, weight, groups=weight.shape[0])
+    else:
+        sums = functional.conv2d(integers, weight, None, module.stride, module.padding, module.dilation, module.groups)
+    sums = sums.double() + _by_channel(torch.from_numpy(layer.bias).double(), sums)
+    return _Accumulator(sums=sums, scales=torch.from_numpy(np.float32(value.scale) * layer.scales))
+
+
+def _requantize(quantizer: ActivationQuantizer, value: _Value) -> _Levels:
+    scale = float(quantizer.scale.detach())
+    zero_point = quantizer.integer_zero_point - quantizer.lowest  # the lowest integer of the grid is 0
+    match value:
+        case _Accumulator():
+            factors = value.scales / torch.tensor(scale, dtype=torch.float32)
+            levels = torch.round(value.sums.float() * _by_channel(factors, value.sums)) + zero_point
+        case _Sum():
+            levels = torch.round(_sum_levels(value, np.float32(scale), zero_point))
+        case _:
+            levels = torch.round(_dequantized(value) / scale) + zero_point
+    return _Levels(integers=levels.clamp(0, 2**quantizer.bits - 1) - zero_point, scale=scale, zero_point=zero_point)
+
+
+def _sum_levels(value: _Sum, scale: np.float32, zero_point: int) -> Tensor:
+    """The uint8 level before rounding: fused multiply-adds over the raw levels, the right operand first."""
+    left, right = value.left, value.right
+    left_ratio, right_ratio = np.float32(left.scale) / scale, np.float32(right.scale) / scale
+    right_shift = float(right_ratio * np.float32(right.zero_point))
+    shift = np.float32(float(left_ratio) * left.zero_point + right_shift)  # one rounding: a fused multiply-add
+    fixed = np.float32(zero_point) - shift
+    inner = (right.integers + right.zero_point).double() * float(right_ratio) + float(fixed)
+    outer = (left.integers + left.zero_point).double() * float(left_ratio) + inner.float().double()
+    return outer.float()
+
+
+def _dequantized(value: _Value) -> Tensor:
+    if isinstance(value, _Sum):
+        return value.left.dequantized() + value.right.dequantized()
+    return value if isinstance(value, Tensor) else value.dequantized()
+
+
+def _by_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(1, -1, *[1] * (like.dim() - 2))

@@ -1,0 +1,1 @@
+"""The artifact: a folder of files, their schema and their checksums."""

@@ -1,0 +1,1 @@
+"""Faces: image files, landmarks and alignment."""

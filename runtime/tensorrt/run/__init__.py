@@ -1,0 +1,1 @@
+"""Run an engine on a GPU: streams, buffers, execution contexts and batches."""

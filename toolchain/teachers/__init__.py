@@ -1,0 +1,1 @@
+"""Float networks to learn from."""
