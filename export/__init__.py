@@ -2,8 +2,51 @@
 
 from __future__ import annotations
 
-from efq.export.coverage.report import CoverageReport, measure_coverage
-from efq.export.exporter import Export, export_student
-from efq.export.targets import TARGETS, TargetProfile, find_target
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["TARGETS", "CoverageReport", "Export", "TargetProfile", "export_student", "find_target", "measure_coverage"]
+if TYPE_CHECKING:
+    from efq.export.artifact.inspection import inspect
+    from efq.export.coverage.report import CoverageReport
+    from efq.export.coverage_measurement import measure_coverage
+    from efq.export.engine_settings import EngineSettings
+    from efq.export.exporter import Export, export_student
+    from efq.export.qdq.graph_pass import GraphPass
+    from efq.export.qdq.target import QdqTarget
+    from efq.export.targets import ExportTarget, all_targets, find_target
+
+__all__ = [
+    "CoverageReport",
+    "EngineSettings",
+    "Export",
+    "ExportTarget",
+    "GraphPass",
+    "QdqTarget",
+    "all_targets",
+    "export_student",
+    "find_target",
+    "inspect",
+    "measure_coverage",
+]
+
+_HOMES = {
+    "CoverageReport": "coverage.report",
+    "EngineSettings": "engine_settings",
+    "Export": "exporter",
+    "ExportTarget": "targets",
+    "GraphPass": "qdq.graph_pass",
+    "QdqTarget": "qdq.target",
+    "all_targets": "targets",
+    "export_student": "exporter",
+    "find_target": "targets",
+    "inspect": "artifact.inspection",
+    "measure_coverage": "coverage_measurement",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when it is asked for, so that a command's --help waits for neither torch nor onnx."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(importlib.import_module(f"efq.export.{_HOMES[name]}"), name)

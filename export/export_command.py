@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from efq.export.targets.tensorrt.engine_options import engine_options, engine_settings
-from efq.runtime.console import efq_command, log
+from efq.export.engine_options import engine_options, engine_settings
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 
 
@@ -69,23 +68,29 @@ def main(
         message = "expected the artifact folder to write: add -o DIR, or --dry-run to see the plan"
         raise UsageError(message)
 
-    from efq.export.artifact.narrow_bits import describe_narrow_bits
     from efq.export.exporter import check_bits, export_student
     from efq.export.plan import export_plan
     from efq.export.targets import find_target
-    from efq.export.targets.tensorrt.exporter import export_for_tensorrt
 
-    profile = find_target(target)
-    engine = engine_settings(target, has_engine=profile.has_engine, **engine_values)
-    wide = full_range or not profile.products_saturate
+    found = find_target(target)
+    engine = engine_settings(target, builds_engine=found.builds_engine, **engine_values)
+    wide = full_range or not found.products_saturate
     student = _student(model, calibrate, listing, recipe, backbone, full_range=wide)
     check_bits(student, bits)
     if dry_run or output is None:
-        _print_plan(export_plan(student, profile, full_range=full_range), as_json)
+        _print_plan(export_plan(student, found, full_range=full_range), as_json)
         return
-    export = export_student if engine is None else functools.partial(export_for_tensorrt, engine=engine)
-    result = export(
-        student, profile, output, bits=bits, full_range=full_range, name=name, allow_float=allow_float, force=force
+    result = export_student(
+        student,
+        found,
+        output,
+        bits=bits,
+        full_range=full_range,
+        name=name,
+        allow_float=allow_float,
+        force=force,
+        engine=engine,
+        progress=progress,
     )
     if as_json:
         print(json.dumps(result.to_dict()))
@@ -93,7 +98,7 @@ def main(
     print(result.coverage or "Integer coverage: not measured, as no engine was built")
     if result.engine is not None:
         print(f"engine: {result.engine['plan_bytes']:,} bytes, built in {result.engine['build_seconds']} s")
-    for sentence in (*result.notes, *describe_narrow_bits(result.manifest)):
+    for sentence in (*result.notes, *found.bit_sentences(result.manifest)):
         print(sentence)
     print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
 

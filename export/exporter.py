@@ -14,17 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from efq.export.artifact.writer import write_artifact
-from efq.export.coverage.report import CoverageReport, measure_coverage
-from efq.export.qdq.writer import build_qdq_model
-from efq.export.reduced_range import weights_for
-from efq.export.references.integer import IntegerReference
-from efq.export.targets import TargetProfile
+from efq.export.changes import StudentChanges
+from efq.export.coverage.report import CoverageReport
+from efq.export.engine_settings import EngineSettings
+from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
+from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.backends.model import Model
-from efq.runtime.backends.open import BACKENDS, OWN_BACKEND, REDUCED_RANGE
-from efq.runtime.errors import ParityError, UsageError
+from efq.runtime.errors import UsageError
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
-from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
 
 _CHECK_IMAGES = 8
@@ -35,17 +33,22 @@ _TOOLS = ("efq", "numpy", "onnx", "onnx-ir", *ONNXRUNTIME_PACKAGES, "torch")
 class Export:
     """What an export wrote: folder, manifest, coverage (None when no engine was built), parity, model bytes.
 
-    engine: version, build seconds, plan bytes and layers of the engine built with it, for targets that have one.
-    notes: a sentence on each change that the target asked of the student.
+    changes: what the target asked of the student. engine: version, build seconds, plan bytes and layers of the engine
+    built with it, for targets that have one.
     """
 
     directory: Path
     manifest: Manifest
     coverage: CoverageReport | None
     parity: Mapping[str, Any]
+    changes: StudentChanges
     model_bytes: int
     engine: Mapping[str, Any] | None = None
-    notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence on each change that the target asked of the student."""
+        return self.changes.notes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -61,7 +64,7 @@ class Export:
 
 def export_student(
     student: Student,
-    profile: TargetProfile,
+    target: ExportTarget,
     directory: Path,
     *,
     bits: int,
@@ -69,48 +72,46 @@ def export_student(
     name: str | None = None,
     allow_float: bool = False,
     force: bool = False,
+    engine: EngineSettings | None = None,
+    progress: ShowProgress = no_progress,
 ) -> Export:
-    """Write the artifact of `student` for `profile` into `directory`.
+    """Write the artifact of `student` for `target` into `directory`; `engine` is for targets that build one.
 
-    Weights of 8 bits are quantized anew to 7, whose products are exact on every CPU, unless `full_range`.
+    Where the target's products may saturate, weights of 8 bits are quantized anew to 7, whose products are exact on
+    every CPU, unless `full_range`.
     Raises UsageError when the student was not made for `bits` or `full_range`, or the folder is taken, CoverageError
     (exit 3) when multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings
-    are not the student's. Nothing is written then.
+    are not the student's; where an engine is built LintError for a graph that its runtime would refuse or run in float,
+    EngineBuildError when none comes of it, MissingDependencyError or DeviceError when this machine cannot build one.
+    Nothing is written then.
     """
     check_bits(student, bits)
     images = check_images(student)
-    student, reduction = weights_for(student, profile, images, full_range=full_range)
-    model = build_qdq_model(student, profile)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        backend = OWN_BACKEND[profile.name]
-        coverage = measure_coverage(path, images=images, backend=backend)
-        coverage.check(allow_float=allow_float)
-        least = _least_cosine(
-            student, BACKENDS[backend](path, threads=1, reduced_range=student.recipe[REDUCED_RANGE]), images
-        )
-    if not least >= profile.least_cosine:  # NaN too
-        message = (
-            f"expected the exported graph to give the student's embeddings, found a cosine of {least:.6f}: this CPU's "
-            "integer kernels round or saturate differently (see docs/results.md), or the student file is damaged"
-        )
-        raise ParityError(message)
-    changes = None if reduction is None else reduction.to_dict()
-    manifest = make_manifest(student, profile, coverage, name, changes)
-    parity = {"images": len(images), "least_cosine_to_integer_student": least}
-    write_artifact(
-        directory,
-        model=model,
-        manifest=manifest,
-        training_hashes=student.training_hashes,
-        parity={"export_check": parity},
-        force=force,
+    options = ExportOptions(
+        full_range=full_range, allow_float=allow_float, engine=engine or EngineSettings(), progress=progress
     )
-    size = (directory / "model.onnx").stat().st_size
-    notes = () if reduction is None else (str(reduction),)
+    prepared = target.prepare(student, images, options)
+    model = target.write(prepared.form)
+    with tempfile.TemporaryDirectory(prefix="efq-export-") as folder:
+        checked = target.check(prepared, model, images, Path(folder), options)
+        manifest = make_manifest(prepared, target, checked.coverage, name)
+        write_artifact(
+            directory,
+            model=model,
+            manifest=manifest,
+            training_hashes=student.training_hashes,
+            parity={"export_check": dict(checked.parity)},
+            force=force,
+            add_files=checked.add_files,
+        )
     return Export(
-        directory=directory, manifest=manifest, coverage=coverage, parity=parity, model_bytes=size, notes=notes
+        directory=directory,
+        manifest=manifest,
+        coverage=checked.coverage,
+        parity=checked.parity,
+        changes=prepared.changes,
+        model_bytes=(directory / MODEL_FILE).stat().st_size,
+        engine=checked.engine,
     )
 
 
@@ -119,7 +120,7 @@ def check_bits(student: Student, bits: int) -> None:
 
     Where those of 8 bits use 7, either number may be said of them.
     """
-    found, used = student.recipe["weight_bits"], student.bits["weights"]
+    found, used = student.recipe.weight_bits, student.bits["weights"]
     if bits not in (found, used):
         described = f"{found}-bit weights" if used == found else f"{found}-bit weights, of which {used} bits are used"
         message = (
@@ -139,20 +140,20 @@ def check_images(student: Student) -> NDArray[np.uint8]:
 
 
 def make_manifest(
-    student: Student,
-    profile: TargetProfile,
-    coverage: CoverageReport | None,
-    name: str | None,
-    requantized: Mapping[str, Any] | None = None,
+    prepared: Prepared, target: ExportTarget, coverage: CoverageReport | None, name: str | None
 ) -> Manifest:
-    """The manifest of an artifact of `student`; `requantized` says how it was changed for a target, if it was."""
-    recipe = dict(student.recipe) | {"activations": dict(student.activations), "training": dict(student.training)}
+    """The manifest of an artifact of a student prepared for `target`."""
+    student = prepared.student
+    recipe = student.recipe.to_dict() | {
+        "activations": dict(student.activations),
+        "training": dict(student.training),
+    }
     return Manifest(
-        name=name or _name(student, profile),
-        target=profile.name,
+        name=name or _name(student, target),
+        target=target.name,
         bits=student.bits,
         backbone=student.backbone,
-        recipe=recipe | ({} if requantized is None else {"requantized": dict(requantized)}),
+        recipe=recipe | prepared.changes.to_recipe(),
         input=student.contract,
         embedding_size=student.embedding_size,
         teacher=dict(student.teacher),
@@ -160,20 +161,10 @@ def make_manifest(
         licence=student.teacher["licence"],
         thresholds=dict(student.thresholds),
         coverage={} if coverage is None else coverage.to_dict(),
-        tools=installed_versions(_tools(profile)),
+        tools=installed_versions((*_TOOLS, *target.packages)),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 
 
-def _tools(profile: TargetProfile) -> tuple[str, ...]:
-    """The packages whose versions matter to an artifact."""
-    return (*_TOOLS, "openvino") if profile.name == "openvino" else _TOOLS
-
-
-def _name(student: Student, profile: TargetProfile) -> str:
-    return f"{student.backbone}-w{student.bits['weights']}a{student.bits['activations']}-{profile.name}"
-
-
-def _least_cosine(student: Student, model: Model, images: NDArray[np.uint8]) -> float:
-    wanted = torch_embedding(IntegerReference(student), torch.device("cpu"))(images)
-    return float((wanted * model.run(images)).sum(1).min())
+def _name(student: Student, target: ExportTarget) -> str:
+    return f"{student.backbone}-w{student.bits['weights']}a{student.bits['activations']}-{target.name}"

@@ -45,64 +45,18 @@ def main(
     if (faces is None) == sensitivity or (bits is not None and not sensitivity):
         message = "expected --faces FACES with --sensitivity; --faces and --bits go only with it"
         raise UsageError(message)
-    if model.is_dir():
-        if sensitivity:
-            message = f"expected a student file for --sensitivity, found the artifact {model}: name the student.pt"
-            raise UsageError(message)
-        found = _artifact(model)
-    else:
-        found = _student(model)
-        if faces is not None:
-            found["sensitivity"] = _sensitivity(model, faces, listing, max_images, bits)
+    if model.is_dir() and sensitivity:
+        message = f"expected a student file for --sensitivity, found the artifact {model}: name the student.pt"
+        raise UsageError(message)
+    from efq.export.artifact.inspection import inspect
+
+    found = inspect(model)
+    if faces is not None:
+        found["sensitivity"] = _sensitivity(model, faces, listing, max_images, bits)
     if as_json:
         print(json.dumps(found))
         return
     _print(found)
-
-
-def _artifact(path: Path) -> dict[str, Any]:
-    from efq.runtime.artifact.folder import Artifact
-
-    artifact = Artifact.open(path)
-    manifest = artifact.manifest
-    files = {
-        file.relative_to(path).as_posix(): file.stat().st_size for file in sorted(path.rglob("*")) if file.is_file()
-    }
-    coverage = {
-        key: value
-        for key, value in manifest.coverage.items()
-        if key in ("convolutions", "matrix_products", "multiply_adds")
-    }
-    return {
-        "artifact": manifest.name,
-        "target": manifest.target,
-        "bits": dict(manifest.bits),
-        "recipe": manifest.recipe.get("name", "unnamed"),
-        "backbone": manifest.backbone,
-        "embedding_size": manifest.embedding_size,
-        "licence": manifest.licence,
-        "coverage": coverage,
-        "bytes": files,
-    }
-
-
-def _student(path: Path) -> dict[str, Any]:
-    from efq.export.artifact.inspection import describe_layers
-    from efq.toolchain.student import load_student
-
-    student = load_student(path)
-    layers = describe_layers(student)
-    return {
-        "student": student.recipe["name"],
-        "backbone": student.backbone,
-        "bits": student.bits,
-        "embedding_size": student.embedding_size,
-        "training": dict(student.training),
-        "weights": sum(layer.weights for layer in layers),
-        "weight_bytes": sum(layer.weight_bytes for layer in layers),
-        "layers": [dataclasses.asdict(layer) for layer in layers],
-        "notes": list(student.notes),
-    }
 
 
 def _sensitivity(

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from efq.export.targets import TargetProfile
+from efq.export.changes import StudentChanges
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.backends.open import REDUCED_RANGE
 from efq.runtime.errors import UsageError
+from efq.toolchain.graph.description import copy_graph
 from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.recipes.recipe import REDUCED_BITS
-from efq.toolchain.student import Student, build_graph, describe_graph
+from efq.toolchain.student import Student
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,21 +41,14 @@ class RangeReduction:
 
 
 def weights_for(
-    student: Student, profile: TargetProfile, images: NDArray[np.uint8], *, full_range: bool = False
-) -> tuple[Student, RangeReduction | None]:
-    """`student` with weights whose products the target's kernels add exactly, its recipe saying whether they are so.
+    student: Student, images: NDArray[np.uint8], *, full_range: bool = False
+) -> tuple[Student, StudentChanges]:
+    """`student` with weights whose products the fast kernels of every CPU add exactly, and whether they are so.
 
-    Weights of 8 bits are quantized anew to 7 where the target's products saturate, unless `full_range` keeps them; what
-    that changes is measured on `images` uint8 (N, H, W, 3). The student itself is left as it is.
-    Raises UsageError for `full_range` where there is nothing to keep.
+    Weights of 8 bits are quantized anew to 7 unless `full_range` keeps them; what that changes is measured on `images`
+    uint8 (N, H, W, 3). The student itself is left as it is. Raises UsageError for `full_range` where there is nothing
+    to keep.
     """
-    if full_range and not profile.products_saturate:
-        message = (
-            f"expected a target on CPUs for --full-range, found {profile.name}, which keeps all bits: leave it out"
-        )
-        raise UsageError(message)
-    if not profile.products_saturate:
-        return student, None
     widest = student.widest_weight_bits
     if full_range and widest <= REDUCED_BITS:
         message = (
@@ -64,25 +57,25 @@ def weights_for(
         )
         raise UsageError(message)
     if full_range or widest <= REDUCED_BITS:
-        return _said(student, reduced=not full_range), None
+        return student, StudentChanges(reduced_range=not full_range)
     reduced, layers = reduce_range(student)
     embed = torch_embedding(student.network, torch.device("cpu"))
     cosines = (embed(images) * torch_embedding(reduced.network, torch.device("cpu"))(images)).sum(1)
-    return reduced, RangeReduction(layers=layers, least_cosine=float(cosines.min()), mean_cosine=float(cosines.mean()))
+    change = RangeReduction(layers=layers, least_cosine=float(cosines.min()), mean_cosine=float(cosines.mean()))
+    return reduced, StudentChanges(reduced_range=True, requantized=change)
 
 
 def as_exported(student: Student, manifest: Manifest) -> Student:
     """`student` with the weights that its artifact of `manifest` has."""
-    return reduce_range(student)[0] if manifest.recipe.get(REDUCED_RANGE) is True else student
+    return reduce_range(student)[0] if manifest.reduced_range else student
 
 
 def reduce_range(student: Student) -> tuple[Student, int]:
     """A copy of `student` whose weights of more than 7 bits are quantized anew to 7, with the scales of least error.
 
-    Its recipe says so; how many layers were changed. The student is left as it is.
+    Also how many layers were changed. The student is left as it is.
     """
-    network = build_graph(describe_graph(student.network))
-    network.load_state_dict(student.network.state_dict())
+    network = copy_graph(student.network)
     layers = 0
     for module in network.modules():
         if not isinstance(module, WEIGHTED) or module.weight_quantizer is None:
@@ -92,8 +85,4 @@ def reduce_range(student: Student) -> tuple[Student, int]:
             module.weight_quantizer = WeightQuantizer(module.weight.shape[0], REDUCED_BITS)
             module.weight_quantizer.start_from(weight)
             layers += 1
-    return _said(dataclasses.replace(student, network=network.eval()), reduced=True), layers
-
-
-def _said(student: Student, *, reduced: bool) -> Student:
-    return dataclasses.replace(student, recipe={**student.recipe, REDUCED_RANGE: reduced})
+    return dataclasses.replace(student, network=network.eval()), layers

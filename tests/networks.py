@@ -210,7 +210,7 @@ def make_student(network: nn.Module, *, size: int = 28, images: int = 64, **reci
     return Student(
         network=graph,
         backbone="tiny",
-        recipe=chosen.to_dict(),
+        recipe=chosen,
         contract=InputContract(height=size, width=size),
         embedding_size=embedding_size,
         teacher={"name": "tiny", "sha256": "0" * 64, "licence": "Apache-2.0"},

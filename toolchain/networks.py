@@ -79,7 +79,7 @@ def open_network(
         set_enabled(student.network, enabled=quantized)
         return EmbeddingNetwork(
             kind="student",
-            name=f"{student.backbone} student ({student.recipe['name']}{'' if quantized else ', float'})",
+            name=f"{student.backbone} student ({student.recipe.name}{'' if quantized else ', float'})",
             contract=student.contract,
             path=path,
             sha256=sha256_file(path),

@@ -9,26 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.errors import CheckpointError
+from efq.runtime.errors import CheckpointError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.toolchain.backbones import read_checkpoint
-from efq.toolchain.graph.operations import (
-    OPERATIONS,
-    WEIGHTED,
-    ChannelAffine,
-    Crop,
-    QuantizedConv2d,
-    QuantizedLinear,
-)
-from efq.toolchain.graph.traversal import to_channels_last
-from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.graph.description import build_graph, describe_graph, plain_values
+from efq.toolchain.quantizers import WeightQuantizer
+from efq.toolchain.recipes.recipe import Recipe
 
 FORMAT = "efq-student"
 SCHEMA_VERSION = 1
-_KINDS = {kind.__name__: kind for kind in OPERATIONS}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +28,7 @@ class Student:
     """A quantized network and where it came from.
 
     network: uint8 (N, H, W, 3) images -> float32 (N, embedding_size) raw embeddings.
-    backbone, recipe: the teacher's network and the recipe (plain values) the student was made with.
+    backbone, recipe: the teacher's network and the recipe the student was made with.
     teacher: {"name", "sha256", "licence"}; data: {"images", "identities", "sha256", "licence"} of the fine-tuning
     faces, with 0 images for a student that was only calibrated.
     thresholds: {"1e-3": cosine threshold, ...} on the fine-tuning faces.
@@ -46,7 +38,7 @@ class Student:
 
     network: fx.GraphModule
     backbone: str
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     contract: InputContract
     embedding_size: int
     teacher: Mapping[str, str]
@@ -66,22 +58,23 @@ class Student:
     @property
     def bits(self) -> dict[str, int]:
         """Of the grids that most "weights" and "activations" are on."""
-        weights: int = self.recipe["weight_bits"]
+        weights = self.recipe.weight_bits
         return {
             "weights": min(weights, self.widest_weight_bits or weights),
-            "activations": self.recipe["activation_bits"],
+            "activations": self.recipe.activation_bits,
         }
 
 
-_PLAIN = ("backbone", "recipe", "embedding_size", "teacher", "data", "activations", "training", "thresholds")
+_PLAIN = ("backbone", "embedding_size", "teacher", "data", "activations", "training", "thresholds")
 
 
 def save_student(student: Student, path: Path) -> None:
     """Write the file in one step (beside, then renamed)."""
-    content = {key: _plain(getattr(student, key)) for key in _PLAIN}
+    content = {key: plain_values(getattr(student, key)) for key in _PLAIN}
     content |= {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
+        "recipe": plain_values(student.recipe.to_dict()),
         "contract": student.contract.to_dict(),
         "notes": list(student.notes),
         "graph": describe_graph(student.network),
@@ -118,86 +111,15 @@ def load_student(path: Path) -> Student:
         network.load_state_dict(content["weights"])
         return Student(
             network=network.eval(),
+            recipe=Recipe.from_dict(content["recipe"]),
             contract=InputContract.from_dict(content["contract"]),
             notes=tuple(content["notes"]),
             training_hashes=_unpack_hashes(content["training_hashes"]),
             **{key: content[key] for key in _PLAIN},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, UsageError) as error:
         message = f"{path} is not a complete student file ({error}): make it again with efq-distill"
         raise CheckpointError(message) from error
-
-
-def describe_graph(network: fx.GraphModule) -> list[dict[str, Any]]:
-    """One entry a node, in execution order: its name, module name, kind, constructor arguments and inputs."""
-    entries = []
-    for node in network.graph.nodes:
-        entry: dict[str, Any] = {"name": node.name, "inputs": [source.name for source in node.all_input_nodes]}
-        if node.op == "call_module":
-            module = network.get_submodule(str(node.target))
-            entry |= {"layer": str(node.target), "kind": type(module).__name__, "arguments": _arguments_of(module)}
-        else:
-            entry["kind"] = node.op
-        entries.append(entry)
-    return entries
-
-
-def build_graph(entries: list[dict[str, Any]]) -> fx.GraphModule:
-    """The network that `describe_graph` described, with weights still to be loaded."""
-    root, graph = nn.Module(), fx.Graph()
-    nodes: dict[str, fx.Node] = {}
-    network = fx.GraphModule(root, graph)
-    for entry in entries:
-        inputs = tuple(nodes[name] for name in entry["inputs"])
-        if entry["kind"] == "placeholder":
-            nodes[entry["name"]] = graph.placeholder(entry["name"])
-        elif entry["kind"] == "output":
-            graph.output(inputs[0])
-        else:
-            network.add_submodule(entry["layer"], _build(entry["kind"], entry["arguments"]))
-            nodes[entry["name"]] = graph.create_node("call_module", entry["layer"], inputs, {}, entry["name"])
-    built = fx.GraphModule(network, graph)
-    to_channels_last(built)
-    return built
-
-
-_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
-    QuantizedConv2d: _CONVOLUTION,
-    QuantizedLinear: ("in_features", "out_features"),
-    ChannelAffine: ("channels", "has_bias"),
-    ActivationQuantizer: ("bits", "signed", "learn_zero_point", "upper_bound"),
-    Crop: ("top", "bottom", "left", "right"),
-    nn.PReLU: ("num_parameters",),
-    nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
-}
-
-
-def _arguments_of(module: nn.Module) -> dict[str, Any]:
-    arguments = {name: _plain(getattr(module, name)) for name in _ARGUMENTS.get(type(module), ())}
-    if isinstance(module, WEIGHTED):
-        arguments["weight_bits"] = None if module.weight_quantizer is None else module.weight_quantizer.bits
-    return arguments
-
-
-def _build(kind: str, arguments: Mapping[str, Any]) -> nn.Module:
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
-    bits: Any = options.pop("weight_bits", None)
-    module = _KINDS[kind](**options)
-    if bits is not None:
-        assert isinstance(module, WEIGHTED)
-        module.weight_quantizer = WeightQuantizer(module.weight.shape[0], bits)
-    return module
-
-
-def _plain(value: Any) -> Any:
-    """`value` with mappings as dicts and tuples as lists, as weights_only loading allows."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _pack_hashes(hashes: tuple[str, ...]) -> Tensor:

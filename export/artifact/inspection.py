@@ -1,73 +1,44 @@
-"""The weighted layers of a student, as efq-inspect lists them."""
+"""What a student or an artifact consists of, as efq-inspect shows it."""
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
+from typing import Any
 
-from torch import fx
-
-from efq.export.qdq.writer import PACKED_BITS
-from efq.toolchain.graph.operations import SCALE_PRESERVING, WEIGHTED, ChannelAffine, QuantizedConv2d, WeightedOperation
-from efq.toolchain.graph.traversal import calls, module_of
-from efq.toolchain.quantizers import ActivationQuantizer
-from efq.toolchain.student import Student
+from efq.runtime.artifact.folder import Artifact
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerDescription:
-    """`kind` is convolution, depthwise, linear or affine (the slopes of an exact PReLU); `shape` that of the weight.
+def inspect(model: Path) -> dict[str, Any]:
+    """A student file or an artifact folder as plain values: bits, sizes, and layers or coverage.
 
-    `weight_bits` and `output_bits` are None where there is no quantizer; `weight_bytes` is what an artifact stores,
-    without scales and biases.
+    Raises CheckpointError, IncompatibleArtifactError, SchemaError or ChecksumError for what is neither or damaged.
     """
+    if model.is_dir():
+        return _inspect_artifact(model)
+    from efq.export.student_layers import inspect_student
 
-    layer: str
-    kind: str
-    shape: tuple[int, ...]
-    weights: int
-    weight_bits: int | None
-    weight_bytes: int
-    output_bits: int | None
+    return inspect_student(model)
 
 
-def describe_layers(student: Student) -> list[LayerDescription]:
-    """In execution order."""
-    found = []
-    for node, module in calls(student.network, *WEIGHTED):
-        assert isinstance(module, WEIGHTED)
-        count = module.weight.numel()
-        bits = None if module.weight_quantizer is None else module.weight_quantizer.bits
-        found.append(
-            LayerDescription(
-                layer=str(node.target),
-                kind=_kind(module),
-                shape=tuple(module.weight.shape),
-                weights=count,
-                weight_bits=bits,
-                weight_bytes=_stored(count, bits),
-                output_bits=_output_bits(student.network, node),
-            )
-        )
-    return found
-
-
-def _kind(module: WeightedOperation) -> str:
-    if isinstance(module, QuantizedConv2d):
-        return "convolution" if module.groups == 1 else "depthwise"
-    return "affine" if isinstance(module, ChannelAffine) else "linear"
-
-
-def _stored(count: int, bits: int | None) -> int:
-    if bits is None:
-        return 4 * count
-    return -(-count // 2) if bits <= PACKED_BITS else count
-
-
-def _output_bits(network: fx.GraphModule, node: fx.Node) -> int | None:
-    for user in node.users:
-        module = module_of(network, user)
-        if isinstance(module, ActivationQuantizer):
-            return module.bits
-        if isinstance(module, SCALE_PRESERVING):
-            return _output_bits(network, user)
-    return None
+def _inspect_artifact(path: Path) -> dict[str, Any]:
+    artifact = Artifact.open(path)
+    manifest = artifact.manifest
+    files = {
+        file.relative_to(path).as_posix(): file.stat().st_size for file in sorted(path.rglob("*")) if file.is_file()
+    }
+    coverage = {
+        key: value
+        for key, value in manifest.coverage.items()
+        if key in ("convolutions", "matrix_products", "multiply_adds")
+    }
+    return {
+        "artifact": manifest.name,
+        "target": manifest.target,
+        "bits": dict(manifest.bits),
+        "recipe": manifest.recipe.get("name", "unnamed"),
+        "backbone": manifest.backbone,
+        "embedding_size": manifest.embedding_size,
+        "licence": manifest.licence,
+        "coverage": coverage,
+        "bytes": files,
+    }

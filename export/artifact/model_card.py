@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from efq.export.artifact.narrow_bits import describe_narrow_bits
-from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.backends.open import REDUCED_RANGE
+from efq.export.targets import find_target
+from efq.runtime.artifact.manifest import REQUANTIZED, Manifest
 from efq.runtime.errors import SchemaError, UsageError
-from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
 
 _HUB_LICENCES = frozenset(
     {
@@ -212,27 +210,9 @@ def _limits(manifest: Manifest) -> str:
         "unless the parity above was found sufficient.",
         "Error rates by age, gender or skin tone were not measured, nor was resistance to photos or masks of a face.",
     ]
-    reduced_range = manifest.recipe.get(REDUCED_RANGE) is True
-    all_bits = f"{'Weights' if manifest.bits['weights'] == 8 else 'Some weights'} have all 8 bits (`--full-range`)."
-    if manifest.target == "ort-cpu" and not reduced_range:
-        limits.append(
-            f"{all_bits} On x86 CPUs without VNNI, `efq.runtime` chooses kernels that do "
-            "not saturate, slower ones; ONNX Runtime by itself sums products in saturating 16 bits there, which can "
-            "change embeddings."
-        )
-    if manifest.target == "openvino" and not reduced_range:
-        limits.append(
-            f"{all_bits} On x86 CPUs without VNNI, OpenVINO sums products in saturating "
-            "16 bits, so `efq.runtime` refuses to open this folder there: export it without `--full-range`, or for "
-            "`ort-cpu`."
-        )
-    if manifest.target in TENSORRT_TARGETS:
-        limits.append(
-            "The engine in `engine/` is for one TensorRT version and the GPUs its fingerprint names; elsewhere open "
-            "the folder with `rebuild=True`, which builds it again from `model.onnx`."
-        )
-    limits += describe_narrow_bits(manifest)
-    requantized = manifest.recipe.get("requantized")
+    target = find_target(manifest.target)
+    limits += [*target.card_sentences(manifest), *target.bit_sentences(manifest)]
+    requantized = manifest.recipe.get(REQUANTIZED)
     if isinstance(requantized, Mapping):
         limits.append(
             "The student was trained with other quantizers and requantized for this target: mean cosine "

@@ -5,15 +5,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from efq.export.coverage.count import WeightedNode, weighted_nodes
-from efq.export.coverage.evidence import Evidence, ExecutedNode, collect_evidence
+from efq.export.coverage.evidence import Evidence, ExecutedNode
 from efq.export.coverage.flow import Flow, trace_flow
-from efq.export.targets.openvino.evidence import collect_openvino_evidence
 from efq.runtime.errors import CoverageError
 
 _MOST_SHOWN = 10  # of a kind of nodes that is expected; float ones are all named
@@ -156,25 +152,11 @@ class CoverageReport:
         return list(dict.fromkeys((*self.float_products, *self.float_islands)))
 
 
-def measure_coverage(model: Path, *, images: np.ndarray, runs: int = 5, backend: str = "onnxruntime") -> CoverageReport:
-    """Run `model` on the CPU in `backend`, "onnxruntime" or "openvino", and report what ran in integer kernels.
+def coverage_report(evidence: Evidence) -> CoverageReport:
+    """What of the network ran in integer kernels, by what its runtime says.
 
-    The facts are those of one session: the graph as the runtime optimized it (all optimizations) and the profile of
-    `runs` real runs of `images` on one thread, of which times are medians.
-
-    Args:
-        model: an ONNX file with one input, the images.
-        images: uint8 (N, H, W, 3), N >= 1, or whatever else the model's input takes (a float network's own layout).
-        runs: timed runs, after one warm-up.
-
-    Raises:
-        InputError: the images do not fit the model's input.
-        IncompatibleArtifactError: the runtime cannot load or run the model.
-        MissingDependencyError: the runtime is not installed.
-        CoverageError: the profile does not agree with the optimized graph, or holds products that cannot be counted.
+    Raises CoverageError when the evidence holds products that cannot be counted, or none.
     """
-    collect = collect_openvino_evidence if backend == "openvino" else collect_evidence
-    evidence = collect(model, images=images, runs=runs)
     products = weighted_nodes(evidence)
     flow = trace_flow(evidence, {product.node.name for product in products})
     total = sum(node.microseconds for node in evidence.nodes)

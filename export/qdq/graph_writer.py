@@ -1,4 +1,4 @@
-"""What both writers of ONNX graphs share: inputs and outputs, nodes, constants, and the check at the end."""
+"""What all writers of ONNX graphs share: inputs and outputs, nodes, constants, and the check at the end."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from efq.export.targets import TargetProfile
 from efq.toolchain.student import Student
 
 
 class GraphWriter:
     """Nodes and constants of a graph that takes uint8 `images` (N, H, W, 3) and gives float32 `embeddings` (N, d)."""
 
-    def __init__(self, student: Student, profile: TargetProfile) -> None:
-        self.profile, self.name = profile, student.backbone
+    def __init__(self, student: Student) -> None:
+        self.name, self.contract = student.backbone, student.contract
         self.nodes: list[ir.Node] = []
         self.initializers: list[ir.Value] = []
-        contract = student.contract
         self.images = ir.Value(
             name="images",
             type=ir.TensorType(ir.DataType.UINT8),
-            shape=ir.Shape(["batch", contract.height, contract.width, 3]),
+            shape=ir.Shape(["batch", self.contract.height, self.contract.width, 3]),
         )
         self.embeddings = ir.Value(
             name="embeddings",
@@ -33,22 +31,23 @@ class GraphWriter:
             shape=ir.Shape(["batch", student.embedding_size]),
         )
 
-    def model(self) -> onnx.ModelProto:
+    def model(self, *, opset: int, ir_version: int) -> onnx.ModelProto:
         """The finished model, checked by onnx's own checker."""
         graph = ir.Graph(
             inputs=[self.images],
             outputs=[self.embeddings],
             nodes=self.nodes,
             initializers=self.initializers,
-            opset_imports={"": self.profile.opset},
+            opset_imports={"": opset},
             name=self.name,
         )
-        model = ir.to_proto(ir.Model(graph, ir_version=self.profile.ir_version, producer_name="efq"))
+        model = ir.to_proto(ir.Model(graph, ir_version=ir_version, producer_name="efq"))
         onnx.checker.check_model(model, full_check=True)
         del model.graph.value_info[:]  # every shape and type can be inferred again
         return model
 
     def constant(self, array: NDArray[Any] | np.generic) -> ir.Value:
+        """A new initializer."""
         name = f"c{len(self.initializers)}"
         value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array), name=name))
         value.type = ir.TensorType(value.const_value.dtype)  # type: ignore[union-attr]
@@ -59,8 +58,11 @@ class GraphWriter:
     def node(self, operator: str, inputs: list[ir.Value], attributes: Mapping[str, Any], name: str = "") -> ir.Value:
         """Add an operator; convolutions and matrix products carry their layer's `name`, which reports show."""
         output = ir.Value(name=f"v{len(self.nodes)}")
-        self.append(ir.node(operator, inputs, dict(attributes), outputs=[output], name=name))
+        self.nodes.append(ir.node(operator, inputs, dict(attributes), outputs=[output], name=name))
         return output
 
-    def append(self, node: ir.Node) -> None:
+    def normalize(self, value: ir.Value) -> None:
+        """End the graph: float32 `value` (N, d), each row divided by its length, is `embeddings`."""
+        attributes = {"axis": 1, "p": 2}
+        node = ir.node("LpNormalization", [value], attributes, outputs=[self.embeddings], name="normalization")
         self.nodes.append(node)

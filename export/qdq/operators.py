@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from torch import nn
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.operations import Add, Concat, Crop, Flatten, GlobalAveragePool, LeakyRelu, QuantizedConv2d
+
+Operator = tuple[str, list[ir.Value], dict[str, Any]]
+"""Type, inputs and attributes of a node."""
+
+Constant = Callable[[NDArray[Any]], ir.Value]
 
 
 def convolution_attributes(module: QuantizedConv2d) -> dict[str, Any]:
@@ -24,32 +31,33 @@ def convolution_attributes(module: QuantizedConv2d) -> dict[str, Any]:
     return {name: value for name, (value, default) in attributes.items() if value != default}
 
 
-def operator_of(module: nn.Module, inputs: list[ir.Value], constant: Any) -> tuple[str, list[ir.Value], dict[str, Any]]:
-    """The ONNX operator, inputs and attributes of an operation without weights."""
-    match module:
-        case Add():
-            return "Add", inputs, {}
-        case Concat():
-            return "Concat", inputs, {"axis": 1}
-        case Flatten():
-            return "Flatten", inputs, {"axis": 1}
-        case GlobalAveragePool():
-            return "GlobalAveragePool", inputs, {}
-        case LeakyRelu():
-            return "LeakyRelu", inputs, {"alpha": float(module.slope.detach())}
-        case Crop():
-            bounds = [[module.top, module.left], [module.bottom, module.right], [2, 3]]
-            return "Slice", [*inputs, *[constant(np.array(value, dtype=np.int64)) for value in bounds]], {}
-        case nn.MaxPool2d():
-            return "MaxPool", inputs, _pool_attributes(module) | {"dilations": _pair(module.dilation)}
-        case nn.AvgPool2d():
-            return (
-                "AveragePool",
-                inputs,
-                _pool_attributes(module) | {"count_include_pad": int(module.count_include_pad)},
-            )
-    message = f"{type(module).__name__} has no ONNX operator"
-    raise UsageError(message)
+def operator_of(module: nn.Module, inputs: list[ir.Value], constant: Constant) -> Operator:
+    """The ONNX operator, inputs and attributes of an operation without weights.
+
+    `constant` makes an initializer of an array. Raises UsageError for an operation that has none.
+    """
+    form = _OPERATORS.get(type(module))
+    if form is None:
+        message = f"{type(module).__name__} has no ONNX operator"
+        raise UsageError(message)
+    return form(module, inputs, constant)
+
+
+def _leaky_relu(module: Any, inputs: list[ir.Value], constant: Constant) -> Operator:
+    return "LeakyRelu", inputs, {"alpha": float(module.slope.detach())}
+
+
+def _slice(module: Any, inputs: list[ir.Value], constant: Constant) -> Operator:
+    bounds = [[module.top, module.left], [module.bottom, module.right], [2, 3]]
+    return "Slice", [*inputs, *[constant(np.array(value, dtype=np.int64)) for value in bounds]], {}
+
+
+def _max_pool(module: Any, inputs: list[ir.Value], constant: Constant) -> Operator:
+    return "MaxPool", inputs, _pool_attributes(module) | {"dilations": _pair(module.dilation)}
+
+
+def _average_pool(module: Any, inputs: list[ir.Value], constant: Constant) -> Operator:
+    return "AveragePool", inputs, _pool_attributes(module) | {"count_include_pad": int(module.count_include_pad)}
 
 
 def _pool_attributes(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
@@ -63,3 +71,15 @@ def _pool_attributes(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
 
 def _pair(value: Any) -> list[int]:
     return list(value) if isinstance(value, tuple | list) else [int(value)] * 2
+
+
+_OPERATORS: dict[type[nn.Module], Callable[[Any, list[ir.Value], Constant], Operator]] = {
+    Add: lambda module, inputs, constant: ("Add", inputs, {}),
+    Concat: lambda module, inputs, constant: ("Concat", inputs, {"axis": 1}),
+    Flatten: lambda module, inputs, constant: ("Flatten", inputs, {"axis": 1}),
+    GlobalAveragePool: lambda module, inputs, constant: ("GlobalAveragePool", inputs, {}),
+    LeakyRelu: _leaky_relu,
+    Crop: _slice,
+    nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: _average_pool,
+}

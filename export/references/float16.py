@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from efq.export.qdq.weights import symmetric_layer
 from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
-from efq.toolchain.graph.traversal import module_of
+from efq.toolchain.graph.walker import Call, Handler, walk
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.quantizers.arithmetic import quantize
 from efq.toolchain.student import Student
@@ -37,21 +37,10 @@ class Float16Reference(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        values: dict[fx.Node, Tensor] = {}
-        for node in self.network.graph.nodes:
-            inputs = [values[source] for source in node.all_input_nodes]
-            module = module_of(self.network, node)
-            if node.op == "placeholder":
-                values[node] = images
-            elif node.op == "output":
-                return inputs[0]
-            elif isinstance(module, ActivationQuantizer):
-                values[node] = self._quantize(str(node.target), module, inputs[0])
-            else:
-                assert module is not None
-                values[node] = _compute(str(node.target), module, inputs)
-        message = "the student's graph has no output"
-        raise AssertionError(message)
+        return walk(self.network, images, _HANDLERS | {ActivationQuantizer: self._quantizer})
+
+    def _quantizer(self, call: Call, inputs: list[Tensor]) -> Tensor:
+        return self._quantize(call.name, call.module, inputs[0])
 
     def _quantize(self, name: str, quantizer: ActivationQuantizer, values: Tensor) -> Tensor:
         scale = _round(quantizer.scale.detach())
@@ -62,29 +51,45 @@ class Float16Reference(nn.Module):
         return integers * scale
 
 
-def _compute(name: str, module: nn.Module, inputs: list[Tensor]) -> Tensor:
-    match module:
-        case QuantizedConv2d() | QuantizedLinear():
-            return _weighted(name, module, inputs[0])
-        case ChannelAffine():
-            shape = (1, -1) + (1,) * (inputs[0].dim() - 2)
-            return inputs[0] * _round(module.weight).reshape(shape) + _round(module.bias).reshape(shape)
-        case nn.PReLU():
-            return functional.prelu(inputs[0], _round(module.weight))
-    result: Tensor = module(*inputs)
+def _affine(call: Call, inputs: list[Tensor]) -> Tensor:
+    shape = (1, -1) + (1,) * (inputs[0].dim() - 2)
+    return inputs[0] * _round(call.module.weight).reshape(shape) + _round(call.module.bias).reshape(shape)
+
+
+def _prelu(call: Call, inputs: list[Tensor]) -> Tensor:
+    return functional.prelu(inputs[0], _round(call.module.weight))
+
+
+def _as_it_is(call: Call, inputs: list[Tensor]) -> Tensor:
+    result: Tensor = call.module(*inputs)
     return result
 
 
-def _weighted(name: str, module: QuantizedConv2d | QuantizedLinear, values: Tensor) -> Tensor:
+def _convolution(call: Call, inputs: list[Tensor]) -> Tensor:
+    module: QuantizedConv2d = call.module
+    weight, bias = _weight_and_bias(call.name, module)
+    return functional.conv2d(inputs[0], weight, bias, module.stride, module.padding, module.dilation, module.groups)
+
+
+def _linear(call: Call, inputs: list[Tensor]) -> Tensor:
+    return functional.linear(inputs[0], *_weight_and_bias(call.name, call.module))
+
+
+def _weight_and_bias(name: str, module: QuantizedConv2d | QuantizedLinear) -> tuple[Tensor, Tensor]:
     layer = symmetric_layer(name, module)
     scales = torch.from_numpy(layer.scales).float().reshape(-1, *[1] * (module.weight.dim() - 1))
-    weight = _round(torch.from_numpy(layer.weights).float() * scales)
-    bias = torch.from_numpy(layer.bias).float()
-    if isinstance(module, QuantizedLinear):
-        return functional.linear(values, weight, bias)
-    return functional.conv2d(values, weight, bias, module.stride, module.padding, module.dilation, module.groups)
+    return _round(torch.from_numpy(layer.weights).float() * scales), torch.from_numpy(layer.bias).float()
 
 
 def _round(values: Tensor) -> Tensor:
     """float32 values rounded to the nearest float16 ones."""
     return values.half().float()
+
+
+_HANDLERS: dict[type[nn.Module], Handler[Tensor]] = {
+    QuantizedConv2d: _convolution,
+    QuantizedLinear: _linear,
+    ChannelAffine: _affine,
+    nn.PReLU: _prelu,
+    nn.Module: _as_it_is,
+}

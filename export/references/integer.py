@@ -13,7 +13,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from efq.export.qdq.weights import integer_layer
@@ -27,7 +27,7 @@ from efq.toolchain.graph.operations import (
     QuantizedConv2d,
     QuantizedLinear,
 )
-from efq.toolchain.graph.traversal import module_of
+from efq.toolchain.graph.walker import Call, Handler, walk
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 
@@ -77,38 +77,44 @@ class IntegerReference(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        values: dict[fx.Node, _Value] = {}
-        for node in self.network.graph.nodes:
-            inputs = [values[source] for source in node.all_input_nodes]
-            if node.op == "placeholder":
-                values[node] = images
-            elif node.op == "output":
-                return _dequantized(inputs[0])
-            else:
-                values[node] = _compute(node, module_of(self.network, node), inputs)
-        message = "the student's graph has no output"
-        raise AssertionError(message)
+        start: _Value = images
+        return _dequantized(walk(self.network, start, _HANDLERS))
 
 
-def _compute(node: fx.Node, module: nn.Module | None, inputs: list[_Value]) -> _Value:
+def _image(call: Call, inputs: list[_Value]) -> _Value:
+    (images,) = inputs
+    assert isinstance(images, Tensor)
+    integers = images.permute(0, 3, 1, 2).float() - IMAGE_ZERO_POINT
+    return _Levels(integers=integers, scale=IMAGE_SCALE, zero_point=IMAGE_ZERO_POINT)
+
+
+def _weighted(call: Call, inputs: list[_Value]) -> _Value:
+    (value,) = inputs
+    assert isinstance(value, _Levels)
+    return _accumulate(call.name, call.module, value)
+
+
+def _quantizer(call: Call, inputs: list[_Value]) -> _Value:
+    return _requantize(call.module, inputs[0])
+
+
+def _add(call: Call, inputs: list[_Value]) -> _Value:
+    left, right = inputs
+    if isinstance(left, _Levels) and isinstance(right, _Levels):
+        return _Sum(left=left, right=right)
+    return _in_float(call, inputs)
+
+
+def _scale_preserving(call: Call, inputs: list[_Value]) -> _Value:
     first = inputs[0]
-    match module:
-        case ImageInput():
-            assert isinstance(first, Tensor)
-            integers = first.permute(0, 3, 1, 2).float() - IMAGE_ZERO_POINT
-            return _Levels(integers=integers, scale=IMAGE_SCALE, zero_point=IMAGE_ZERO_POINT)
-        case QuantizedConv2d() | QuantizedLinear() | ChannelAffine():
-            assert isinstance(first, _Levels)
-            return _accumulate(str(node.target), module, first)
-        case ActivationQuantizer():
-            return _requantize(module, first)
-        case Add() if all(isinstance(value, _Levels) for value in inputs):
-            return _Sum(left=inputs[0], right=inputs[1])  # type: ignore[arg-type]
-        case _ if isinstance(module, SCALE_PRESERVING) and isinstance(first, _Levels):
-            operands = [value.integers for value in inputs if isinstance(value, _Levels)]
-            return dataclasses.replace(first, integers=module(*operands))
-    assert module is not None
-    result: Tensor = module(*[_dequantized(value) for value in inputs])
+    if not isinstance(first, _Levels):
+        return _in_float(call, inputs)
+    operands = [value.integers for value in inputs if isinstance(value, _Levels)]
+    return dataclasses.replace(first, integers=call.module(*operands))
+
+
+def _in_float(call: Call, inputs: list[_Value]) -> _Value:
+    result: Tensor = call.module(*[_dequantized(value) for value in inputs])
     return result
 
 
@@ -162,3 +168,15 @@ def _dequantized(value: _Value) -> Tensor:
 
 def _by_channel(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(1, -1, *[1] * (like.dim() - 2))
+
+
+_HANDLERS: dict[type[nn.Module], Handler[_Value]] = {
+    ImageInput: _image,
+    QuantizedConv2d: _weighted,
+    QuantizedLinear: _weighted,
+    ChannelAffine: _weighted,
+    ActivationQuantizer: _quantizer,
+    Add: _add,
+    **dict.fromkeys(SCALE_PRESERVING, _scale_preserving),
+    nn.Module: _in_float,
+}

@@ -1,7 +1,8 @@
-"""Target profiles: one for each runtime a student is exported to."""
+"""The runtimes to export for, a folder each."""
 
 from __future__ import annotations
 
-from efq.export.targets.profile import TARGETS, TargetProfile, find_target
+from efq.export.targets.table import all_targets, find_target
+from efq.export.targets.target import ExportTarget
 
-__all__ = ["TARGETS", "TargetProfile", "find_target"]
+__all__ = ["ExportTarget", "all_targets", "find_target"]

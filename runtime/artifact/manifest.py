@@ -12,6 +12,12 @@ from efq.runtime.errors import SchemaError
 
 SCHEMA_VERSION = 1
 
+REDUCED_RANGE = "reduced_range"
+"""The entry of `recipe` that says that all weights have 7 bits or fewer."""
+
+REQUANTIZED = "requantized"
+"""The entry of `recipe` that says how quantizing the student anew for the target changed it."""
+
 _EXPORT_AGAIN = "export the model again with efq-export"
 
 
@@ -61,6 +67,11 @@ class Manifest:
         for rate, threshold in self.thresholds.items():
             valid = isinstance(threshold, float | int) and -1 <= threshold <= 1
             _expect(valid, f"thresholds.{rate}", "a cosine from -1 to 1", threshold)
+
+    @property
+    def reduced_range(self) -> bool:
+        """Whether all weights have 7 bits or fewer, whose products never saturate."""
+        return self.recipe.get(REDUCED_RANGE) is True
 
     def to_json(self) -> str:
         """Canonical JSON: keys sorted, indented by two, a newline at the end."""

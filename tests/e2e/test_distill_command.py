@@ -68,9 +68,9 @@ def test_options_change_the_recipe(inputs: Path, tmp_path: Path) -> None:
     result = distill(inputs, tmp_path / "student.pt", *options)
     assert result.exit_code == 0, result.output
     student = load_student(tmp_path / "student.pt")
-    assert [student.recipe[key] for key in ("steps", "learning_rate", "metric_weight")] == [2, 0.001, 0.5]
+    assert [getattr(student.recipe, key) for key in ("steps", "learning_rate", "metric_weight")] == [2, 0.001, 0.5]
     assert (student.data["images"], student.training["seed"]) == (15, 3)
-    assert student.recipe["keep_8bit"] == ["stem.*", "fc"]
+    assert student.recipe.keep_8bit == ("stem.*", "fc")
     assert {"loss", "genuine", "impostor"} <= set(student.training)
 
 

@@ -14,7 +14,6 @@ import torch
 from networks import NETWORKS, make_student, random_images, randomize
 
 from efq.export import export_student, find_target
-from efq.export.qdq.writer import build_qdq_model
 from efq.export.references.integer import IntegerReference
 from efq.runtime import Embedder, InputContract
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
@@ -82,7 +81,7 @@ def test_of_the_mobilefacenet_on_faces(
         teacher={}, data={}, activations=report.activations, notes=(), training={}, thresholds={}, training_hashes=()
     )
     path = tmp_path / "model.onnx"
-    path.write_bytes(build_qdq_model(student, find_target("ort-cpu")).SerializeToString())
+    path.write_bytes(find_target("ort-cpu").write(student).SerializeToString())
     wanted = torch_embedding(IntegerReference(student), CPU)(images)
     found = OnnxRuntimeModel(path, threads=1).run(images)
     exact = (found * wanted).sum(1)

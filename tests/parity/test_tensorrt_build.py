@@ -11,7 +11,6 @@ import pytest
 from networks import NETWORKS, make_student, random_images, randomize
 from onnx import TensorProto, helper
 
-from efq.export.targets import find_target
 from efq.export.targets.tensorrt.engine_coverage import engine_coverage
 from efq.export.targets.tensorrt.graph import build_tensorrt_model
 from efq.export.targets.tensorrt.symmetric_student import symmetric_form
@@ -29,7 +28,7 @@ SMALL = BuildOptions(batches=(1, 2, 4), compute_capabilities=("8.6",))
 
 def write_graph(name: str, path: Path, **recipe: object) -> onnx.ModelProto:
     student = make_student(randomize(NETWORKS[name]()), **recipe)
-    model = build_tensorrt_model(symmetric_form(student, IMAGES)[0], find_target("trt-rtx"))
+    model = build_tensorrt_model(symmetric_form(student, IMAGES)[0])
     path.write_bytes(model.SerializeToString())
     return model
 

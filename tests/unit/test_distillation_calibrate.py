@@ -20,9 +20,9 @@ def test_the_exact_recipe_is_close_and_says_how_close(tmp_path: Path) -> None:
     teacher = make_teacher(tmp_path / "teacher.pt")
     student, cosine = calibrate_teacher(teacher, write_faces(tmp_path / "faces"))
     assert 0.98 < cosine <= 1
-    assert student.recipe["name"] == "prelu"
+    assert student.recipe.name == "prelu"
     assert set(student.activations.values()) == {"prelu"}
-    assert (student.recipe["steps"], student.training["steps"], student.data["images"]) == (0, 0, 0)
+    assert (student.recipe.steps, student.training["steps"], student.data["images"]) == (0, 0, 0)
     assert len(student.training_hashes) == 24  # not to be evaluated on them
     worse = calibrate_teacher(teacher, tmp_path / "faces", recipe="relu")[1]
     assert worse < cosine

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from test_export_coverage import DEPTHWISE, GEMM, POINTWISE, STEM, Network, faces, names
 
-from efq.export.coverage.report import CoverageReport, measure_coverage
+from efq.export.coverage.report import CoverageReport
+from efq.export.coverage_measurement import measure_coverage
 from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError
 
 pytest.importorskip("openvino")

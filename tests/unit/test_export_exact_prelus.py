@@ -14,9 +14,10 @@ from networks import NETWORKS, SLOPES, conv_block, linear_block, make_student, r
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efq.export.coverage.report import measure_coverage
+from efq.export.coverage_measurement import measure_coverage
 from efq.export.qdq.exact_prelus import exact_prelus
-from efq.export.qdq.writer import build_qdq_model
+from efq.export.qdq.fuse_prelus import FUSE_PRELUS
+from efq.export.qdq.target import QdqTarget
 from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target
 from efq.runtime.backends.openvino import OpenVinoModel
@@ -27,6 +28,7 @@ from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 
 OPENVINO = find_target("openvino")
+assert isinstance(OPENVINO, QdqTarget)
 IMAGES = random_images(6, seed=3).numpy()
 
 
@@ -86,7 +88,7 @@ def layer_values(model: onnx.ModelProto) -> list[tuple[NDArray[np.float32], NDAr
 def test_each_layer_rounds_once(name: str, bits: int, slopes: tuple[float, ...]) -> None:
     """round(prelu(x) / scale) + zero point, in numpy from what the convolution gave."""
     student = make_student(randomize(NETWORKS[name](), slopes=slopes), activation_bits=bits)
-    wanted, found = fused_prelus(student), layer_values(build_qdq_model(student, OPENVINO))
+    wanted, found = fused_prelus(student), layer_values(OPENVINO.write(student))
     assert len(wanted) == len(found) > 0
     for (slope, quantizer), (values, integers) in zip(wanted, found, strict=True):
         scale, zero_point = float(quantizer.scale.detach()), quantizer.integer_zero_point - quantizer.lowest
@@ -100,15 +102,15 @@ def test_each_layer_rounds_once(name: str, bits: int, slopes: tuple[float, ...])
 
 def test_other_readers_and_other_producers_keep_the_maximum() -> None:
     student = make_student(randomize(AroundPRelu(), slopes=(-0.3, 0.1, 0.8)))
-    operators = [node.op_type for node in build_qdq_model(student, OPENVINO).graph.node]
+    operators = [node.op_type for node in OPENVINO.write(student).graph.node]
     assert (operators.count("PRelu"), operators.count("Max")) == (2, 2)
 
 
 def test_only_where_the_target_takes_it() -> None:
     student = make_student(randomize(NETWORKS["bottleneck"]()))
-    plain = dataclasses.replace(OPENVINO, prelu_operator=False)
+    plain = dataclasses.replace(OPENVINO, passes=tuple(each for each in OPENVINO.passes if each is not FUSE_PRELUS))
     for target in (plain, find_target("ort-cpu")):
-        operators = {node.op_type for node in build_qdq_model(student, target).graph.node}
+        operators = {node.op_type for node in target.write(student).graph.node}
         assert "PRelu" not in operators
         assert "Max" in operators
 
@@ -118,7 +120,7 @@ def test_openvino_computes_it_in_the_integer_kernel(name: str, tmp_path: Path) -
     pytest.importorskip("openvino")
     student = make_student(randomize(NETWORKS[name]()))
     path = tmp_path / "model.onnx"
-    path.write_bytes(build_qdq_model(student, OPENVINO).SerializeToString())
+    path.write_bytes(OPENVINO.write(student).SerializeToString())
     coverage = measure_coverage(path, images=IMAGES, runs=1, backend="openvino")
     assert coverage.multiply_add_fraction == 1.0
     assert coverage.float_islands == coverage.float_products == ()

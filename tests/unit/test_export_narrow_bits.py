@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from artifacts import make_manifest
 
-from efq.export.artifact.narrow_bits import describe_narrow_bits
-from efq.runtime.backends.open import REDUCED_RANGE
+from efq.export.targets import find_target
+from efq.runtime.artifact.manifest import REDUCED_RANGE
 
 SIZE, NOTHING, INT8 = "save size, not time", "save neither size nor time", "neither smaller nor faster"
 EXACT, CLAMPED = "with and without VNNI compute the same integers", "carried and clamped in bytes"
@@ -30,7 +30,8 @@ EXACT, CLAMPED = "with and without VNNI compute the same integers", "carried and
 )
 def test_each_target(weights: int, activations: int, target: str, reduced_range: bool, expected: list[str]) -> None:
     bits = {"weights": weights, "activations": activations}
-    found = describe_narrow_bits(make_manifest(target=target, bits=bits, recipe={REDUCED_RANGE: reduced_range}))
+    manifest = make_manifest(target=target, bits=bits, recipe={REDUCED_RANGE: reduced_range})
+    found = find_target(target).bit_sentences(manifest)
     assert len(found) == len(expected)
     for sentence, words in zip(found, expected, strict=True):
         assert words in sentence

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from efq.export.coverage.report import measure_coverage
+from efq.export.coverage_measurement import measure_coverage
 from efq.export.qdq.weights import integer_layer
-from efq.export.qdq.writer import build_qdq_model
 from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target
 from efq.runtime.errors import UsageError
@@ -62,7 +61,7 @@ def bottleneck() -> Student:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_graph_gives_the_embeddings_of_the_student_in_integers(name: str, activation: str, tmp_path: Path) -> None:
     student = make_student(randomize(NETWORKS[name]()), activation=activation)
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     for optimized in (False, True):
         found = run(model, IMAGES, optimized=optimized)
         assert found.dtype == np.float32
@@ -79,12 +78,12 @@ def test_graph_gives_the_embeddings_of_the_student_in_integers(name: str, activa
 @pytest.mark.parametrize("bits", [8, 4])
 def test_slopes_and_bits(slopes: tuple[float, ...], bits: int) -> None:
     student = make_student(randomize(NETWORKS["preactivation"](), slopes=slopes), weight_bits=bits)
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     assert_same_embeddings(run(model, IMAGES, optimized=True), student)
 
 
 def test_batch_is_dynamic(bottleneck: Student) -> None:
-    model = build_qdq_model(bottleneck, ORT_CPU)
+    model = ORT_CPU.write(bottleneck)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     whole = run(model, IMAGES, optimized=True)
     for count in (1, 2, 7):
@@ -95,7 +94,7 @@ def test_batch_is_dynamic(bottleneck: Student) -> None:
 
 def test_integers_are_stored(bottleneck: Student) -> None:
     """int8 weights with bfloat16 scales, int32 biases; the only float32 constants are scales."""
-    model = build_qdq_model(bottleneck, ORT_CPU)
+    model = ORT_CPU.write(bottleneck)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     operators = collections.Counter(node.op_type for node in model.graph.node)
     assert set(operators) == {
@@ -125,7 +124,7 @@ def test_integers_are_stored(bottleneck: Student) -> None:
 
 
 def test_signature(bottleneck: Student) -> None:
-    model = build_qdq_model(bottleneck, ORT_CPU)
+    model = ORT_CPU.write(bottleneck)
     (images,), (embeddings,) = model.graph.input, model.graph.output
     assert (images.name, images.type.tensor_type.elem_type) == ("images", TensorProto.UINT8)
     assert [dim.dim_value for dim in images.type.tensor_type.shape.dim][1:] == [28, 28, 3]
@@ -142,7 +141,7 @@ def test_learned_zero_points_are_exported(bottleneck: Student) -> None:
         for name, parameter in student.network.named_parameters():
             if name.endswith("zero_point") and parameter.requires_grad:
                 parameter.add_(torch.randn((), generator=generator) * 9)
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     assert_same_embeddings(run(model, IMAGES, optimized=True), student)
 
 
@@ -166,7 +165,7 @@ def test_pools(pool: nn.Module) -> None:
         nn.Linear(16, 16),
     ]
     student = make_student(randomize(nn.Sequential(*layers), slopes=(0.1,)), activation="leaky")
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     for optimized in (False, True):
         least = 0.999 if optimized else 0.99  # the runtime's integer average rounds otherwise, too
         assert_same_embeddings(run(model, IMAGES, optimized=optimized), student, least)
@@ -178,7 +177,7 @@ def test_other_widths_run_in_integers(name: str, bits: tuple[int, int], tmp_path
     student = make_student(
         randomize(NETWORKS[name]()), activation="mixed", weight_bits=bits[0], activation_bits=bits[1]
     )
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     found = run(model, IMAGES, optimized=True)
     exact = (found * embed(IntegerReference(student))).sum(1)
     assert float(exact.min()) >= 0.99999
@@ -195,7 +194,7 @@ def test_narrow_grids_end_where_the_quantizer_ends() -> None:
         for module in student.network.modules():
             if isinstance(module, ActivationQuantizer):
                 module.log_scale.sub_(1.5)  # ranges far too small
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     clamped = [node.output[0] for node in model.graph.node if node.op_type == "Min"]
     quantizers = [m for m in student.network.modules() if isinstance(m, ActivationQuantizer)]
     assert len(clamped) >= len(quantizers)
@@ -210,7 +209,7 @@ def test_narrow_grids_end_where_the_quantizer_ends() -> None:
 def test_four_bit_weights_are_packed() -> None:
     """INT4 initializers hold the student's integers; layers of more bits stay int8; small biases are int16."""
     student = make_student(randomize(NETWORKS["bottleneck"]()), weight_bits=4)
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {node.output[0]: node for node in model.graph.node}
     layers = dict(student.network.named_modules())
@@ -239,7 +238,7 @@ def test_biases_beyond_int16_stay_int32() -> None:
         for module in student.network.modules():
             if isinstance(module, QuantizedConv2d | QuantizedLinear):
                 module.bias[0] = 50.0
-    model = build_qdq_model(student, ORT_CPU)
+    model = ORT_CPU.write(student)
     stored = [
         numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT32
     ]
@@ -251,7 +250,7 @@ def test_biases_beyond_int16_stay_int32() -> None:
 def test_an_operation_without_an_operator() -> None:
     student = make_student(randomize(nn.Sequential(nn.Conv2d(3, 4, 28), nn.Flatten(), nn.ReLU())))
     with pytest.raises(UsageError, match="ReLU has no ONNX operator"):
-        build_qdq_model(student, ORT_CPU)
+        ORT_CPU.write(student)
 
 
 def test_unknown_target() -> None:

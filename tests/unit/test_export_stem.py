@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from efq.export.qdq.four_pixel_stem import FourPixelStem, four_pixel_stem, on_four_pixels
+from efq.export.qdq.four_pixel_stem import FourPixelStem, on_four_pixels, stem_form
 from efq.export.qdq.weights import IntegerLayer
 from efq.toolchain.graph.operations import QuantizedConv2d
 
@@ -46,10 +46,10 @@ def test_the_same_integers(height: int, width: int, stride: int) -> None:
 
 def test_where_it_fits() -> None:
     stem = QuantizedConv2d(3, 8, 3, 2, 1)
-    assert four_pixel_stem(stem, 112, 112) == FourPixelStem(stride=2)
-    assert four_pixel_stem(stem, 112, 96) == FourPixelStem(stride=2)
-    assert four_pixel_stem(stem, 112, 110) is None
-    assert four_pixel_stem(stem, 111, 112) is None
-    assert four_pixel_stem(QuantizedConv2d(3, 8, 3, 1, 1), 111, 112) == FourPixelStem(stride=1)
+    assert stem_form(stem, 112, 112) == FourPixelStem(stride=2)
+    assert stem_form(stem, 112, 96) == FourPixelStem(stride=2)
+    assert stem_form(stem, 112, 110) is None
+    assert stem_form(stem, 111, 112) is None
+    assert stem_form(QuantizedConv2d(3, 8, 3, 1, 1), 111, 112) == FourPixelStem(stride=1)
     others = ((1, 8, 3, 2, 1), (3, 8, 5, 2, 2), (3, 8, 3, 3, 1), (3, 8, 3, 2, 0), (3, 8, 3, (1, 2), 1))
-    assert all(four_pixel_stem(QuantizedConv2d(*arguments), 112, 112) is None for arguments in others)
+    assert all(stem_form(QuantizedConv2d(*arguments), 112, 112) is None for arguments in others)

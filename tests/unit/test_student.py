@@ -12,7 +12,8 @@ from networks import NETWORKS, make_student, random_images, randomize
 from torch import nn
 
 from efq.runtime.errors import CheckpointError, SchemaError
-from efq.toolchain.student import build_graph, describe_graph, is_student, load_student, save_student
+from efq.toolchain.graph.description import build_graph, describe_graph
+from efq.toolchain.student import is_student, load_student, save_student
 
 IMAGES = random_images(4, seed=2)
 

@@ -12,7 +12,6 @@ from onnx import TensorProto, helper
 from tensorrt_graphs import GraphBuilder, exported
 from tensorrt_patterns import placement, types, weights
 
-from efq.export.qdq.writer import build_qdq_model
 from efq.export.targets import find_target
 from efq.export.targets.tensorrt.graph import build_tensorrt_model
 from efq.export.targets.tensorrt.lint import Finding, Severity, check, lint
@@ -130,12 +129,12 @@ def test_types_by_compute_capability() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_students_written_for_tensorrt_are_only_narrow(name: str, activation: str) -> None:
     student = make_student(randomize(NETWORKS[name]()), activation=activation, symmetric_activations=True)
-    findings = check(build_tensorrt_model(student, find_target("trt-rtx")))
+    findings = check(build_tensorrt_model(student))
     assert set(rules(findings)) <= {"narrow-operator"}  # these networks have 8 channels
 
 
 def test_the_graph_for_cpus_is_refused_for_what_only_cpus_take() -> None:
-    model = build_qdq_model(make_student(randomize(NETWORKS["bottleneck"]())), find_target("ort-cpu"))
+    model = find_target("ort-cpu").write(make_student(randomize(NETWORKS["bottleneck"]())))
     assert {"zero-point-not-zero", "unsigned-activation", "unsigned-tensor", "int32-bias"} <= set(rules(lint(model)))
 
 

@@ -15,11 +15,12 @@ from efq.toolchain.data import FaceSet, draw_images
 from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
+from efq.toolchain.graph.description import build_graph, describe_graph
 from efq.toolchain.losses import impostor_thresholds
 from efq.toolchain.lowering import LoweringReport, float_graph, lower
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import Recipe
-from efq.toolchain.student import Student, build_graph, describe_graph, save_student
+from efq.toolchain.student import Student, save_student
 from efq.toolchain.teachers.teacher import Teacher
 
 _THRESHOLD_RATES = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
@@ -122,7 +123,7 @@ def package(
     return Student(
         network=network,
         backbone=teacher.backbone.name,
-        recipe=recipe.to_dict(),
+        recipe=recipe,
         contract=teacher.contract,
         embedding_size=embeddings.shape[1],
         teacher={

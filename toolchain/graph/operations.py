@@ -1,12 +1,12 @@
-"""The closed set of operations a lowered network consists of, beside torch's own convolutions, activations and pools.
+"""The closed set of operations a lowered network consists of: EFQ's own, and torch's activations and pools.
 
-Every node of a lowered graph is one of `OPERATIONS`; each knows the constructor arguments that rebuild it, so a
-student describes itself as plain values.
+Every node of a lowered graph calls one of `OPERATIONS`; `arguments_of` gives the constructor arguments that rebuild it,
+as plain values.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,19 @@ class ImageInput(nn.Module):
 class QuantizedConv2d(nn.Conv2d):
     """Convolution with bias whose weight passes a quantizer; without one (None) it is the float convolution."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    ARGUMENTS: ClassVar[tuple[str, ...]] = (
+        *("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
+        "weight_bits",
+    )
+
+    def __init__(self, *arguments: Any, weight_bits: int | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.weight_quantizer: WeightQuantizer | None = None
+        self.weight_quantizer = _weight_quantizer(self.out_channels, weight_bits)
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Of the weight's quantizer, None without one."""
+        return None if self.weight_quantizer is None else self.weight_quantizer.bits
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
@@ -51,9 +61,16 @@ def _is_bfloat16_on_cpu(values: Tensor) -> bool:
 class QuantizedLinear(nn.Linear):
     """Matrix product with bias whose weight passes a quantizer; without one (None) it is the float product."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("in_features", "out_features", "weight_bits")
+
+    def __init__(self, *arguments: Any, weight_bits: int | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.weight_quantizer: WeightQuantizer | None = None
+        self.weight_quantizer = _weight_quantizer(self.out_features, weight_bits)
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Of the weight's quantizer, None without one."""
+        return None if self.weight_quantizer is None else self.weight_quantizer.bits
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
@@ -66,18 +83,29 @@ class ChannelAffine(nn.Module):
     What is left of a BatchNorm; without a learned bias (`has_bias` False: it stays 0) the slopes of an exact PReLU.
     """
 
-    def __init__(self, channels: int, *, has_bias: bool = True) -> None:
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("channels", "has_bias", "weight_bits")
+
+    def __init__(self, channels: int, *, has_bias: bool = True, weight_bits: int | None = None) -> None:
         super().__init__()
         self.channels, self.has_bias = channels, has_bias
-        self.weight_quantizer: WeightQuantizer | None = None
+        self.weight_quantizer = _weight_quantizer(channels, weight_bits)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels), requires_grad=has_bias)
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Of the weight's quantizer, None without one."""
+        return None if self.weight_quantizer is None else self.weight_quantizer.bits
 
     def forward(self, values: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight[:, None])[:, 0]
         shape = (1, -1) + (1,) * (values.dim() - 2)
         weight, bias = weight.to(values.dtype), self.bias.to(values.dtype)  # else autocast's bfloat16 becomes float32
         return torch.addcmul(bias.reshape(shape), values, weight.reshape(shape))
+
+
+def _weight_quantizer(channels: int, bits: int | None) -> WeightQuantizer | None:
+    return None if bits is None else WeightQuantizer(channels, bits)
 
 
 class Add(nn.Module):
@@ -137,6 +165,8 @@ class GlobalAveragePool(nn.Module):
 class Crop(nn.Module):
     """Rows top..bottom and columns left..right (end excluded) of (N, C, H, W)."""
 
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("top", "bottom", "left", "right")
+
     def __init__(self, *, top: int, bottom: int, left: int, right: int) -> None:
         super().__init__()
         self.top, self.bottom, self.left, self.right = top, bottom, left, right
@@ -178,3 +208,15 @@ OPERATIONS: tuple[type[nn.Module], ...] = (
     nn.MaxPool2d,
     nn.AvgPool2d,
 )
+
+_TORCH_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.PReLU: ("num_parameters",),
+    nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+}
+
+
+def arguments_of(operation: nn.Module) -> dict[str, Any]:
+    """The constructor arguments that rebuild `operation`, one of `OPERATIONS`."""
+    names: tuple[str, ...] = getattr(operation, "ARGUMENTS", _TORCH_ARGUMENTS.get(type(operation), ()))
+    return {name: getattr(operation, name) for name in names}

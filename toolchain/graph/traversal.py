@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from efq.toolchain.graph.operations import ChannelAffine, Crop, Flatten, QuantizedConv2d, QuantizedLinear
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PassResult:
-    """What a lowering pass did: how many nodes it changed, and lines a user should read."""
-
-    changed: int
-    notes: tuple[str, ...] = ()
 
 
 def to_channels_last(network: nn.Module) -> None:
@@ -60,6 +51,20 @@ def insert_after(
         return network.graph.call_module(name, inputs)
 
 
+def insert_behind(network: fx.GraphModule, node: fx.Node, name: str, module: nn.Module) -> fx.Node:
+    """A new node that calls `module` (registered as `name`) on `node`; all that read `node` read the new one."""
+    behind = insert_after(network, node, name, module, (node,))
+    node.replace_all_uses_with(behind, delete_user_cb=lambda user: user is not behind)
+    return behind
+
+
+def copy_of_graph(network: fx.GraphModule) -> fx.GraphModule:
+    """A graph of its own over the same modules: rewriting it leaves `network` as it is."""
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(network.graph, {}))
+    return fx.GraphModule(network, graph)
+
+
 def remove(network: fx.GraphModule, node: fx.Node) -> None:
     """Take a one-input node out: its users read its input instead."""
     node.replace_all_uses_with(producer(node))
@@ -83,39 +88,3 @@ def weighted_users(
         else:
             return None
     return found or None
-
-
-@torch.no_grad()
-def scale_output(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    """Replace f(x) of a weighted operation by weight[c] * f(x) + bias[c]; `weight`, `bias` (C,)."""
-    assert isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine)
-    assert module.bias is not None
-    module.weight.mul_(weight.reshape(-1, *[1] * (module.weight.dim() - 1)))
-    module.bias.mul_(weight).add_(bias)
-
-
-@torch.no_grad()
-def scale_input(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    """Replace f(x) of a weighted operation by f(weight[c] * x + bias[c]), exact away from zero padding.
-
-    `weight`, `bias` (C,) over the input channels; a layer behind a Flatten has C * H * W inputs.
-    """
-    assert isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine)
-    assert module.bias is not None
-    if isinstance(module, ChannelAffine):
-        positions = module.weight.numel() // weight.numel()
-        module.bias.add_(module.weight * bias.repeat_interleave(positions))
-        module.weight.mul_(weight.repeat_interleave(positions))
-        return
-    factors, offsets = _input_terms(module, weight), _input_terms(module, bias)
-    module.bias.add_((module.weight * offsets).flatten(1).sum(1))
-    module.weight.mul_(factors)
-
-
-def _input_terms(module: QuantizedConv2d | QuantizedLinear, values: Tensor) -> Tensor:
-    """`values` (C,) laid out to broadcast against the weight's input channels."""
-    if isinstance(module, QuantizedLinear):
-        return values.repeat_interleave(module.in_features // values.numel())[None]
-    outputs, per_group = module.weight.shape[:2]
-    grouped = values.reshape(module.groups, per_group).repeat_interleave(outputs // module.groups, 0)
-    return grouped[:, :, None, None]

@@ -13,7 +13,9 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d
-from efq.toolchain.graph.traversal import PassResult, calls, remove, scale_input, weighted_users
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.scaling import scale_input
+from efq.toolchain.graph.traversal import calls, remove, weighted_users
 
 
 def absorb_affine(network: fx.GraphModule) -> PassResult:

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
-from efq.toolchain.graph.traversal import PassResult
+from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.recipes.recipe import REDUCED_BITS
 
 _FACES = 64

@@ -11,7 +11,8 @@ from torch import Tensor, fx
 from torch.fx.passes.shape_prop import ShapeProp
 
 from efq.toolchain.graph.operations import Flatten, QuantizedConv2d, QuantizedLinear
-from efq.toolchain.graph.traversal import PassResult, calls, insert_after, module_of, producer
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer
 
 
 def linearize_embedding_layer(network: fx.GraphModule, example: Tensor) -> PassResult:

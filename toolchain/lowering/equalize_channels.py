@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.toolchain.graph.operations import WEIGHTED, LeakyRelu
-from efq.toolchain.graph.traversal import PassResult, calls, module_of, scale_input, scale_output, weighted_users
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.scaling import scale_input, scale_output
+from efq.toolchain.graph.traversal import calls, module_of, weighted_users
 
 _HOMOGENEOUS = (nn.ReLU, nn.PReLU, LeakyRelu)
 _SMALLEST_SHARE = 1e-3  # of the tensor's widest channel: a dead channel is not blown up further

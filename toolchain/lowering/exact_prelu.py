@@ -15,16 +15,9 @@ from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine, Flatten, Maximum, QuantizedLinear
-from efq.toolchain.graph.traversal import (
-    PassResult,
-    calls,
-    insert_after,
-    module_of,
-    producer,
-    scale_input,
-    scale_output,
-    weighted_users,
-)
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.scaling import scale_input, scale_output
+from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer, weighted_users
 
 
 def exact_prelu(network: fx.GraphModule) -> PassResult:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from torch import fx
 
 from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine, Flatten
-from efq.toolchain.graph.traversal import PassResult, calls, module_of, producer, remove, scale_output
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.scaling import scale_output
+from efq.toolchain.graph.traversal import calls, module_of, producer, remove
 
 
 def fold_batchnorm(network: fx.GraphModule) -> PassResult:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from efq.toolchain.graph.operations import WEIGHTED, WeightedOperation
-from efq.toolchain.graph.traversal import PassResult, calls
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.sensitivity import layer_costs
 from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.recipes.recipe import Recipe

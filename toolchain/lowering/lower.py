@@ -9,7 +9,8 @@ from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.from_torch import trace
-from efq.toolchain.graph.traversal import PassResult, to_channels_last
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.traversal import to_channels_last
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.choose_activations import choose_activations
 from efq.toolchain.lowering.compensate_rounding import compensate_rounding

@@ -23,7 +23,8 @@ from efq.toolchain.graph.operations import (
     QuantizedConv2d,
     QuantizedLinear,
 )
-from efq.toolchain.graph.traversal import PassResult, insert_after, module_of
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.traversal import insert_after, module_of
 
 _PRODUCTS = (QuantizedConv2d, QuantizedLinear)
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.toolchain.graph.operations import WEIGHTED, Add, LeakyRelu, QuantizedConv2d, QuantizedLinear
-from efq.toolchain.graph.traversal import PassResult, calls, module_of
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.traversal import calls, module_of
 from efq.toolchain.lowering.reconstruct import reconstruct
 
 STEP = 16  # channels removed at a time: integer kernels compute at least so many at once

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.toolchain.graph.operations import WEIGHTED
-from efq.toolchain.graph.traversal import PassResult
+from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 
 _VALUES_A_BATCH = 40_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ class ActivationQuantizer(nn.Module):
     `upper_bound` (ReLU6) limits the range the quantizer starts from.
     `enabled = False` passes values through: the float function of the network.
     """
+
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("bits", "signed", "learn_zero_point", "upper_bound")
 
     def __init__(
         self, *, bits: int, signed: bool, learn_zero_point: bool = False, upper_bound: float | None = None

@@ -18,7 +18,6 @@ from torch import Tensor, fx, nn
 from efq.export.qdq.graph_writer import GraphWriter
 from efq.export.qdq.operators import convolution_attributes, operator_of
 from efq.export.qdq.weights import symmetric_layer
-from efq.export.targets import TargetProfile
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.operations import (
     IMAGE_SCALE,
@@ -31,104 +30,106 @@ from efq.toolchain.graph.operations import (
     QuantizedLinear,
 )
 from efq.toolchain.graph.traversal import module_of, producer
+from efq.toolchain.graph.walker import Call, Handler, walk
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 
+IMAGE_QUANTIZER = "image_quantizer"
+"""The name of the QuantizeLinear that gives the image's integers."""
 
-def build_tensorrt_model(student: Student, profile: TargetProfile) -> onnx.ModelProto:
+
+def build_tensorrt_model(student: Student, *, opset: int = 19, ir_version: int = 9) -> onnx.ModelProto:
     """The ONNX model of a symmetric student, checked by onnx's own checker.
 
     Raises UsageError for a student whose quantizers are not symmetric 8-bit ones, or for a convolution without one.
     """
-    writer = _Writer(student, profile)
-    for node in student.network.graph.nodes:
-        writer.add(node)
-    return writer.model()
+    writer = _Writer(student)
+    embedding = walk(student.network, writer.images, writer.handlers())
+    writer.normalize(writer.node("Cast", [embedding], {"to": ir.DataType.FLOAT.value}))
+    return writer.model(opset=opset, ir_version=ir_version)
 
 
 class _Writer(GraphWriter):
-    """For each student node its float16 value."""
+    """Every value is float16."""
 
-    def __init__(self, student: Student, profile: TargetProfile) -> None:
-        super().__init__(student, profile)
+    def __init__(self, student: Student) -> None:
+        super().__init__(student)
         self.network = student.network
-        self.values: dict[fx.Node, ir.Value] = {}
 
-    def add(self, node: fx.Node) -> None:
-        """Write one node of the student."""
-        if node.op == "placeholder":
-            self.values[node] = self.images
-        elif node.op == "output":
-            self._normalize(self.values[producer(node)])
-        else:
-            module = module_of(self.network, node)
-            assert module is not None
-            self.values[node] = self._module(node, module)
+    def handlers(self) -> dict[type[nn.Module], Handler[ir.Value]]:
+        """How each operation is written."""
+        return {
+            ImageInput: self._image,
+            ActivationQuantizer: self._quantizer,
+            QuantizedConv2d: self._convolution,
+            QuantizedLinear: self._linear,
+            ChannelAffine: self._affine,
+            nn.PReLU: self._prelu,
+            nn.ReLU: self._relu,
+            nn.ReLU6: self._relu6,
+            nn.Module: self._operator,
+        }
 
-    def _module(self, node: fx.Node, module: nn.Module) -> ir.Value:
-        inputs = [self.values[source] for source in node.all_input_nodes]
-        match module:
-            case ImageInput():
-                return self._image(inputs[0])
-            case ActivationQuantizer():
-                return self._quantize(inputs[0], _scale_of(node, module), f"{node.target}")
-            case QuantizedConv2d() | QuantizedLinear():
-                return self._weighted(node, module, inputs[0])
-            case ChannelAffine():
-                product = self.node("Mul", [*inputs, self._by_channel(node, module.weight)], {})
-                return self.node("Add", [product, self._by_channel(node, module.bias)], {})
-            case nn.PReLU():
-                return self.node("PRelu", [*inputs, self._by_channel(node, module.weight)], {}, str(node.target))
-            case nn.ReLU6():
-                bounds = [self.constant(np.float16(0)), self.constant(np.float16(6))]
-                return self.node("Clip", [*inputs, *bounds], {}, str(node.target))
-            case nn.ReLU():
-                return self.node("Relu", inputs, {}, str(node.target))
-        return self.node(*operator_of(module, inputs, self.constant), str(node.target))
-
-    def _image(self, images: ir.Value) -> ir.Value:
+    def _image(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
         """(image - 128) / 128 in int8 is exact: its scale is 1 / 128."""
-        pixels = self.node("Cast", [images], {"to": ir.DataType.FLOAT16.value})
+        pixels = self.node("Cast", inputs, {"to": ir.DataType.FLOAT16.value})
         shifted = self.node("Sub", [pixels, self.constant(np.float16(IMAGE_ZERO_POINT))], {})
         scaled = self.node("Mul", [shifted, self.constant(np.float16(IMAGE_SCALE))], {})
         channels_first = self.node("Transpose", [scaled], {"perm": [0, 3, 1, 2]})
-        return self._quantize(channels_first, np.float16(IMAGE_SCALE), "image_quantizer")
+        return self._quantize(channels_first, np.float16(IMAGE_SCALE), IMAGE_QUANTIZER)
+
+    def _quantizer(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        return self._quantize(inputs[0], _scale_of(call), call.name)
 
     def _quantize(self, value: ir.Value, scale: np.float16, name: str) -> ir.Value:
         bounds = [self.constant(scale), self.constant(np.int8(0))]
         integers = self.node("QuantizeLinear", [value, *bounds], {}, name)
         return self.node("DequantizeLinear", [integers, *bounds], {}, f"{name}_dequantize")
 
-    def _weighted(self, node: fx.Node, module: QuantizedConv2d | QuantizedLinear, value: ir.Value) -> ir.Value:
-        name = str(node.target)
-        if not isinstance(module_of(self.network, producer(node)), ActivationQuantizer | ImageInput):
-            message = f"layer {name!r} reads a tensor without a quantizer: make the student again"
+    def _convolution(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        return self.node("Conv", self._operands(call, inputs), convolution_attributes(call.module), call.name)
+
+    def _linear(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        return self.node("Gemm", self._operands(call, inputs), {"transB": 1}, call.name)
+
+    def _operands(self, call: Call, inputs: list[ir.Value]) -> list[ir.Value]:
+        if not isinstance(module_of(self.network, producer(call.node)), ActivationQuantizer | ImageInput):
+            message = f"layer {call.name!r} reads a tensor without a quantizer: make the student again"
             raise UsageError(message)
-        layer = symmetric_layer(name, module)
+        layer = symmetric_layer(call.name, call.module)
         stored = [self.constant(layer.weights), self.constant(layer.scales)]
         stored.append(self.constant(np.zeros(len(layer.scales), np.int8)))
-        weight = self.node("DequantizeLinear", stored, {"axis": 0}, f"{name}_weight")
-        operands = [value, weight, self.constant(layer.bias)]
-        if isinstance(module, QuantizedLinear):
-            return self.node("Gemm", operands, {"transB": 1}, name)
-        return self.node("Conv", operands, convolution_attributes(module), name)
+        weight = self.node("DequantizeLinear", stored, {"axis": 0}, f"{call.name}_weight")
+        return [*inputs, weight, self.constant(layer.bias)]
 
-    def _by_channel(self, node: fx.Node, values: Tensor) -> ir.Value:
-        """(C,) values laid out to broadcast against what `node` reads, (N, C, H, W) or (N, C)."""
-        shape = (-1,) if _is_flat(self.network, producer(node)) else (-1, 1, 1)
+    def _affine(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        product = self.node("Mul", [*inputs, self._by_channel(call, call.module.weight)], {})
+        return self.node("Add", [product, self._by_channel(call, call.module.bias)], {})
+
+    def _prelu(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        return self.node("PRelu", [*inputs, self._by_channel(call, call.module.weight)], {}, call.name)
+
+    def _relu(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        return self.node("Relu", inputs, {}, call.name)
+
+    def _relu6(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        bounds = [self.constant(np.float16(0)), self.constant(np.float16(6))]
+        return self.node("Clip", [*inputs, *bounds], {}, call.name)
+
+    def _operator(self, call: Call, inputs: list[ir.Value]) -> ir.Value:
+        return self.node(*operator_of(call.module, inputs, self.constant), call.name)
+
+    def _by_channel(self, call: Call, values: Tensor) -> ir.Value:
+        """(C,) values laid out to broadcast against what `call` reads, (N, C, H, W) or (N, C)."""
+        shape = (-1,) if _is_flat(self.network, producer(call.node)) else (-1, 1, 1)
         return self.constant(values.detach().half().reshape(shape).numpy())
 
-    def _normalize(self, value: ir.Value) -> None:
-        embedding = self.node("Cast", [value], {"to": ir.DataType.FLOAT.value})
-        attributes = {"axis": 1, "p": 2}
-        node = ir.node("LpNormalization", [embedding], attributes, outputs=[self.embeddings], name="normalization")
-        self.append(node)
 
-
-def _scale_of(node: fx.Node, quantizer: ActivationQuantizer) -> np.float16:
+def _scale_of(call: Call) -> np.float16:
+    quantizer: ActivationQuantizer = call.module
     if quantizer.bits != 8 or not quantizer.signed or quantizer.integer_zero_point:
         message = (
-            f"{node.target!r} is not an 8-bit symmetric quantizer with zero point 0, all that TensorRT takes: "
+            f"{call.name!r} is not an 8-bit symmetric quantizer with zero point 0, all that TensorRT takes: "
             "requantize the student first"
         )
         raise UsageError(message)

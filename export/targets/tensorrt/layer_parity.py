@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from torch.nn import functional
 
 from efq.export.references.float16 import Float16Reference
+from efq.export.targets.tensorrt.graph import IMAGE_QUANTIZER
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.errors import ParityError
 from efq.toolchain.student import Student
@@ -26,7 +27,6 @@ MOST_DIFFERING = 1e-5
 CHANCE = 2
 """So many values may differ however few there are: float kernels add up in an order of their CPU's."""
 LEAST_COSINE_OF_LAYERS = 0.9999
-_IMAGE_QUANTIZER = "image_quantizer"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def _run(model: onnx.ModelProto, images: NDArray[np.uint8]) -> tuple[NDArray[np.
     quantized = {
         node.output[0]: node.name
         for node in exposed.graph.node
-        if node.op_type == "QuantizeLinear" and node.name != _IMAGE_QUANTIZER
+        if node.op_type == "QuantizeLinear" and node.name != IMAGE_QUANTIZER
     }
     exposed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT8, None) for name in quantized)
     options = onnxruntime.SessionOptions()

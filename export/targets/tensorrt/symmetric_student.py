@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
+from efq.toolchain.graph.description import copy_graph
 from efq.toolchain.graph.operations import IMAGE_SCALE, SCALE_PRESERVING, ChannelAffine, ImageInput, Maximum
 from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer, remove
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_quantizers_where_read
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer
-from efq.toolchain.student import Student, build_graph, describe_graph
+from efq.toolchain.student import Student
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,14 +63,13 @@ def symmetric_form(student: Student, images: NDArray[np.uint8]) -> tuple[Student
 
     `images` uint8 (N, H, W, 3) are what both are compared on. Raises UsageError for activations of other than 8 bits.
     """
-    network = build_graph(describe_graph(student.network))
-    network.load_state_dict(student.network.state_dict())
-    if student.recipe.get("symmetric_activations"):
+    network = copy_graph(student.network)
+    if student.recipe.symmetric_activations:
         _round_scales(network)
         return dataclasses.replace(student, network=network.eval()), None
-    if student.recipe["activation_bits"] != 8:
+    if student.recipe.activation_bits != 8:
         message = (
-            f"expected 8-bit activations to requantize, found {student.recipe['activation_bits']}-bit ones: distill "
+            f"expected 8-bit activations to requantize, found {student.recipe.activation_bits}-bit ones: distill "
             "with a recipe that has symmetric_activations = true"
         )
         raise UsageError(message)

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import onnx
 
-from efq.export.targets.tensorrt.lint import (
-    biases,
-    low_bit_weights,
-    operators,
-    placement,
-    scales_and_zero_points,
-    shapes,
-    tensor_types,
-    values,
-    weights,
-)
+import efq.export.targets.tensorrt.lint.biases as biases
+import efq.export.targets.tensorrt.lint.low_bit_weights as low_bit_weights
+import efq.export.targets.tensorrt.lint.operators as operators
+import efq.export.targets.tensorrt.lint.placement as placement
+import efq.export.targets.tensorrt.lint.scales_and_zero_points as scales_and_zero_points
+import efq.export.targets.tensorrt.lint.shapes as shapes
+import efq.export.targets.tensorrt.lint.tensor_types as tensor_types
+import efq.export.targets.tensorrt.lint.values as values
+import efq.export.targets.tensorrt.lint.weights as weights
 from efq.export.targets.tensorrt.lint.finding import Finding
 from efq.export.targets.tensorrt.lint.graph import Graph, read_model
 from efq.runtime.errors import LintError, UsageError

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from efq.export.engine_settings import EngineSettings
 from efq.runtime.errors import UsageError
-
-if TYPE_CHECKING:
-    from efq.export.targets.tensorrt.exporter import EngineSettings
+from efq.runtime.tensorrt.build.options import BuildOptions
 
 _OPTIONS = (
     click.option("--engine/--no-engine", default=None, help="TensorRT: build the engine now.  [default: build]"),
@@ -50,7 +49,7 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def engine_settings(
     target: str,
     *,
-    has_engine: bool,
+    builds_engine: bool,
     engine: bool | None,
     batches: str | None,
     capabilities: tuple[str, ...],
@@ -76,15 +75,12 @@ def engine_settings(
         "--hardware-compatible": hardware_compatible or None,
         "--device": device,
     }
-    if not has_engine:
+    if not builds_engine:
         named = [name for name, value in given.items() if value is not None]
         if named:
             message = f"target {target} builds no engine: leave out {', '.join(named)}"
             raise UsageError(message)
         return None
-    from efq.export.targets.tensorrt.exporter import EngineSettings
-    from efq.runtime.tensorrt.build.options import BuildOptions
-
     options = BuildOptions(
         batches=BuildOptions().batches if batches is None else _batch_sizes(batches),
         compute_capabilities=capabilities,

@@ -1,0 +1,35 @@
+"""The export sides of the targets, each loaded when it is asked for: `efq.runtime.targets` says where it is."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from efq.export.targets.target import ExportTarget
+from efq.runtime import targets as rows
+from efq.runtime.errors import MissingDependencyError
+
+
+def find_target(name: str) -> ExportTarget:
+    """The export side of the target of that name.
+
+    Raises UsageError when there is no such target, MissingDependencyError when its export side does not load.
+    """
+    reference = rows.find_target(name).exporter
+    module, _, attribute = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        message = (
+            f"expected the export side of the target {name} at {reference}, found: {error}; install what offers it"
+        )
+        raise MissingDependencyError(message) from error
+    if not isinstance(found, ExportTarget) or found.name != name:
+        message = f"expected an ExportTarget named {name!r} at {reference}, found {found!r}; update what offers it"
+        raise MissingDependencyError(message)
+    return found
+
+
+def all_targets() -> Mapping[str, ExportTarget]:
+    """Every target's export side, by name. Raises as `find_target` does."""
+    return {name: find_target(name) for name in rows.targets()}

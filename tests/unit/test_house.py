@@ -1,0 +1,139 @@
+"""The plan of the house (docs/architecture.md): imports, the size of folders, where a target is named, who prints."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from efq.runtime.targets import targets
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ("runtime", "toolchain", "export", "benchmarks")  # each may import those before it
+MOST_FILES = 15
+
+# Where a target's own name is at home: the table, and its own folders.
+OWN_ROOMS = (
+    *("runtime/targets.py", "runtime/tensorrt/", "runtime/backends/openvino.py"),
+    *("export/targets/openvino/", "export/targets/ort_cpu/", "export/targets/tensorrt/"),
+)
+
+
+@functools.cache
+def sources() -> dict[str, Path]:
+    """Every module's file, by its name."""
+    files = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
+    return {module_name(path): path for path in files}
+
+
+def module_name(path: Path) -> str:
+    return "efq." + path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """For each module those of EFQ it imports, wherever the statement stands but under TYPE_CHECKING."""
+    return {name: set(imported(name, path)) for name, path in sources().items()}
+
+
+def imported(name: str, path: Path) -> Iterator[str]:
+    for node in walk_run_time(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            members = [f"{node.module}.{alias.name}" for alias in node.names]
+            # Names of a package that are modules are those modules; other names are the package's own.
+            found = [member if member in sources() else str(node.module) for member in members]
+        else:
+            continue
+        yield from (module for module in found if module in sources() and module != name)
+
+
+def walk_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from walk_run_time(node)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of nodes that reach each other, found by taking away what leads nowhere, from either side."""
+    rest = {name: set(others) for name, others in graph.items()}
+    while True:
+        ends = {name for name, others in rest.items() if not others & set(rest) - {name}}
+        starts = set(rest) - set().union(*rest.values()) if rest else set()
+        if not ends | starts:
+            return [sorted(rest)] if rest else []
+        rest = {name: others - ends - starts for name, others in rest.items() if name not in ends | starts}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_import_runs_up(layer: str) -> None:
+    allowed = LAYERS[: LAYERS.index(layer) + 1]
+    upward = [
+        f"{name} imports {other}"
+        for name, others in imports().items()
+        for other in others
+        if name.split(".")[1] == layer and other != "efq" and other.split(".")[1] not in allowed
+    ]
+    assert upward == []
+
+
+def test_no_circle_of_files() -> None:
+    assert circles(imports()) == []
+
+
+def test_no_folder_grows_beyond_a_page() -> None:
+    sizes = collections.Counter(path.parent.relative_to(ROOT) for path in sources().values())
+    assert {folder.as_posix(): size for folder, size in sizes.items() if size > MOST_FILES} == {}
+
+
+def compared_constants(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Constants that something is compared with or looked up by: ==, in, match, keys of a table, subscripts."""
+    for node in ast.walk(tree):
+        places: list[ast.AST | None] = []
+        if isinstance(node, ast.Compare):
+            places = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            places = [node.value]
+        elif isinstance(node, ast.Dict):
+            places = list(node.keys)
+        elif isinstance(node, ast.Subscript):
+            places = [node.slice]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop"):
+            places = list(node.args[:1])
+        for place in places:
+            elements = place.elts if isinstance(place, ast.Tuple | ast.List | ast.Set) else [place]
+            yield from (element for element in elements if isinstance(element, ast.Constant))
+
+
+def test_a_target_is_named_in_its_own_rooms_only() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{constant.lineno} {constant.value!r}"
+        for path in sources().values()
+        if not path.relative_to(ROOT).as_posix().startswith(OWN_ROOMS)
+        for constant in compared_constants(tree_of(path))
+        if constant.value in targets()
+    ]
+    assert found == []
+
+
+def test_only_what_is_run_prints() -> None:
+    """Libraries log and take a progress object: the console belongs to commands and scripts."""
+    users = [name for name, others in imports().items() if "efq.runtime.console" in others]
+    libraries = [name for name in users if not name.endswith("_command") and "def main(" not in text_of(name)]
+    assert libraries == []
+
+
+def text_of(name: str) -> str:
+    return sources()[name].read_text(encoding="utf-8")
