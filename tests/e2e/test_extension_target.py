@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_a_student_is_exported_to_it_and_served_by_it(environment: dict[str, str
 def test_without_its_package_the_target_is_unknown(tmp_path: Path) -> None:
     save_student(make_student(randomize(NETWORKS["bottleneck"]())), tmp_path / "student.pt")
     exported = run(
-        {},
+        dict(os.environ),
         "-m",
         "efq.export.export_command",
         str(tmp_path / "student.pt"),
