@@ -19,9 +19,7 @@ REDUCED_RANGE = "reduced_range"
 REQUANTIZED = "requantized"
 """The entry of `recipe` that says how quantizing the student anew for the target changed it."""
 
-_SCHEMA = FileSchema(
-    file="manifest.json", version=SCHEMA_VERSION, remedy="export the model again with efq-export"
-)
+_SCHEMA = FileSchema(file="manifest.json", version=SCHEMA_VERSION, remedy="export the model again with efq-export")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
