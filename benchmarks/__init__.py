@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efq.benchmarks.machine import Machine, describe_machine
 from efq.benchmarks.timing.latency import Latency, measure
+from efq.benchmarks.timing.machine import Machine, describe_machine
 
 __all__ = ["Latency", "Machine", "describe_machine", "measure"]

@@ -14,36 +14,37 @@ import torch
 from numpy.typing import NDArray
 
 from efq.benchmarks.candidates import (
-    Candidate,
     artifact_candidates,
     artifact_names,
     check_cpu_targets,
     peer_candidates,
-    teacher_candidate,
     usable,
 )
 from efq.benchmarks.drawn_faces.batch import drawn_faces
-from efq.benchmarks.engines.bench import EngineBench, GpuTarget
+from efq.benchmarks.engines.engine_bench import EngineBench, GpuTarget
 from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
-from efq.benchmarks.machine import Machine, busy_cores, describe_machine
 from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
 from efq.benchmarks.parity import Comparison, compare
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
-from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
+from efq.benchmarks.peers.onnxruntime import ONNXRUNTIME
+from efq.benchmarks.peers.registry import peer_tools
+from efq.benchmarks.peers.tool import Candidate
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
 from efq.benchmarks.timing.footprint import Footprint, measure_footprints
 from efq.benchmarks.timing.int8_floor import Int8Floor, measure_floor
+from efq.benchmarks.timing.machine import Machine, busy_cores, describe_machine
 from efq.benchmarks.timing.scaling import Scaling, measure_scaling
 from efq.export.reduced_range import as_exported
 from efq.export.references.integer import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.console import log
 from efq.runtime.files import sha256_file
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
 from efq.toolchain.student import load_student
+
+CALIBRATION_FACES = 300
 
 _BUSY_CORES = 0.2
 _SCALING_SHARE = 10  # of a setting's time, for one network instead of all
@@ -57,6 +58,7 @@ class BenchConfig:
     student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or none to
     measure latency only. pairs: pairs files with paths relative to `faces`. calibration: listing of the faces the
     peers are calibrated on. batches, threads: every combination is timed, for `rounds` rounds or `seconds` seconds.
+    peers: also what other tools make of the teacher; tools: by name, all of them unless given.
     gpu: compare engines on a GPU instead, one thread, without `peers` and `students`.
     title: of the report.
     Raises UsageError for what does not fit together.
@@ -73,6 +75,7 @@ class BenchConfig:
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
     peers: bool = False
+    tools: tuple[str, ...] = ()
     gpu: GpuTarget | None = None
     rounds: int = 200
     seconds: float = 60.0
@@ -129,14 +132,14 @@ def run_bench(config: BenchConfig) -> Bench:
         if engines is not None:
             candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
         else:
-            candidates = [teacher_candidate(teacher)]
+            candidates = [ONNXRUNTIME.reference(teacher)]
             for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
                 candidates += artifact_candidates(directory, manifest, name=name)
         images = drawn_faces() if faces is None else faces.faces.images
         if config.peers:
             calibration, note = _calibration(config, images)
             notes.append(note)
-            candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=products_saturate())
+            candidates += peer_candidates(peer_tools(config.tools), teacher, calibration, Path(folder))
             candidates, failures = usable(candidates, config.threads[0], images[:1])
             notes += failures
         footprints, floor = _measure_processes(candidates) if config.peers else ((), None)

@@ -91,7 +91,7 @@ def main(
         raise UsageError(message)
     _require_train_packages()
     from efq.benchmarks.bench import BenchConfig, run_bench
-    from efq.benchmarks.engines.bench import GpuTarget
+    from efq.benchmarks.engines.engine_bench import GpuTarget
     from efq.benchmarks.report.report import write_report
 
     config = BenchConfig(

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.candidates import Candidate
 from efq.benchmarks.evaluation_faces import EvaluationFaces
 from efq.benchmarks.peers.peer import Peer
+from efq.benchmarks.peers.tool import Candidate
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
 from efq.runtime.console import log, progress
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from efq.benchmarks.machine import describe_machine
+from efq.benchmarks.timing.machine import describe_machine
 from efq.runtime.console import log
 from efq.runtime.errors import InputError, MissingDependencyError
 from efq.runtime.files import atomic_write_text

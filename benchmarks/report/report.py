@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.engines.report import HOST_TO_HOST, gpu_sections
-from efq.benchmarks.machine import Machine
 from efq.benchmarks.parity import AccuracyResults, far_name
+from efq.benchmarks.report.gpu_sections import HOST_TO_HOST, gpu_sections
 from efq.benchmarks.report.markdown import table
 from efq.benchmarks.report.pareto import plot_pareto, points_of
 from efq.benchmarks.report.plots import (
@@ -30,6 +29,7 @@ from efq.benchmarks.report.sections import (
     throughput_sections,
 )
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, SPIN_SECONDS, LatencySetting
+from efq.benchmarks.timing.machine import Machine
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"
