@@ -38,7 +38,7 @@ from efq.export.reduced_range import as_exported
 from efq.export.references.integer import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.console import log
+from efq.runtime.console import log, progress
 from efq.runtime.files import sha256_file
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
@@ -243,7 +243,7 @@ def _export_teacher(config: BenchConfig, manifest: Manifest, folder: Path) -> Fl
 def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str]:
     """The faces the peers are calibrated on, and a note that says which they are."""
     if config.calibration is not None and config.faces is not None:
-        chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES)
+        chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES, progress=progress)
         return np.asarray(chosen.images), f"Peers calibrated on {len(chosen)} faces of {config.calibration.name}."
     order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_FACES]
     if config.faces is None:

@@ -191,7 +191,7 @@ def _measure(
     return EvaluationReport(
         model=summaries[0],
         reference=summaries[1] if len(summaries) > 1 else None,
-        faces=str(faces.root),
+        faces=faces.source,
         faces_sha256=faces.sha256,
         images=len(faces),
         unreadable=faces.unreadable,

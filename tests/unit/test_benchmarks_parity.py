@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ def make_faces(pair_lists: tuple[IndexedPairs, ...] = ()) -> EvaluationFaces:
     """Faces whose last image only a pairs file would name."""
     count = IDENTITIES * IMAGES_EACH
     faces = FaceSet(
-        root=Path(),
+        source="drawn",
         paths=tuple(str(index) for index in range(count + 1)),
         labels=np.append(np.repeat(np.arange(IDENTITIES), IMAGES_EACH), 0),
         identities=tuple(str(index) for index in range(IDENTITIES)),

@@ -47,13 +47,16 @@ SURFACE = {
     "toolchain.data": {
         *(
             "Augmentation",
+            "FaceFormat",
             "FaceSet",
+            "FaceSource",
             "IdentityBalancedSampler",
             "augment",
             "draw_images",
             "face_paths",
             "open_faces",
             "open_paths",
+            "open_source",
         ),
     },
     "toolchain.data.sources": set(),
