@@ -25,8 +25,8 @@ from efq.benchmarks.engines.engine_bench import EngineBench, GpuTarget
 from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
 from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
 from efq.benchmarks.parity import Comparison, compare
+from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
-from efq.benchmarks.peers.onnxruntime import ONNXRUNTIME
 from efq.benchmarks.peers.registry import peer_tools
 from efq.benchmarks.peers.tool import Candidate
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
@@ -132,7 +132,7 @@ def run_bench(config: BenchConfig) -> Bench:
         if engines is not None:
             candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
         else:
-            candidates = [ONNXRUNTIME.reference(teacher)]
+            candidates = [onnxruntime.TOOL.reference(teacher)]
             for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
                 candidates += artifact_candidates(directory, manifest, name=name)
         images = drawn_faces() if faces is None else faces.faces.images

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.peers.artifact import ARTIFACT
+from efq.benchmarks.peers import artifact
 from efq.benchmarks.peers.float_teacher import FloatTeacher
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, PeerTool
@@ -44,8 +44,8 @@ def _artifact_candidate(directory: Path, manifest: Manifest, *, name: str, backe
     if manifest.bits["weights"] < 7 or manifest.bits["activations"] < 8:
         bits += " (multiplied as 8 bits: size, not speed)"
     return Candidate(
-        spec=PeerSpec(name=name, kind=ARTIFACT.name, path=str(directory), backend=backend),
-        opener=ARTIFACT,
+        spec=PeerSpec(name=name, kind=artifact.TOOL.name, path=str(directory), backend=backend),
+        opener=artifact.TOOL,
         description=f"EFQ artifact, {bits}, target {manifest.target}, in {backend}",
         is_artifact=True,
         multiply_adds=counted["total"] if isinstance(counted, dict) else None,

@@ -14,7 +14,7 @@ from efq.runtime.artifact.folder import MODEL_FILE
 
 
 class ArtifactOpener:
-    """Opens artifacts; EFQ's own networks are no tool's."""
+    """Opens EFQ's own networks, which no tool makes of the float teacher."""
 
     name = "artifact"
 
@@ -50,4 +50,4 @@ class ArtifactPeer:
         """Nothing was started."""
 
 
-ARTIFACT = ArtifactOpener()
+TOOL = ArtifactOpener()

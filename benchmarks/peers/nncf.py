@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.peers.openvino import OPENVINO, import_openvino, missing_package
+from efq.benchmarks.peers import openvino
+from efq.benchmarks.peers.openvino import import_openvino, missing_package
 from efq.benchmarks.peers.peer import Peer, Preprocess
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, teacher_spec
@@ -54,7 +55,7 @@ class NncfTool:
 
     def open(self, spec: PeerSpec, threads: int) -> Peer:
         """Open a quantized OpenVINO IR file, which needs OpenVINO alone."""
-        return OPENVINO.open(spec, threads)
+        return openvino.TOOL.open(spec, threads)
 
 
 def quantize_nncf(
@@ -70,18 +71,18 @@ def quantize_nncf(
     `calibration`: uint8 faces (N, H, W, 3), all of them used. `preset` "performance" is NNCF's default (symmetric
     activations), "mixed" has asymmetric activations. Raises MissingDependencyError without openvino or nncf.
     """
-    openvino = import_openvino()
+    runtime = import_openvino()
     nncf = _import_nncf()
     presets = {"performance": nncf.QuantizationPreset.PERFORMANCE, "mixed": nncf.QuantizationPreset.MIXED}
     faces = nncf.Dataset(range(len(calibration)), lambda index: preprocess(calibration[index : index + 1]))
     with contextlib.redirect_stdout(sys.stderr):  # its progress bar goes to stdout
         model = nncf.quantize(
-            openvino.Core().read_model(str(float_model)),
+            runtime.Core().read_model(str(float_model)),
             faces,
             preset=presets[preset],
             subset_size=len(calibration),
         )
-    openvino.save_model(model, str(destination), compress_to_fp16=False)
+    runtime.save_model(model, str(destination), compress_to_fp16=False)
     return destination
 
 
@@ -96,4 +97,4 @@ def _import_nncf() -> Any:
     return nncf
 
 
-NNCF = NncfTool()
+TOOL = NncfTool()

@@ -206,4 +206,4 @@ def _quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
-ONNXRUNTIME = OnnxRuntimeTool()
+TOOL = OnnxRuntimeTool()

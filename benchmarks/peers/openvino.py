@@ -126,4 +126,4 @@ def _weights_bytes(path: Path) -> int:
     return weights.stat().st_size if path.suffix == ".xml" and weights.is_file() else 0
 
 
-OPENVINO = OpenVinoTool()
+TOOL = OpenVinoTool()

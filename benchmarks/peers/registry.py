@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
-import pkgutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from efq.benchmarks.peers.peer import Peer
 from efq.benchmarks.peers.spec import PeerSpec
@@ -17,15 +17,10 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "efq.peers"
 
-_TOOLS = {
-    "onnxruntime": "efq.benchmarks.peers.onnxruntime:ONNXRUNTIME",
-    "openvino": "efq.benchmarks.peers.openvino:OPENVINO",
-    "nncf": "efq.benchmarks.peers.nncf:NNCF",
-    "torch": "efq.benchmarks.peers.torch_compile:TORCH",
-}
-"""In the order of reports; each is imported when it is asked for, as its process is to hold nothing else."""
+_TOOLS = ("onnxruntime", "openvino", "nncf", "torch_compile")
+"""EFQ's own in the order of reports, each `TOOL` of the module of its name, which is imported when it is asked for."""
 
-_OPENERS = _TOOLS | {"artifact": "efq.benchmarks.peers.artifact:ARTIFACT"}
+_OPENERS = (*_TOOLS, "artifact")
 
 _logger = logging.getLogger(__name__)
 
@@ -35,7 +30,7 @@ def peer_tools(names: Sequence[str] = ()) -> tuple[PeerTool, ...]:
 
     An entry point that gives no tool is a logged warning. Raises UsageError for an unknown name.
     """
-    tools: dict[str, PeerTool] = {name: pkgutil.resolve_name(place) for name, place in _TOOLS.items()}
+    tools: dict[str, PeerTool] = {name: _built_in(name) for name in _TOOLS}
     for entry_point in _entry_points():
         tool = _load(entry_point)
         if tool is not None:
@@ -50,8 +45,8 @@ def peer_tools(names: Sequence[str] = ()) -> tuple[PeerTool, ...]:
 def find_opener(name: str) -> PeerOpener:
     """What opens networks of the kind `name`; imports no other. Raises UsageError for an unknown name."""
     if name in _OPENERS:
-        built_in: PeerOpener = pkgutil.resolve_name(_OPENERS[name])
-        return built_in
+        opener: PeerOpener = _built_in(name)
+        return opener
     for entry_point in _entry_points():
         if entry_point.name == name and (tool := _load(entry_point)) is not None:
             return tool
@@ -62,6 +57,10 @@ def find_opener(name: str) -> PeerOpener:
 def open_peer(spec: PeerSpec, threads: int) -> Peer:
     """Open the network on `threads` threads; imports its runtime only. Raises what opening it raises."""
     return find_opener(spec.kind).open(spec, threads)
+
+
+def _built_in(name: str) -> Any:
+    return importlib.import_module(f"efq.benchmarks.peers.{name}").TOOL
 
 
 def _entry_points() -> list[EntryPoint]:

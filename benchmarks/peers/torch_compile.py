@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class TorchCompileTool:
     """The float teacher in float32, and in bfloat16 where OpenVINO says that the CPU multiplies it."""
 
-    name = "torch"
+    name = "torch_compile"
 
     def require(self) -> None:
         """Raise MissingDependencyError unless torch and openvino are installed."""
@@ -116,4 +116,4 @@ class TorchCompilePeer:
         return self._process.stdin, self._process.stdout
 
 
-TORCH = TorchCompileTool()
+TOOL = TorchCompileTool()

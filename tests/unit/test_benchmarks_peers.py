@@ -18,11 +18,11 @@ from torch import nn
 
 from efq.benchmarks.candidates import usable
 from efq.benchmarks.drawn_faces.batch import drawn_faces
+from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.artifact import ArtifactPeer
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_float_onnx
 from efq.benchmarks.peers.nncf import quantize_nncf
 from efq.benchmarks.peers.onnxruntime import (
-    ONNXRUNTIME,
     OnnxRuntimePeer,
     quantize_onnxruntime_dynamic,
     quantize_onnxruntime_static,
@@ -155,7 +155,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where TEACHER is
     network = make_teacher(tmp_path / "teacher.pt").network.eval()
-    spec = _spec("torch", tmp_path / "teacher.pt", precision="float32", backbone=TEACHER)
+    spec = _spec("torch_compile", tmp_path / "teacher.pt", precision="float32", backbone=TEACHER)
     assert PeerSpec.from_json(spec.to_json()) == spec
     peer = open_peer(spec, 1)
     assert isinstance(peer, SelfTimed)
@@ -168,7 +168,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
 
 def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.pt").write_bytes(b"nothing")
-    peer = open_peer(_spec("torch", tmp_path / "none.pt"), 1)
+    peer = open_peer(_spec("torch_compile", tmp_path / "none.pt"), 1)
     with pytest.raises(EfqError, match=r"^openable: CheckpointError"):
         peer.run(np.zeros((1, 3, 112, 112), np.float32))
     peer.close()
@@ -177,7 +177,7 @@ def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
 def test_a_peer_that_cannot_run_becomes_a_note(teacher: FloatTeacher, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     sound, broken = _spec("onnxruntime", teacher.path), _spec("onnxruntime", tmp_path / "broken.onnx")
-    candidates = [Candidate(spec=spec, opener=ONNXRUNTIME, description="") for spec in (sound, broken, sound)]
+    candidates = [Candidate(spec=spec, opener=onnxruntime.TOOL, description="") for spec in (sound, broken, sound)]
     kept, (note,) = usable(candidates, 1, FACES[:1])
     assert kept == [candidates[0], candidates[2]]
     assert note.startswith("openable could not be run: ")
@@ -187,9 +187,9 @@ def test_a_peer_that_cannot_run_becomes_a_note(teacher: FloatTeacher, tmp_path: 
 
 def test_the_tools_are_ordered_as_reports_are_and_each_opens_its_own_kind() -> None:
     names = [tool.name for tool in peer_tools()]
-    assert names[:4] == ["onnxruntime", "openvino", "nncf", "torch"]
+    assert names[:4] == ["onnxruntime", "openvino", "nncf", "torch_compile"]
     assert all(isinstance(tool, PeerTool) for tool in peer_tools())
-    assert [tool.name for tool in peer_tools(["torch", "onnxruntime"])] == ["torch", "onnxruntime"]
+    assert [tool.name for tool in peer_tools(["torch_compile", "onnxruntime"])] == ["torch_compile", "onnxruntime"]
     assert all(find_opener(name).name == name for name in (*names, "artifact"))
     for unknown in (lambda: peer_tools(["nothing"]), lambda: find_opener("nothing")):
         with pytest.raises(UsageError, match="nothing"):
@@ -206,7 +206,7 @@ def test_a_broken_entry_point_is_a_warning_and_leaves_the_others(
     }
     install(tmp_path / "site", name="broken_peers", code="NUMBER = 1\n", entry_points={"efq.peers": points})
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert [tool.name for tool in peer_tools()] == ["onnxruntime", "openvino", "nncf", "torch"]
+    assert [tool.name for tool in peer_tools()] == ["onnxruntime", "openvino", "nncf", "torch_compile"]
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == 3
     assert all(value in message for value, message in zip(points.values(), warned, strict=True))
