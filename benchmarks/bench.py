@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from efq.benchmarks.accuracy.evaluation_faces import EvaluationFaces, open_evaluation_faces
+from efq.benchmarks.accuracy.parity import Comparison, compare
 from efq.benchmarks.candidates import (
     artifact_candidates,
     artifact_names,
@@ -22,9 +25,7 @@ from efq.benchmarks.candidates import (
 )
 from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.benchmarks.engines.engine_bench import EngineBench, GpuTarget
-from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
-from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
-from efq.benchmarks.parity import Comparison, compare
+from efq.benchmarks.measured import Embed, embed_all, measure_candidates
 from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
 from efq.benchmarks.peers.registry import peer_tools
@@ -38,8 +39,8 @@ from efq.export.reduced_range import as_exported
 from efq.export.references.integer import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.console import log, progress
 from efq.runtime.files import sha256_file
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
 from efq.toolchain.student import load_student
@@ -48,6 +49,8 @@ CALIBRATION_FACES = 300
 
 _BUSY_CORES = 0.2
 _SCALING_SHARE = 10  # of a setting's time, for one network instead of all
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,9 @@ class BenchConfig:
         if self.faces is None and (self.listing or self.pairs or self.calibration or self.students):
             message = "expected --faces DIR with --list, --pairs, --calibration-list or --student, found none; add it"
             raise UsageError(message)
+        if self.tools and not self.peers:
+            message = "expected peers with the names of their tools, found none; set peers as well"
+            raise UsageError(message)
         if self.gpu is not None and (self.peers or self.students or self.threads != (1,)):
             message = "expected no --peers, --student or --threads with --target: engines are timed from one thread"
             raise UsageError(message)
@@ -112,8 +118,8 @@ class Bench:
     faces_sha256: str | None
 
 
-def run_bench(config: BenchConfig) -> Bench:
-    """Run a benchmark.
+def run_bench(config: BenchConfig, *, progress: ShowProgress = no_progress) -> Bench:
+    """Run a benchmark; `progress` shows the decoding and embedding of faces.
 
     Raises what opening networks and faces raises, UsageError for artifacts of a target for GPUs without `gpu`, and
     MissingDependencyError for absent peers.
@@ -127,21 +133,18 @@ def run_bench(config: BenchConfig) -> Bench:
     faces = _open_faces(config, manifests[0])
     students = _open_students(config, manifests, names)
     notes = _notes(config, machine, manifests, names, faces)
+    images = drawn_faces() if faces is None else faces.faces.images
     with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder, engines or contextlib.nullcontext():
         teacher = _export_teacher(config, manifests[0], Path(folder))
-        if engines is not None:
-            candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
+        if engines is None:
+            candidates = _cpu_candidates(config, manifests, names, teacher)
         else:
-            candidates = [onnxruntime.TOOL.reference(teacher)]
-            for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
-                candidates += artifact_candidates(directory, manifest, name=name)
-        images = drawn_faces() if faces is None else faces.faces.images
+            candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
         if config.peers:
-            calibration, note = _calibration(config, images)
-            notes.append(note)
+            calibration, note = _calibration(config, images, progress)
             candidates += peer_candidates(peer_tools(config.tools), teacher, calibration, Path(folder))
             candidates, failures = usable(candidates, config.threads[0], images[:1])
-            notes += failures
+            notes += [note, *failures]
         footprints, floor = _measure_processes(candidates) if config.peers else ((), None)
         busy_before = busy_cores()
         measured = measure_candidates(
@@ -152,6 +155,7 @@ def run_bench(config: BenchConfig) -> Bench:
             threads=config.threads,
             rounds=config.rounds,
             seconds=config.seconds,
+            progress=progress,
         )
         scaling = _measure_scaling(candidates, images, config)
         notes += _other_work(busy_before, busy_cores())
@@ -160,7 +164,11 @@ def run_bench(config: BenchConfig) -> Bench:
         if faces is not None:
             simulations = _open_simulations(config, names)
             comparison = _compare(
-                measured.embeddings, [(students, names), (simulations, names)], faces, reference=candidates[0].name
+                measured.embeddings,
+                [(students, names), (simulations, names)],
+                faces,
+                reference=candidates[0].name,
+                progress=progress,
             )
     results = BenchResults(
         title=config.title,
@@ -240,7 +248,19 @@ def _export_teacher(config: BenchConfig, manifest: Manifest, folder: Path) -> Fl
     )
 
 
-def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str]:
+def _cpu_candidates(
+    config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str], teacher: FloatTeacher
+) -> list[Candidate]:
+    """The reference of every ratio, and the artifacts."""
+    candidates = [onnxruntime.TOOL.reference(teacher)]
+    for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
+        candidates += artifact_candidates(directory, manifest, name=name)
+    return candidates
+
+
+def _calibration(
+    config: BenchConfig, images: NDArray[np.uint8], progress: ShowProgress
+) -> tuple[NDArray[np.uint8], str]:
     """The faces the peers are calibrated on, and a note that says which they are."""
     if config.calibration is not None and config.faces is not None:
         chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES, progress=progress)
@@ -253,7 +273,7 @@ def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArra
 
 
 def _measure_processes(candidates: Sequence[Candidate]) -> tuple[tuple[Footprint, ...], Int8Floor]:
-    log("memory and start-up, each network in fresh processes")
+    _logger.info("memory and start-up, each network in fresh processes")
     return tuple(measure_footprints([candidate.spec for candidate in candidates])), measure_floor()
 
 
@@ -265,7 +285,7 @@ def _measure_scaling(
         return ()
     found: list[Scaling] = []
     for candidate in (candidates[0], *[candidate for candidate in candidates if candidate.is_artifact]):
-        log(f"threads {', '.join(map(str, config.threads))} in turn: {candidate.name}")
+        _logger.info("threads %s in turn: %s", ", ".join(map(str, config.threads)), candidate.name)
         found += measure_scaling(
             candidate.name,
             candidate.open,
@@ -300,11 +320,12 @@ def _compare(
     faces: EvaluationFaces,
     *,
     reference: str,
+    progress: ShowProgress,
 ) -> Comparison:
     everything = dict(embeddings)
     also: list[tuple[str, str]] = []
     for forms, names in torch_forms:
-        everything |= {name: embed_all(name, embed, faces) for name, embed in forms.items()}
+        everything |= {name: embed_all(name, embed, faces, progress) for name, embed in forms.items()}
         also += list(zip(forms, names, strict=False))
     return compare(everything, faces, reference=reference, also=also)
 

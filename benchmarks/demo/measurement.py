@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.benchmarks.accuracy.evaluation_faces import EvaluationFaces, open_evaluation_faces
 from efq.benchmarks.demo.sources import Source
-from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
-from efq.runtime.console import progress
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.evaluation import AllPairsResult, FoldResult, measure_all_pairs, measure_folds
 from efq.toolchain.networks import EmbeddingNetwork, open_network
 
@@ -41,13 +41,15 @@ class Measurement:
     embeddings: NDArray[np.float32]
 
 
-def measure_networks(source: Source, student: Path, artifact: Path, *, resamples: int) -> Measurement:
+def measure_networks(
+    source: Source, student: Path, artifact: Path, *, resamples: int, progress: ShowProgress = no_progress
+) -> Measurement:
     """Embed the development faces with all three networks and compare the last two with the teacher."""
     networks = [open_network(source.teacher, backbone=source.backbone), open_network(student), open_network(artifact)]
     faces = open_evaluation_faces(
         source.root, listing=source.dev, pairs_files=(source.pairs,), contract=networks[0].contract
     )
-    embeddings = [_embed(network, faces.faces.images) for network in networks]
+    embeddings = [_embed(network, faces.faces.images, progress) for network in networks]
     measured = [
         _measure(network.kind, values, embeddings[0], faces, resamples)
         for network, values in zip(networks, embeddings, strict=True)
@@ -85,7 +87,7 @@ def _measure(
     )
 
 
-def _embed(network: EmbeddingNetwork, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _embed(network: EmbeddingNetwork, images: NDArray[np.uint8], progress: ShowProgress) -> NDArray[np.float32]:
     parts = []
     with progress(f"embedding: {network.kind}", len(images), "images") as bar:
         for start in range(0, len(images), _CHUNK):

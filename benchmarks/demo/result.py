@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from efq.benchmarks.accuracy.parity import far_name
 from efq.benchmarks.bench import Bench
 from efq.benchmarks.demo.matches import GallerySearch
 from efq.benchmarks.demo.measurement import Measurement
 from efq.benchmarks.demo.sources import Source
-from efq.benchmarks.parity import far_name
 from efq.benchmarks.timing.latency import Latency
 from efq.runtime.artifact.manifest import Manifest
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.parity import AccuracyResults, far_name
+from efq.benchmarks.accuracy.parity import AccuracyResults, Curve, far_name
 from efq.benchmarks.report.gpu_sections import HOST_TO_HOST, gpu_sections
 from efq.benchmarks.report.markdown import table
 from efq.benchmarks.report.pareto import plot_pareto, points_of
 from efq.benchmarks.report.plots import (
-    Curve,
     colours,
     plot_cosines,
     plot_latency,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from efq.benchmarks.accuracy.parity import AccuracyResults
 from efq.benchmarks.engines.gpu_results import GpuResults
-from efq.benchmarks.parity import AccuracyResults
 from efq.benchmarks.timing.footprint import Footprint
 from efq.benchmarks.timing.int8_floor import Int8Floor
 from efq.benchmarks.timing.latency import LatencySetting

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from efq.benchmarks.evaluation_faces import EvaluationFaces, IndexedPairs
-from efq.benchmarks.parity import PairParity, check_gates, compare, cosines, decision_far, far_name
+from efq.benchmarks.accuracy.evaluation_faces import EvaluationFaces, IndexedPairs
+from efq.benchmarks.accuracy.parity import PairParity, check_gates, compare, cosines, decision_far, far_name
 from efq.runtime.errors import ParityError, UsageError
 from efq.toolchain.data import FaceSet
 

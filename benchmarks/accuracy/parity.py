@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.evaluation_faces import EvaluationFaces
-from efq.benchmarks.report.plots import Curve
+from efq.benchmarks.accuracy.evaluation_faces import EvaluationFaces
 from efq.runtime.errors import ParityError, UsageError
 from efq.toolchain.evaluation import (
     AllPairs,
@@ -23,6 +22,9 @@ from efq.toolchain.evaluation import (
 
 FARS = (1e-2, 1e-3, 1e-4, 1e-5)
 DECISION_FAR = 1e-4
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""A ROC: false accept rates and true accept rates, as fractions, both ascending."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
