@@ -21,7 +21,7 @@ from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import DeviceError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
 from efq.toolchain.backbones import read_checkpoint
-from efq.toolchain.lowering.start_ranges import set_enabled
+from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
 from efq.toolchain.teachers.teacher import load_teacher
 

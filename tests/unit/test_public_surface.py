@@ -71,7 +71,7 @@ SURFACE = {
         *("FeatureRecorder", "cosine_loss", "feature_loss", "impostor_thresholds"),
     },
     "toolchain.lowering": {"LoweringReport", "float_graph", "lower"},
-    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer"},
+    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer", "set_enabled"},
     "toolchain.recipes": set(),
     "export": {
         *("TARGETS", "CoverageReport", "Export", "TargetProfile", "export_student", "find_target", "measure_coverage"),
