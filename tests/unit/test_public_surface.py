@@ -58,7 +58,7 @@ SURFACE = {
     },
     "toolchain.data.sources": set(),
     "toolchain.graph": set(),
-    "toolchain.teachers": set(),
+    "toolchain.teachers": {"Normalization", "Teacher", "TeacherFormat", "open_teacher"},
     "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
     "toolchain.evaluation": {
         *("Agreement", "AllPairs", "AllPairsResult", "Estimate", "EvaluationReport", "FarResult", "FoldAccuracy"),
