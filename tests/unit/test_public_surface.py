@@ -61,7 +61,7 @@ SURFACE = {
     },
     "toolchain.data.sources": set(),
     "toolchain.graph": set(),
-    "toolchain.teachers": set(),
+    "toolchain.teachers": {"Normalization", "Teacher", "TeacherFormat", "open_teacher"},
     "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
     "toolchain.evaluation": {
         *("Agreement", "AllPairs", "AllPairsResult", "Estimate", "EvaluationReport", "FarResult", "FoldAccuracy"),
@@ -74,7 +74,7 @@ SURFACE = {
         *("FeatureRecorder", "cosine_loss", "feature_loss", "impostor_thresholds"),
     },
     "toolchain.lowering": {"LoweringReport", "float_graph", "lower"},
-    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer"},
+    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer", "set_enabled"},
     "toolchain.recipes": set(),
     "export": {
         *("TARGETS", "CoverageReport", "Export", "TargetProfile", "export_student", "find_target", "measure_coverage"),
