@@ -57,7 +57,7 @@ def run_demo(
         with clock.step("speed and parity"):
             bench = _bench(source, artifact, report, settings, command)
         with clock.step("accuracy"):
-            measurement = measure_networks(source, student, artifact, resamples=settings.resamples)
+            measurement = measure_networks(source, student, artifact, resamples=settings.resamples, progress=progress)
         search = search_gallery(
             measurement.embeddings[measurement.faces.compared],
             measurement.faces.labels,
