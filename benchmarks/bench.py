@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from efq.benchmarks.accuracy.evaluation_faces import EvaluationFaces, open_evaluation_faces
 from efq.benchmarks.accuracy.parity import Comparison, compare
 from efq.benchmarks.candidates import (
     artifact_candidates,
@@ -25,7 +24,7 @@ from efq.benchmarks.candidates import (
 )
 from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.benchmarks.engines.engine_bench import EngineBench, GpuTarget
-from efq.benchmarks.measured import Embed, embed_all, measure_candidates
+from efq.benchmarks.measured import embed_all, measure_candidates
 from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
 from efq.benchmarks.peers.registry import peer_tools
@@ -42,7 +41,9 @@ from efq.runtime.artifact.folder import Artifact
 from efq.runtime.files import sha256_file
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.faces import open_faces
-from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
+from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
+from efq.toolchain.evaluation.embed import Embed
+from efq.toolchain.networks import open_network, torch_embedding
 from efq.toolchain.student import load_student
 
 CALIBRATION_FACES = 300
@@ -130,7 +131,7 @@ def run_bench(config: BenchConfig, *, progress: ShowProgress = no_progress) -> B
         check_cpu_targets(config.artifacts, manifests)
     names = artifact_names(config.artifacts, manifests)
     engines = _engines(config, manifests, names)
-    faces = _open_faces(config, manifests[0])
+    faces = _open_faces(config, manifests[0], progress)
     students = _open_students(config, manifests, names)
     notes = _notes(config, machine, manifests, names, faces)
     images = drawn_faces() if faces is None else faces.faces.images
@@ -202,25 +203,20 @@ def _engines(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence
     return EngineBench(config.gpu, dict(zip(names, config.artifacts, strict=True)), manifests, config.batches)
 
 
-def _open_faces(config: BenchConfig, manifest: Manifest) -> EvaluationFaces | None:
+def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress) -> EvaluationFaces | None:
     if config.faces is None:
         return None
     faces = open_evaluation_faces(
-        config.faces, listing=config.listing, pairs_files=config.pairs, contract=manifest.input
+        config.faces,
+        listing=config.listing,
+        pairs_files=config.pairs,
+        contract=manifest.input,
+        progress=progress,
     )
     for path in (*config.artifacts, *config.students):
-        _check_unseen(open_network(path, device="cpu", threads=1), faces)
+        network = open_network(path, device="cpu", threads=1)
+        check_unseen(faces.faces, path, network.training_hashes, remedy="give other faces (--faces, --list, --pairs)")
     return faces
-
-
-def _check_unseen(network: EmbeddingNetwork, faces: EvaluationFaces) -> None:
-    seen = [value for value in faces.faces.hashes if value[:16] in network.training_hashes]
-    if seen:
-        message = (
-            f"expected faces that {network.path} was not fine-tuned on, found {len(seen)} of {len(faces.faces)} in its "
-            "training data; give other faces (--faces, --list, --pairs)"
-        )
-        raise UsageError(message)
 
 
 def _open_students(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str]) -> dict[str, Embed]:

@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.accuracy.evaluation_faces import EvaluationFaces
 from efq.benchmarks.peers.peer import Peer
 from efq.benchmarks.peers.tool import Candidate
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.toolchain.evaluation import EvaluationFaces
+from efq.toolchain.evaluation.embed import Embed, embed_faces
 
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
-_EMBEDDING_CHUNK = 64
 _LOG_SECONDS = 5.0
 
 _logger = logging.getLogger(__name__)
@@ -101,10 +99,4 @@ def embed_all(
     name: str, embed: Embed, faces: EvaluationFaces, progress: ShowProgress = no_progress
 ) -> NDArray[np.float32]:
     """Embeddings of all faces, (M, d) of unit length, with progress."""
-    parts = []
-    images = faces.faces.images
-    with progress(f"embedding: {name}", len(images), "images") as bar:
-        for start in range(0, len(images), _EMBEDDING_CHUNK):
-            parts.append(embed(np.ascontiguousarray(images[start : start + _EMBEDDING_CHUNK])))
-            bar.advance(len(parts[-1]))
-    return np.concatenate(parts)
+    return embed_faces(embed, faces.faces, title=f"embedding: {name}", progress=progress)
