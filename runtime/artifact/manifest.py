@@ -16,9 +16,7 @@ SCHEMA_VERSION = 1
 REDUCED_RANGE = "reduced_range"
 """The key of the recipe that says that all weights have 7 bits or fewer."""
 
-_SCHEMA = FileSchema(
-    file="manifest.json", version=SCHEMA_VERSION, remedy="export the model again with efq-export"
-)
+_SCHEMA = FileSchema(file="manifest.json", version=SCHEMA_VERSION, remedy="export the model again with efq-export")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

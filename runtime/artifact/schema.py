@@ -46,9 +46,7 @@ class FileSchema:
             message = f"expected {expected} as {field} of {self.file}, found {found!r}; {self.remedy}"
             raise SchemaError(message)
 
-    def expect_keys(
-        self, field: str, found: Set[str], expected: Set[str], *, optional: Set[str] = frozenset()
-    ) -> None:
+    def expect_keys(self, field: str, found: Set[str], expected: Set[str], *, optional: Set[str] = frozenset()) -> None:
         """Check that the keys of `field` are the expected ones, of which the `optional` may be absent."""
         missing, unknown = sorted(expected - optional - found), sorted(found - expected)
         if missing or unknown:
