@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import MissingDependencyError, UsageError
 from efq.runtime.files import atomic_directory
 
@@ -91,7 +91,7 @@ def main(
         raise UsageError(message)
     _require_train_packages()
     from efq.benchmarks.bench import BenchConfig, run_bench
-    from efq.benchmarks.engines.bench import GpuTarget
+    from efq.benchmarks.engines.engine_bench import GpuTarget
     from efq.benchmarks.report.report import write_report
 
     config = BenchConfig(
@@ -113,7 +113,7 @@ def main(
         command=shlex.join(["efq-bench", *sys.argv[1:]]),
     )
     with atomic_directory(output, force=force) as folder:
-        bench = run_bench(config)
+        bench = run_bench(config, progress=progress)
         comparison = bench.comparison
         write_report(
             folder,
@@ -156,7 +156,7 @@ def _print(bench: Bench, *, output: Path, as_json: bool) -> None:
 
 def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | None) -> None:
     """Hold each artifact against its torch student, or against the teacher. Raises ParityError."""
-    from efq.benchmarks.parity import check_gates
+    from efq.benchmarks.accuracy.parity import check_gates
 
     if bench.results.accuracy is None:
         return

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from efq.benchmarks.accuracy.parity import AccuracyResults, PairParity
 from efq.benchmarks.bench import Bench
-from efq.benchmarks.parity import AccuracyResults, PairParity
 
 SCHEMA_VERSION = 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
@@ -85,16 +85,22 @@ def main(
 
     from efq.toolchain.data import open_faces
     from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
-    from efq.toolchain.teachers.teacher import load_teacher
+    from efq.toolchain.teachers import open_teacher
 
     reuse_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_teacher(teacher, backbone)
+    loaded = open_teacher(teacher, backbone)
     found = open_faces(
-        faces, listing=listing, max_images=max_images, contract=loaded.contract, resize=resize, seed=seed
+        faces,
+        listing=listing,
+        max_images=max_images,
+        contract=loaded.contract,
+        resize=resize,
+        seed=seed,
+        progress=progress,
     )
-    log(f"{loaded.backbone.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
+    log(f"{loaded.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
     distill(
         loaded,
         found,

@@ -21,14 +21,14 @@ from efq.benchmarks.drawn_faces.dataset import DatasetSize, draw_dataset
 from efq.benchmarks.report.plots import new_figure, save_figure
 from efq.export import export_student, find_target
 from efq.runtime import Embedder
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_text, sha256_file
-from efq.toolchain.data import face_paths, open_faces, open_paths
+from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
 from efq.toolchain.recipes.recipe import Recipe, load_recipe
-from efq.toolchain.teachers.teacher import Teacher, load_teacher
+from efq.toolchain.teachers import Teacher, open_teacher
 
 NATURAL, DRAWN, NOISE = "natural", "drawn", "noise"
 _VIEWS = 12
@@ -95,7 +95,7 @@ def main(
         torch.set_num_threads(threads)
     recipe = dataclasses.replace(load_recipe(recipe_name), steps=steps)
     chosen_variants = variants(parse_counts(sizes, "--sizes"), other)
-    loaded = load_teacher(teacher, backbone)
+    loaded = open_teacher(teacher, backbone)
     run = {
         "teacher": loaded.sha256,
         "faces": sha256_file(listing),
@@ -149,7 +149,7 @@ def _images(variant: Variant, faces: Path, listing: Path, output: Path, seed: in
         with atomic_directory(root, force=False) as folder:
             if variant.kind == DRAWN:
                 size = DatasetSize(train_identities=-(-variant.images // _VIEWS), dev_identities=20, views=_VIEWS)
-                draw_dataset(folder, size, seed=seed)
+                draw_dataset(folder, size, seed=seed, progress=progress)
             else:
                 _write_noise(folder, variant.images, seed)
     return root, root / "splits" / "train.txt" if variant.kind == DRAWN else None
@@ -178,13 +178,20 @@ def _run(
     dev_list: Path,
     seed: int,
 ) -> dict[str, Any]:
-    found = open_faces(root, listing=listing, max_images=variant.images or 14_000, contract=teacher.contract, seed=seed)
+    found = open_faces(
+        root,
+        listing=listing,
+        max_images=variant.images or 14_000,
+        contract=teacher.contract,
+        seed=seed,
+        progress=progress,
+    )
     if not variant.labels:
         recipe = dataclasses.replace(recipe, identities_per_batch=recipe.batch, images_per_identity=1)
     student = distill(teacher, found, recipe, output, seed=seed)
     folder = output.with_suffix("")
     export_student(student, find_target("ort-cpu"), folder, bits=recipe.weight_bits, force=True)
-    dev = open_paths(faces, face_paths(faces, dev_list), contract=teacher.contract)
+    dev = open_faces(faces, listing=dev_list, contract=teacher.contract, progress=progress)
     embeddings = Embedder.open(folder, backend="onnxruntime").embed(np.array(dev.images))
     measured = measure_all_pairs(embeddings, dev.labels, seed=seed)
     return {

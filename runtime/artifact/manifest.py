@@ -14,10 +14,10 @@ from efq.runtime.errors import SchemaError
 SCHEMA_VERSION = 1
 
 REDUCED_RANGE = "reduced_range"
-"""The entry of `recipe` that says that all weights have 7 bits or fewer."""
+"""The key of the recipe that says that all weights have 7 bits or fewer."""
 
 REQUANTIZED = "requantized"
-"""The entry of `recipe` that says how quantizing the student anew for the target changed it."""
+"""The key of the recipe that says how quantizing the student anew for the target changed it."""
 
 _SCHEMA = FileSchema(file="manifest.json", version=SCHEMA_VERSION, remedy="export the model again with efq-export")
 
