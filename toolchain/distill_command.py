@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
@@ -104,6 +104,7 @@ def main(
         device=device,
         resume=resume,
         licences=Licences(teacher=teacher_licence, data=data_licence),
+        progress=progress,
     )
     log(f"wrote {output}; export it with: efq-export {output} {_export_options(recipe)} -o DIR")
 

@@ -22,7 +22,7 @@ from efq.export.artifact.writer import update_parity
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.console import log
+from efq.runtime.console import log, progress
 from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
 from efq.toolchain.recipes.recipe import Recipe
@@ -81,7 +81,8 @@ def run_demo(
 def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int) -> None:
     faces = open_faces(source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed)
     licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_KIT_LICENCE)
-    distill(open_teacher(source.teacher, source.backbone), faces, recipe, student, seed=seed, licences=licences)
+    teacher = open_teacher(source.teacher, source.backbone)
+    distill(teacher, faces, recipe, student, seed=seed, licences=licences, progress=progress)
 
 
 def _bench(source: Source, artifact: Path, report: Path, settings: DemoSettings, command: str) -> Bench:

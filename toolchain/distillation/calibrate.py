@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from efq.runtime.console import log
 from efq.toolchain.data import FaceSet, open_faces
 from efq.toolchain.distillation.distill import Licences, lower_teacher, package
 from efq.toolchain.distillation.processes import Processes
@@ -37,7 +36,7 @@ def calibrate_teacher(
     chosen = load_recipe(recipe)
     untrained = dataclasses.replace(chosen, steps=0, full_range=chosen.full_range or full_range)
     found = open_faces(faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed)
-    network, report = lower_teacher(teacher, found, untrained, seed=seed, log=log)
+    network, report = lower_teacher(teacher, found, untrained, seed=seed)
     processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))
     student = package(network, report, teacher, found, untrained, {"steps": 0}, Licences(), processes)
     return student, _mean_cosine(student, teacher, found)
