@@ -92,7 +92,13 @@ def main(
         torch.set_num_threads(threads)
     loaded = open_teacher(teacher, backbone)
     found = open_faces(
-        faces, listing=listing, max_images=max_images, contract=loaded.contract, resize=resize, seed=seed
+        faces,
+        listing=listing,
+        max_images=max_images,
+        contract=loaded.contract,
+        resize=resize,
+        seed=seed,
+        progress=progress,
     )
     log(f"{loaded.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
     distill(

@@ -57,7 +57,7 @@ def run_demo(
         with clock.step("speed and parity"):
             bench = _bench(source, artifact, report, settings, command)
         with clock.step("accuracy"):
-            measurement = measure_networks(source, student, artifact, resamples=settings.resamples)
+            measurement = measure_networks(source, student, artifact, resamples=settings.resamples, progress=progress)
         search = search_gallery(
             measurement.embeddings[measurement.faces.compared],
             measurement.faces.labels,
@@ -79,7 +79,9 @@ def run_demo(
 
 
 def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int) -> None:
-    faces = open_faces(source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed)
+    faces = open_faces(
+        source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed, progress=progress
+    )
     licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_KIT_LICENCE)
     teacher = open_teacher(source.teacher, source.backbone)
     distill(teacher, faces, recipe, student, seed=seed, licences=licences, progress=progress)

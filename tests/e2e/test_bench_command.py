@@ -148,7 +148,8 @@ def test_faces_an_artifact_was_fine_tuned_on_are_refused(
     write_checksums(artifact)
     result = bench(artifact, "--teacher", checkpoint, "--faces", faces, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "found 1 of 84 in its training data" in result.stderr
+    assert "found 1 of 84" in result.stderr
+    assert "person03/2.png" in result.stderr
 
 
 @pytest.mark.parametrize(
