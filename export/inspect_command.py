@@ -66,7 +66,7 @@ def _sensitivity(
     import torch
 
     from efq.toolchain.data import open_faces
-    from efq.toolchain.lowering.sensitivity import layer_costs
+    from efq.toolchain.lowering.quantization.sensitivity import layer_costs
     from efq.toolchain.student import load_student
 
     student = load_student(path)

@@ -10,7 +10,7 @@ import torch
 from networks import random_rows
 from torch import Tensor
 
-from efq.toolchain.lowering.activation_fit import ReluFit, fit_plain_relu, fit_relu, fit_slope
+from efq.toolchain.lowering.activations.activation_fit import ReluFit, fit_plain_relu, fit_relu, fit_slope
 
 
 def prelu(values: Tensor, slopes: Tensor) -> Tensor:

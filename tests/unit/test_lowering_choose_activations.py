@@ -8,9 +8,9 @@ from torch import fx
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.from_torch import trace
-from efq.toolchain.lowering.choose_activations import choose_activations
+from efq.toolchain.lowering.activations.choose_activations import choose_activations
+from efq.toolchain.lowering.activations.replace_prelu import relu_fit_errors
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.replace_prelu import relu_fit_errors
 from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(16)

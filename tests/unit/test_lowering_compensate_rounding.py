@@ -10,7 +10,7 @@ from networks import NETWORKS, make_student, random_images, random_rows, randomi
 from torch import Tensor, fx, nn
 
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
-from efq.toolchain.lowering.compensate_rounding import compensate_rounding
+from efq.toolchain.lowering.quantization.compensate_rounding import compensate_rounding
 from efq.toolchain.quantizers import WeightQuantizer
 
 IMAGES = random_images(64, seed=5)

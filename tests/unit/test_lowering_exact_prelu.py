@@ -11,7 +11,7 @@ from efq.runtime.errors import LoweringError
 from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.graph.operations import Add, ChannelAffine, Maximum
 from efq.toolchain.graph.traversal import calls
-from efq.toolchain.lowering.exact_prelu import exact_prelu
+from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
 
 IMAGES = random_images(4)

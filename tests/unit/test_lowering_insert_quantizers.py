@@ -12,11 +12,11 @@ from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.graph.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput, Maximum
 from efq.toolchain.graph.traversal import calls, module_of, producer
 from efq.toolchain.lowering.absorb_affine import absorb_affine
+from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
-from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.insert_quantizers import insert_quantizers
-from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.lowering.quantization.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.quantization.start_ranges import start_ranges
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer, set_enabled
 from efq.toolchain.recipes.recipe import Recipe
 

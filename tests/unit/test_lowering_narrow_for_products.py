@@ -21,10 +21,10 @@ from efq.toolchain.graph.operations import (
 from efq.toolchain.graph.traversal import calls, module_of, producer
 from efq.toolchain.lowering import lower
 from efq.toolchain.lowering.absorb_affine import absorb_affine
-from efq.toolchain.lowering.exact_prelu import exact_prelu
+from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.insert_quantizers import insert_quantizers
-from efq.toolchain.lowering.narrow_for_products import narrow_for_products
+from efq.toolchain.lowering.quantization.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.quantization.narrow_for_products import narrow_for_products
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipes.recipe import Recipe
 

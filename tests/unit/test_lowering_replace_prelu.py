@@ -14,8 +14,8 @@ from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.graph.operations import LeakyRelu
 from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.absorb_affine import absorb_affine
+from efq.toolchain.lowering.activations.replace_prelu import relu_fit_errors, replace_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.replace_prelu import relu_fit_errors, replace_prelu
 
 IMAGES = random_images(256)
 PRELUS = {"bottleneck": 6, "preactivation": 3}

@@ -8,8 +8,8 @@ from networks import NETWORKS, make_student, random_images, randomize
 from torch.nn import functional
 
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
-from efq.toolchain.lowering.keep_sensitive import keep_sensitive
-from efq.toolchain.lowering.sensitivity import layer_costs
+from efq.toolchain.lowering.quantization.keep_sensitive import keep_sensitive
+from efq.toolchain.lowering.quantization.sensitivity import layer_costs
 from efq.toolchain.quantizers import ActivationQuantizer, set_enabled
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student

@@ -10,8 +10,8 @@ from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.graph.traversal import calls
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.insert_quantizers import insert_quantizers
-from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.lowering.quantization.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.quantization.start_ranges import start_ranges
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipes.recipe import Recipe
 

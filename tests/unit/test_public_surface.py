@@ -80,6 +80,8 @@ SURFACE = {
         *("EmbeddingBank", "EvaluationMetricConfig", "EvaluationMetricLoss", "EvaluationMetricTerms"),
         *("FeatureRecorder", "cosine_loss", "feature_loss", "impostor_thresholds"),
     },
+    "toolchain.lowering.activations": set(),
+    "toolchain.lowering.quantization": set(),
     "toolchain.lowering": {"LoweringReport", "float_graph", "lower"},
     "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer", "set_enabled"},
     "toolchain.recipes": set(),

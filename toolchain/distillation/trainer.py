@@ -28,7 +28,7 @@ from efq.toolchain.losses import (
     feature_loss,
     impostor_thresholds,
 )
-from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.lowering.quantization.start_ranges import start_ranges
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.recipes.recipe import Recipe
 

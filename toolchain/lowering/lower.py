@@ -12,19 +12,19 @@ from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.traversal import to_channels_last
 from efq.toolchain.lowering.absorb_affine import absorb_affine
-from efq.toolchain.lowering.choose_activations import choose_activations
-from efq.toolchain.lowering.compensate_rounding import compensate_rounding
+from efq.toolchain.lowering.activations.choose_activations import choose_activations
+from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
+from efq.toolchain.lowering.activations.replace_prelu import replace_prelu
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
-from efq.toolchain.lowering.exact_prelu import exact_prelu
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
-from efq.toolchain.lowering.insert_quantizers import insert_quantizers
-from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
-from efq.toolchain.lowering.keep_sensitive import keep_sensitive
-from efq.toolchain.lowering.narrow_for_products import narrow_for_products
 from efq.toolchain.lowering.prune_channels import prune_channels
-from efq.toolchain.lowering.replace_prelu import replace_prelu
-from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.lowering.quantization.compensate_rounding import compensate_rounding
+from efq.toolchain.lowering.quantization.insert_quantizers import insert_quantizers
+from efq.toolchain.lowering.quantization.insert_symmetric_quantizers import insert_symmetric_quantizers
+from efq.toolchain.lowering.quantization.keep_sensitive import keep_sensitive
+from efq.toolchain.lowering.quantization.narrow_for_products import narrow_for_products
+from efq.toolchain.lowering.quantization.start_ranges import start_ranges
 from efq.toolchain.recipes.recipe import Recipe
 
 _logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from efq.runtime.errors import UsageError
 from efq.toolchain.graph.description import copy_graph
 from efq.toolchain.graph.operations import IMAGE_SCALE, SCALE_PRESERVING, ChannelAffine, ImageInput, Maximum
 from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer, remove
-from efq.toolchain.lowering.insert_symmetric_quantizers import insert_quantizers_where_read
+from efq.toolchain.lowering.quantization.insert_symmetric_quantizers import insert_quantizers_where_read
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student

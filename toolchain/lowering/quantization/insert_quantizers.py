@@ -23,8 +23,8 @@ from efq.toolchain.graph.operations import (
 )
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.traversal import module_of, producer, replace_module
-from efq.toolchain.lowering.narrow_for_products import takes_few_bits
-from efq.toolchain.lowering.quantize_weights import quantize_weights
+from efq.toolchain.lowering.quantization.narrow_for_products import takes_few_bits
+from efq.toolchain.lowering.quantization.quantize_weights import quantize_weights
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipes.recipe import Recipe
 

@@ -23,7 +23,7 @@ from efq.toolchain.graph.operations import WEIGHTED, LeakyRelu
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.scaling import scale_input, scale_output
 from efq.toolchain.graph.traversal import module_of, producer, replace_module, weighted_users
-from efq.toolchain.lowering.activation_fit import ReluFit, fit_plain_relu, fit_relu, fit_slope
+from efq.toolchain.lowering.activations.activation_fit import ReluFit, fit_plain_relu, fit_relu, fit_slope
 from efq.toolchain.lowering.reconstruct import reconstruct
 
 ACTIVATIONS = ("relu", "leaky", "prelu")

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.traversal import calls
-from efq.toolchain.lowering.replace_prelu import relu_fit_errors
+from efq.toolchain.lowering.activations.replace_prelu import relu_fit_errors
 from efq.toolchain.recipes.recipe import Recipe
 
 

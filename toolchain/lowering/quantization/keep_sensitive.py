@@ -1,7 +1,7 @@
 """Give the widest grid back to the layers whose weights cost most for their size.
 
 Requires: inserted and started quantizers. Ensures: layers holding at most the recipe's `keep_8bit_share` of all weights
-have them on the recipe's widest grid, taken in the order of their cost alone (lowering.sensitivity) for each weight; a
+have them on the recipe's widest grid, taken in the order of their cost alone (lowering.quantization.sensitivity) for each weight; a
 note names them.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from efq.toolchain.graph.operations import WEIGHTED, WeightedOperation
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.traversal import calls
-from efq.toolchain.lowering.sensitivity import layer_costs
+from efq.toolchain.lowering.quantization.sensitivity import layer_costs
 from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.recipes.recipe import Recipe
 

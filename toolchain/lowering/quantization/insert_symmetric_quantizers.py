@@ -18,7 +18,7 @@ from torch import fx
 from efq.toolchain.graph.operations import Add, ImageInput, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer
-from efq.toolchain.lowering.quantize_weights import quantize_weights
+from efq.toolchain.lowering.quantization.quantize_weights import quantize_weights
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipes.recipe import Recipe
 

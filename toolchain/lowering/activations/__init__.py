@@ -1,0 +1,1 @@
+"""PReLU becomes what integer kernels compute."""

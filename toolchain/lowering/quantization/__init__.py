@@ -1,0 +1,1 @@
+"""Quantizers: where they stand, how many bits they have, the ranges they start from."""
