@@ -41,21 +41,21 @@ _CHOICES = {"float_phase": ("all", "activations"), "elementwise_8bit": ("none", 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """One way to make a student.
+    """One way to make a student; names in parentheses are those of passes in `efq.toolchain.lowering`.
 
-    `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; see lowering.activations.choose_activations),
+    `activation` is what becomes of PReLU (`relu`, `leaky`, `prelu`, `mixed`; lowering.activations),
     `exact_share` the share of activation elements `mixed` keeps exact, `layers` pairs of a name pattern and a kind.
-    `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (lowering.prune_channels).
+    `pruned_share` is the share of the multiply-adds to remove, as channels inside blocks (prune_channels).
     Weights of 8 bits use 7 of them, -63 to 63 in int8 tensors, wherever this record says 8: the products of an
     integer kernel then are exact on every CPU (docs/decisions/0040-seven-bit-weights.md). `full_range` uses all 8,
     and so does TensorRT's form, which needs no such care. `edge_weight_bits` are the least bits of the first and
     last layer, `keep_8bit` name patterns of layers whose weights and output keep 8 bits, `keep_8bit_share` the
-    share of all weights that keeps 8 bits where fewer cost most for their size (lowering.quantization.keep_sensitive).
+    share of all weights that keeps 8 bits where fewer cost most for their size (keep_sensitive).
     `elementwise_8bit` keeps 8 bits for what `sums` and pools read, or for what `all` elementwise operations read,
-    PReLUs too (lowering.quantization.narrow_for_products). `activation_zero_points` lets signed activations learn a zero point
+    PReLUs too (narrow_for_products). `activation_zero_points` lets signed activations learn a zero point
     (targets with unsigned activations). `symmetric_activations` is TensorRT's form: every quantizer int8 with zero
     point 0, only where a convolution, a linear layer or one branch of an addition reads, and PReLUs as they are
-    (lowering.quantization.insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size, `range_learning_rate`
+    (insert_symmetric_quantizers). `learning_rate` is relative to each tensor's size, `range_learning_rate`
     that of the logarithm of every scale. The first `float_share` of the steps trains with the quantizers passing
     floats through, in bfloat16 where the device is faster so; then the scales start anew. That is all quantizers,
     or only those of activations where `float_phase` is "activations" and not "all".

@@ -1,8 +1,8 @@
 """Give the widest grid back to the layers whose weights cost most for their size.
 
 Requires: inserted and started quantizers. Ensures: layers holding at most the recipe's `keep_8bit_share` of all weights
-have them on the recipe's widest grid, taken in the order of their cost alone (lowering.quantization.sensitivity) for each weight; a
-note names them.
+have them on the recipe's widest grid, taken in the order of their cost alone (sensitivity) for each weight; a note
+names them.
 """
 
 from __future__ import annotations
