@@ -23,7 +23,8 @@ from efq.benchmarks.candidates import (
     usable,
 )
 from efq.benchmarks.drawn_faces.batch import drawn_faces
-from efq.benchmarks.engines.engine_bench import EngineBench, GpuTarget
+from efq.benchmarks.engines.engine_bench import EngineBench
+from efq.benchmarks.engines.gpu_target import GpuTarget
 from efq.benchmarks.measured import embed_all, measure_candidates
 from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.engines.gpu import describe_gpu, read_clocks
 from efq.benchmarks.engines.gpu_results import EngineRecord, GpuResults, GpuSetting, GpuTime
+from efq.benchmarks.engines.gpu_target import GpuTarget
 from efq.benchmarks.engines.peer import DeviceClock, DeviceTimed, OpenEngines, TensorRTPeer
 from efq.benchmarks.engines.sources import EngineSource, artifact_engine, float_engine
 from efq.benchmarks.engines.teacher_graph import Precision
@@ -33,15 +33,6 @@ from efq.runtime.tensorrt.module import import_tensorrt
 FLOAT_PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GpuTarget:
-    """Where engines are timed: target `trt` or `trt-rtx`, GPU `cuda:N`, whether to build an artifact's engine here."""
-
-    name: str
-    device: str = "cuda:0"
-    rebuild: bool = False
 
 
 class EngineBench:
