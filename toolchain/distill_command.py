@@ -110,6 +110,7 @@ def main(
         device=device,
         resume=resume,
         licences=Licences(teacher=teacher_licence, data=data_licence),
+        progress=progress,
     )
     log(f"wrote {output}; export it with: efq-export {output} {_export_options(recipe)} -o DIR")
 

@@ -98,7 +98,8 @@ def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int, progre
         source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed, progress=progress
     )
     licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_RESEARCH_LICENCE)
-    distill(open_teacher(source.teacher, source.backbone), faces, recipe, student, seed=seed, licences=licences)
+    teacher = open_teacher(source.teacher, source.backbone)
+    distill(teacher, faces, recipe, student, seed=seed, licences=licences, progress=progress)
 
 
 def _bench(

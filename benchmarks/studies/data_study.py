@@ -188,7 +188,7 @@ def _run(
     )
     if not variant.labels:
         recipe = dataclasses.replace(recipe, identities_per_batch=recipe.batch, images_per_identity=1)
-    student = distill(teacher, found, recipe, output, seed=seed)
+    student = distill(teacher, found, recipe, output, seed=seed, progress=progress)
     folder = output.with_suffix("")
     export_student(student, find_target("ort-cpu"), folder, bits=recipe.weight_bits, force=True)
     dev = open_faces(faces, listing=dev_list, contract=teacher.contract, progress=progress)

@@ -37,7 +37,10 @@ SURFACE = {
     "runtime.tensorrt": set(),
     "runtime.tensorrt.build": set(),
     "runtime.tensorrt.run": set(),
-    "toolchain": set(),
+    "toolchain": {
+        *("EmbeddingNetwork", "FaceSet", "Licences", "Recipe", "Student", "Teacher", "calibrate_teacher", "distill"),
+        *("load_recipe", "load_student", "open_faces", "open_network", "open_teacher", "save_student"),
+    },
     "toolchain.backbones": {
         "Backbone",
         "backbone_names",

@@ -143,7 +143,13 @@ def test_a_network_without_embeddings(tmp_path: Path) -> None:
 @pytest.fixture
 def other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package whose entry points are a format that works, one that raises, an object that is none, and a mistake."""
-    objects = {"a_mistake": "MISSING", "b_neither": "NEITHER", "c_raising": "RAISING", "text": "TEXT"}
+    objects = {
+        "a_mistake": "MISSING",
+        "b_neither": "NEITHER",
+        "c_class": "Text",
+        "d_raising": "RAISING",
+        "text": "TEXT",
+    }
     points = {name: f"toy_formats:{attribute}" for name, attribute in objects.items()}
     install(tmp_path / "site", name="toy_formats", code=FORMATS, entry_points={ENTRY_POINTS: points})
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -162,7 +168,7 @@ def test_formats_of_other_packages(tmp_path: Path, caplog: pytest.LogCaptureFixt
         assert open_teacher(tmp_path / "weights.pt", TEACHER).name == TEACHER
     assert (found.name, found.licence, found.normalization.std) == ("text", "MIT", (255.0, 255.0, 255.0))
     said = [record.getMessage() for record in caplog.records]
-    for name in ("a_mistake", "b_neither"):
+    for name in ("a_mistake", "b_neither", "c_class"):
         assert sum(name in line for line in said) == 1
     assert any("raising" in line and "the disk is gone" in line for line in said)
     (tmp_path / "other.txt").write_text("no network")
