@@ -5,37 +5,31 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from efq.benchmarks.accuracy.parity import Comparison, compare
-from efq.benchmarks.candidates import (
-    artifact_candidates,
-    artifact_names,
-    check_cpu_targets,
-    peer_candidates,
-    usable,
-)
+from efq.benchmarks.accuracy.torch_students import integer_students, simulated_students
+from efq.benchmarks.candidates import artifact_candidates, artifact_names, check_cpu_targets, peer_candidates, usable
 from efq.benchmarks.drawn_faces.batch import drawn_faces
-from efq.benchmarks.engines.engine_bench import EngineBench, GpuTarget
-from efq.benchmarks.measured import embed_all, measure_candidates
+from efq.benchmarks.engines.engine_bench import EngineBench
+from efq.benchmarks.engines.gpu_results import GpuResults
+from efq.benchmarks.engines.gpu_target import GpuTarget
+from efq.benchmarks.measured import Measured, embed_all, measure_candidates, measure_processes, measure_scalings
 from efq.benchmarks.peers import onnxruntime
-from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
+from efq.benchmarks.peers.float_teacher import export_teacher
 from efq.benchmarks.peers.registry import peer_tools
 from efq.benchmarks.peers.tool import Candidate
+from efq.benchmarks.report.notes import describe_faces, other_work, skipped_notes, teacher_notes, threads_note
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
-from efq.benchmarks.timing.footprint import Footprint, measure_footprints
-from efq.benchmarks.timing.int8_floor import Int8Floor, measure_floor
+from efq.benchmarks.timing.footprint import Footprint
+from efq.benchmarks.timing.int8_floor import Int8Floor
 from efq.benchmarks.timing.machine import Machine, busy_cores, describe_machine
-from efq.benchmarks.timing.scaling import Scaling, measure_scaling
-from efq.export.reduced_range import as_exported
-from efq.export.references.integer import IntegerReference
+from efq.benchmarks.timing.scaling import Scaling
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.files import sha256_file
@@ -43,15 +37,11 @@ from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
 from efq.toolchain.evaluation.embed import Embed
-from efq.toolchain.networks import open_network, torch_embedding
-from efq.toolchain.student import load_student
+from efq.toolchain.networks import open_network
 
 CALIBRATION_FACES = 300
 
-_BUSY_CORES = 0.2
 _SCALING_SHARE = 10  # of a setting's time, for one network instead of all
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,88 +109,93 @@ class Bench:
     faces_sha256: str | None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Opened:
+    """What a benchmark starts from: artifacts and faces that fit together; `engines` where a GPU is named."""
+
+    machine: Machine
+    manifests: Sequence[Manifest]
+    names: Sequence[str]
+    engines: EngineBench | None
+    faces: EvaluationFaces | None
+    students: Mapping[str, Embed]
+    images: NDArray[np.uint8]
+    notes: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Timed:
+    """What was measured of the open networks, one after the other."""
+
+    footprints: tuple[Footprint, ...]
+    floor: Int8Floor | None
+    measured: Measured
+    scaling: tuple[Scaling, ...]
+    gpu: GpuResults | None
+    notes: Sequence[str]
+
+
 def run_bench(config: BenchConfig, *, progress: ShowProgress = no_progress) -> Bench:
-    """Run a benchmark; `progress` shows the decoding and embedding of faces.
+    """Run a benchmark; `progress` shows the decoding and embedding of faces, and the building of engines.
 
     Raises what opening networks and faces raises, UsageError for artifacts of a target for GPUs without `gpu`, and
     MissingDependencyError for absent peers.
     """
+    opened = _open(config, progress)
+    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder, opened.engines or contextlib.nullcontext():
+        candidates, notes = _candidates(config, opened, Path(folder), progress)
+        timed = _measure(config, opened, candidates, progress)
+        comparison = _compare(config, opened, candidates[0].name, timed.measured.embeddings, progress)
+    results = BenchResults(
+        title=config.title,
+        command=config.command,
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        machine=opened.machine,
+        reference=candidates[0].name,
+        faces=describe_faces(opened.faces, listing=config.listing, pairs=config.pairs),
+        networks=_records(candidates, timed.measured.file_bytes),
+        latency=timed.measured.latency,
+        scaling=timed.scaling,
+        accuracy=None if comparison is None else comparison.results,
+        footprints=timed.footprints,
+        floor=timed.floor,
+        notes=(*opened.notes, *notes, *timed.notes),
+        gpu=timed.gpu,
+    )
+    return Bench(
+        results=results,
+        comparison=None if comparison is None else _without_float(comparison, candidates),
+        names=tuple(opened.names),
+        student_names=tuple(opened.students),
+        faces_sha256=None if opened.faces is None else opened.faces.faces.sha256,
+    )
+
+
+def _open(config: BenchConfig, progress: ShowProgress) -> _Opened:
     machine = describe_machine()
     manifests = [Artifact.open(directory).manifest for directory in config.artifacts]
     if config.gpu is None:
         check_cpu_targets(config.artifacts, manifests)
     names = artifact_names(config.artifacts, manifests)
-    engines = _engines(config, manifests, names)
+    engines = None
+    if config.gpu is not None:
+        artifacts = dict(zip(names, config.artifacts, strict=True))
+        engines = EngineBench(config.gpu, artifacts, manifests, config.batches, progress=progress)
     faces = _open_faces(config, manifests[0], progress)
-    students = _open_students(config, manifests, names)
-    notes = _notes(config, machine, manifests, names, faces)
-    images = drawn_faces() if faces is None else faces.faces.images
-    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder, engines or contextlib.nullcontext():
-        teacher = _export_teacher(config, manifests[0], Path(folder))
-        if engines is None:
-            candidates = _cpu_candidates(config, manifests, names, teacher)
-        else:
-            candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
-        if config.peers:
-            calibration, note = _calibration(config, images, progress)
-            candidates += peer_candidates(peer_tools(config.tools), teacher, calibration, Path(folder))
-            candidates, failures = usable(candidates, config.threads[0], images[:1])
-            notes += [note, *failures]
-        footprints, floor = _measure_processes(candidates) if config.peers else ((), None)
-        busy_before = busy_cores()
-        measured = measure_candidates(
-            candidates,
-            images,
-            faces,
-            batches=config.batches,
-            threads=config.threads,
-            rounds=config.rounds,
-            seconds=config.seconds,
-            progress=progress,
-        )
-        scaling = _measure_scaling(candidates, images, config)
-        notes += _other_work(busy_before, busy_cores())
-        gpu = None if engines is None else engines.measure(images, rounds=config.rounds, seconds=config.seconds)
-        comparison = None
-        if faces is not None:
-            simulations = _open_simulations(config, names)
-            comparison = _compare(
-                measured.embeddings,
-                [(students, names), (simulations, names)],
-                faces,
-                reference=candidates[0].name,
-                progress=progress,
-            )
-    results = BenchResults(
-        title=config.title,
-        command=config.command,
-        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    return _Opened(
         machine=machine,
-        reference=candidates[0].name,
-        faces=_describe(faces, config),
-        networks=_records(candidates, measured.file_bytes),
-        latency=measured.latency,
-        scaling=scaling,
-        accuracy=None if comparison is None else comparison.results,
-        footprints=footprints,
-        floor=floor,
-        notes=tuple(notes),
-        gpu=gpu,
+        manifests=manifests,
+        names=names,
+        engines=engines,
+        faces=faces,
+        students=integer_students(names, manifests, config.students),
+        images=drawn_faces() if faces is None else faces.faces.images,
+        notes=(
+            *threads_note(config.threads, machine),
+            *teacher_notes(manifests, names, sha256_file(config.teacher)),
+            *skipped_notes(faces),
+        ),
     )
-    return Bench(
-        results=results,
-        comparison=None if comparison is None else _without_float(comparison, candidates),
-        names=tuple(names),
-        student_names=tuple(students),
-        faces_sha256=None if faces is None else faces.faces.sha256,
-    )
-
-
-def _engines(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str]) -> EngineBench | None:
-    """The engines to compare, where `config` names a GPU."""
-    if config.gpu is None:
-        return None
-    return EngineBench(config.gpu, dict(zip(names, config.artifacts, strict=True)), manifests, config.batches)
 
 
 def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress) -> EvaluationFaces | None:
@@ -219,39 +214,28 @@ def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress)
     return faces
 
 
-def _open_students(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str]) -> dict[str, Embed]:
-    """The torch students, computed with their integers as the artifacts compute them."""
-    device = torch.device("cpu")
-    return {
-        f"{name} (torch student)": torch_embedding(IntegerReference(as_exported(load_student(path), manifest)), device)
-        for name, manifest, path in zip(names, manifests, config.students, strict=False)
-    }
-
-
-def _open_simulations(config: BenchConfig, names: Sequence[str]) -> dict[str, Embed]:
-    """The torch students as they were trained: integers simulated in float32."""
-    threads = max(config.threads)
-    return {
-        f"{name} (torch, fake quantization)": open_network(path, threads=threads).embed
-        for name, path in zip(names, config.students, strict=False)
-    }
-
-
-def _export_teacher(config: BenchConfig, manifest: Manifest, folder: Path) -> FloatTeacher:
-    name = f"{config.teacher.stem} float32 (ONNX Runtime)"
-    return export_teacher(
-        config.teacher, folder / "teacher.onnx", name=name, backbone=config.backbone, contract=manifest.input
+def _candidates(
+    config: BenchConfig, opened: _Opened, folder: Path, progress: ShowProgress
+) -> tuple[list[Candidate], list[str]]:
+    """The networks to compare, the reference of every ratio first, and notes on the peers among them."""
+    teacher = export_teacher(
+        config.teacher,
+        folder / "teacher.onnx",
+        name=f"{config.teacher.stem} float32 (ONNX Runtime)",
+        backbone=config.backbone,
+        contract=opened.manifests[0].input,
     )
-
-
-def _cpu_candidates(
-    config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str], teacher: FloatTeacher
-) -> list[Candidate]:
-    """The reference of every ratio, and the artifacts."""
+    if opened.engines is not None:
+        return opened.engines.candidates(teacher, config.teacher.stem, folder), []
     candidates = [onnxruntime.TOOL.reference(teacher)]
-    for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
+    for directory, manifest, name in zip(config.artifacts, opened.manifests, opened.names, strict=True):
         candidates += artifact_candidates(directory, manifest, name=name)
-    return candidates
+    if not config.peers:
+        return candidates, []
+    calibration, note = _calibration(config, opened.images, progress)
+    candidates += peer_candidates(peer_tools(config.tools), teacher, calibration, folder)
+    candidates, failures = usable(candidates, config.threads[0], opened.images[:1])
+    return candidates, [note, *failures]
 
 
 def _calibration(
@@ -268,30 +252,33 @@ def _calibration(
     return images[np.sort(order)], note
 
 
-def _measure_processes(candidates: Sequence[Candidate]) -> tuple[tuple[Footprint, ...], Int8Floor]:
-    _logger.info("memory and start-up, each network in fresh processes")
-    return tuple(measure_footprints([candidate.spec for candidate in candidates])), measure_floor()
-
-
-def _measure_scaling(
-    candidates: Sequence[Candidate], images: NDArray[np.uint8], config: BenchConfig
-) -> tuple[Scaling, ...]:
-    """What more threads bring the reference, the first candidate, and the artifacts; nothing for one number of them."""
-    if len(set(config.threads)) < 2:
-        return ()
-    found: list[Scaling] = []
-    for candidate in (candidates[0], *[candidate for candidate in candidates if candidate.is_artifact]):
-        _logger.info("threads %s in turn: %s", ", ".join(map(str, config.threads)), candidate.name)
-        found += measure_scaling(
-            candidate.name,
-            candidate.open,
-            images,
-            batches=config.batches,
-            threads=config.threads,
-            rounds=config.rounds,
-            seconds=config.seconds / _SCALING_SHARE,
-        )
-    return tuple(found)
+def _measure(config: BenchConfig, opened: _Opened, candidates: Sequence[Candidate], progress: ShowProgress) -> _Timed:
+    """Memory and start-up, compared among peers, come first: nothing is open then."""
+    footprints, floor = measure_processes(candidates) if config.peers else ((), None)
+    busy_before = busy_cores()
+    measured = measure_candidates(
+        candidates,
+        opened.images,
+        opened.faces,
+        batches=config.batches,
+        threads=config.threads,
+        rounds=config.rounds,
+        seconds=config.seconds,
+        progress=progress,
+    )
+    scaling = measure_scalings(
+        candidates,
+        opened.images,
+        batches=config.batches,
+        threads=config.threads,
+        rounds=config.rounds,
+        seconds=config.seconds / _SCALING_SHARE,
+    )
+    notes = other_work(busy_before, busy_cores())
+    gpu = None
+    if opened.engines is not None:
+        gpu = opened.engines.measure(opened.images, rounds=config.rounds, seconds=config.seconds)
+    return _Timed(footprints=footprints, floor=floor, measured=measured, scaling=scaling, gpu=gpu, notes=notes)
 
 
 def _records(candidates: Sequence[Candidate], file_bytes: Mapping[str, int]) -> tuple[NetworkRecord, ...]:
@@ -311,19 +298,24 @@ def _records(candidates: Sequence[Candidate], file_bytes: Mapping[str, int]) -> 
 
 
 def _compare(
-    embeddings: Mapping[str, NDArray[np.float32]],
-    torch_forms: Sequence[tuple[Mapping[str, Embed], Sequence[str]]],
-    faces: EvaluationFaces,
-    *,
+    config: BenchConfig,
+    opened: _Opened,
     reference: str,
+    embeddings: Mapping[str, NDArray[np.float32]],
     progress: ShowProgress,
-) -> Comparison:
+) -> Comparison | None:
+    """All networks with the reference, and each artifact with both forms of its torch student; None without faces."""
+    if opened.faces is None:
+        return None
     everything = dict(embeddings)
     also: list[tuple[str, str]] = []
-    for forms, names in torch_forms:
-        everything |= {name: embed_all(name, embed, faces, progress) for name, embed in forms.items()}
-        also += list(zip(forms, names, strict=False))
-    return compare(everything, faces, reference=reference, also=also)
+    for forms in (
+        opened.students,
+        simulated_students(opened.names, config.students, threads=max(config.threads)),
+    ):
+        everything |= {name: embed_all(name, embed, opened.faces, progress) for name, embed in forms.items()}
+        also += zip(forms, opened.names, strict=False)
+    return compare(everything, opened.faces, reference=reference, also=also)
 
 
 def _without_float(comparison: Comparison, candidates: Sequence[Candidate]) -> Comparison:
@@ -334,45 +326,3 @@ def _without_float(comparison: Comparison, candidates: Sequence[Candidate]) -> C
         curves={name: curve for name, curve in comparison.curves.items() if name not in hidden},
         cosines={name: values for name, values in comparison.cosines.items() if name not in hidden},
     )
-
-
-def _describe(faces: EvaluationFaces | None, config: BenchConfig) -> str:
-    if faces is None:
-        return "drawn by EFQ's renderer (no --faces given): latency only, accuracy skipped"
-    listed = f", list {config.listing.name}" if config.listing else ""
-    pairs = f", pairs {', '.join(path.name for path in config.pairs)}" if config.pairs else ""
-    unreadable = f", {len(faces.faces.unreadable)} unreadable skipped" if faces.faces.unreadable else ""
-    identities = len(np.unique(faces.labels))
-    return f"{len(faces.compared):,} images of {identities:,} identities{listed}{pairs}{unreadable}"
-
-
-def _other_work(*busy: float | None) -> list[str]:
-    """A note when more than a little of the machine was at work for others before or after the timing."""
-    most = max((cores for cores in busy if cores is not None), default=0.0)
-    if most <= _BUSY_CORES:
-        return []
-    return [
-        f"Other work kept {most:.1f} cores busy before or after the timing: times are longer and ratios other than on "
-        "a quiet machine, as networks do not suffer alike from shared caches and execution units. Measure again."
-    ]
-
-
-def _notes(
-    config: BenchConfig,
-    machine: Machine,
-    manifests: Sequence[Manifest],
-    names: Sequence[str],
-    faces: EvaluationFaces | None,
-) -> list[str]:
-    """What a reader has to know to judge the figures."""
-    notes = []
-    if max(config.threads) > machine.cores:
-        notes.append(f"More threads than the {machine.cores} cores this process may use: those times mean little.")
-    teacher = sha256_file(config.teacher)
-    for manifest, name in zip(manifests, names, strict=True):
-        if manifest.teacher["sha256"] != teacher:
-            notes.append(f"{name} was made from another teacher ({manifest.teacher['name']}) than the one given.")
-    for pairs in () if faces is None else faces.pair_lists:
-        if pairs.skipped:
-            notes.append(f"{pairs.skipped} pairs of {pairs.name} skipped: an image cannot be decoded.")
-    return notes

@@ -16,9 +16,9 @@ from efq.benchmarks.peers.float_teacher import FloatTeacher
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, PeerTool
 from efq.runtime import Embedder, Manifest
-from efq.runtime.backends.open import OWN_BACKEND, REDUCED_RANGE
+from efq.runtime.artifact.manifest import REDUCED_RANGE
 from efq.runtime.errors import UsageError
-from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
+from efq.runtime.targets import find_target, targets
 
 _logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def artifact_candidates(directory: Path, manifest: Manifest, *, name: str) -> li
 
     Which one serves it is asked for one thread. It is verified again each time it is opened.
     """
-    own = OWN_BACKEND[manifest.target]
+    own = find_target(manifest.target).backends[0]
     with Embedder.open(directory, threads=1) as embedder:
         serving = embedder.backend
     found = [_artifact_candidate(directory, manifest, name=name, backend=own)]
@@ -62,16 +62,18 @@ def student_of(manifest: Manifest) -> str:
 
 def check_cpu_targets(directories: Sequence[Path], manifests: Sequence[Manifest]) -> None:
     """Raises UsageError for an artifact whose target is not for CPUs."""
-    alone = all(manifest.target not in OWN_BACKEND for manifest in manifests)
+    known = targets()
+    for_cpus = [name for name, target in known.items() if target.devices[0] == "cpu"]
+    alone = all(manifest.target not in for_cpus for manifest in manifests)
     for directory, manifest in zip(directories, manifests, strict=True):
-        if manifest.target not in OWN_BACKEND:
-            remedy = f"{'add' if alone else 'measure it in a run of its own with'} --target {manifest.target}"
-            remedy = remedy if manifest.target in TENSORRT_TARGETS else "update efq"
-            message = (
-                f"expected artifacts for the CPU (target {' or '.join(OWN_BACKEND)}), found {directory} for the target "
-                f"{manifest.target}; {remedy}"
-            )
-            raise UsageError(message)
+        if manifest.target in for_cpus:
+            continue
+        remedy = f"{'add' if alone else 'measure it in a run of its own with'} --target {manifest.target}"
+        message = (
+            f"expected artifacts for the CPU (target {' or '.join(for_cpus)}), found {directory} for the target "
+            f"{manifest.target}; {remedy if manifest.target in known else 'update efq'}"
+        )
+        raise UsageError(message)
 
 
 def artifact_names(directories: Sequence[Path], manifests: Sequence[Manifest]) -> list[str]:

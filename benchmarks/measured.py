@@ -1,4 +1,4 @@
-"""All networks of a benchmark, open at once: their latency in turn, and their embeddings of the faces."""
+"""What is measured of a benchmark's networks: open at once, in processes of their own, on few and many threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.peers.peer import Peer
 from efq.benchmarks.peers.tool import Candidate
+from efq.benchmarks.timing.footprint import Footprint, measure_footprints
+from efq.benchmarks.timing.int8_floor import Int8Floor, measure_floor
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
+from efq.benchmarks.timing.scaling import Scaling, measure_scaling
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.evaluation import EvaluationFaces
 from efq.toolchain.evaluation.embed import Embed, embed_faces
@@ -67,6 +70,42 @@ def measure_candidates(
             if faces is not None and count == max(threads):
                 embeddings = {name: embed_all(name, peer.embed, faces, progress) for name, peer in peers.items()}
     return Measured(latency=tuple(settings), file_bytes=file_bytes, embeddings=embeddings)
+
+
+def measure_processes(candidates: Sequence[Candidate]) -> tuple[tuple[Footprint, ...], Int8Floor]:
+    """Memory and start-up of each network, and what one core could do at best."""
+    _logger.info("memory and start-up, each network in fresh processes")
+    return tuple(measure_footprints([candidate.spec for candidate in candidates])), measure_floor()
+
+
+def measure_scalings(
+    candidates: Sequence[Candidate],
+    images: NDArray[np.uint8],
+    *,
+    batches: Sequence[int],
+    threads: Sequence[int],
+    rounds: int,
+    seconds: float,
+) -> tuple[Scaling, ...]:
+    """What more threads bring the reference, the first candidate, and the artifacts; nothing for one number of them.
+
+    Each network at each batch size takes `rounds` rounds or `seconds` seconds.
+    """
+    if len(set(threads)) < 2:
+        return ()
+    found: list[Scaling] = []
+    for candidate in (candidates[0], *[candidate for candidate in candidates if candidate.is_artifact]):
+        _logger.info("threads %s in turn: %s", ", ".join(map(str, threads)), candidate.name)
+        found += measure_scaling(
+            candidate.name,
+            candidate.open,
+            images,
+            batches=batches,
+            threads=threads,
+            rounds=rounds,
+            seconds=seconds,
+        )
+    return tuple(found)
 
 
 @contextlib.contextmanager

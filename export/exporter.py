@@ -20,6 +20,7 @@ from efq.export.engine_settings import EngineSettings
 from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.errors import UsageError
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
@@ -100,7 +101,7 @@ def export_student(
             model=model,
             manifest=manifest,
             training_hashes=student.training_hashes,
-            parity={"export_check": dict(checked.parity)},
+            parity=ParityRecord(export_check=checked.parity),
             force=force,
             add_files=checked.add_files,
         )

@@ -191,3 +191,7 @@ def _sentence(summary: dict[str, object]) -> str:
     ending = f", {len(skipped)} unreadable skipped" if isinstance(skipped, list) and skipped else ""
     count, size = summary["images"], summary["embedding_size"]
     return f"{summary['output']}: {count} embeddings of size {size} by {summary['backend']}{ending}"
+
+
+if __name__ == "__main__":
+    main()

@@ -79,7 +79,7 @@ class Embedder:
 
     @property
     def backend(self) -> str:
-        """The runtime that computes the embeddings: "onnxruntime", "openvino" or "tensorrt"."""
+        """The runtime that computes the embeddings: "onnxruntime", "openvino", "tensorrt", or another target's own."""
         return self._model.name
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class Embedder:
         """Embed aligned RGB faces, uint8 (N, H, W, 3): a new float32 array (N, d) with rows of unit length.
 
         Any N above zero is accepted; large batches are computed in parts. The cosine similarity of two faces is
-        the dot product of their rows. Raises InputError for an array that is anything else.
+        the dot product of their rows. Raises InputError for an array that is anything else, UsageError once closed.
         """
         check_images(images, self.contract)
         embeddings = np.empty((len(images), self.embedding_size), np.float32)

@@ -1,6 +1,7 @@
 """THE table of targets: a row for each that EFQ brings, and those of other packages, by entry point.
 
-A package adds a target with an entry point of the group `efq.targets` that names a `Target`.
+A package adds a target with an entry point of the group `efq.targets` that names a `Target`; what that is made of is
+offered here too.
 """
 
 from __future__ import annotations
@@ -11,16 +12,25 @@ import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from efq.runtime.artifact.folder import Artifact
+from efq.runtime.backends.model import Model
 from efq.runtime.backends.needs import onnxruntime_needs, openvino_needs
 from efq.runtime.backends.open import ONNXRUNTIME, OPENVINO, open_on_cpu
 from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.errors import UsageError
+from efq.runtime.hardware import Hardware, Need
 from efq.runtime.tensorrt.needs import tensorrt_needs
-from efq.runtime.tensorrt.open import open_tensorrt
 
-__all__ = ["ENTRY_POINTS", "OpenOptions", "Target", "find_target", "targets"]
+__all__ = ["ENTRY_POINTS", "Artifact", "Hardware", "Model", "Need", "OpenOptions", "Target", "find_target", "targets"]
 
 ENTRY_POINTS = "efq.targets"
+
+
+def _open_tensorrt(target: Target, artifact: Artifact, options: OpenOptions) -> Model:
+    from efq.runtime.tensorrt.open import open_tensorrt  # a service on the CPU starts without it
+
+    return open_tensorrt(target, artifact, options)
+
 
 _ROWS = (
     Target(
@@ -44,7 +54,7 @@ _ROWS = (
         name="trt",
         devices=("cuda", "cpu"),
         backends=(ONNXRUNTIME, OPENVINO),
-        open=open_tensorrt,
+        open=_open_tensorrt,
         needs=tensorrt_needs,
         exporter="efq.export.targets.tensorrt:TRT",
     ),
@@ -52,7 +62,7 @@ _ROWS = (
         name="trt-rtx",
         devices=("cuda", "cpu"),
         backends=(ONNXRUNTIME, OPENVINO),
-        open=open_tensorrt,
+        open=_open_tensorrt,
         needs=tensorrt_needs,
         exporter="efq.export.targets.tensorrt:TRT_RTX",
     ),
@@ -76,11 +86,9 @@ def targets() -> Mapping[str, Target]:
         if target is None:
             continue
         if target.name in found:
-            _logger.warning(
-                "the target %s of %s is left out: there is one of that name", target.name, entry_point.value
-            )
-            continue
-        found[target.name] = target
+            _logger.warning("%s is left out: there is a target %s already", entry_point.value, target.name)
+        else:
+            found[target.name] = target
     return MappingProxyType(found)
 
 

@@ -35,12 +35,12 @@ Kind = Literal["teacher", "student", "artifact"]
 class EmbeddingNetwork:
     """A network that embeds: `embed` maps uint8 (N, H, W, 3) RGB faces to float32 (N, d) of unit length.
 
-    training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image it was fine-tuned on; empty for a
-    teacher, whose training images are unknown. backend: the runtime that computes an artifact, None for torch.
-    `close` frees what an artifact's runtime holds; `with` does so at its end.
+    kind: as `network_kind` tells. training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image it was
+    fine-tuned on; empty for a teacher, whose training images are unknown. backend: the runtime that computes an
+    artifact, None for torch. `close` frees what an artifact's runtime holds; `with` does so at its end.
     """
 
-    kind: Kind
+    kind: str
     name: str
     contract: InputContract
     path: Path

@@ -17,7 +17,7 @@ from efq.benchmarks.demo.page import build_page
 from efq.benchmarks.demo.result import DemoResult, Step
 from efq.benchmarks.demo.settings import DemoSettings
 from efq.benchmarks.demo.sources import Source, draw_source, real_source, with_teacher
-from efq.benchmarks.parity_record import parity_record
+from efq.benchmarks.parity_record import evaluation_records
 from efq.benchmarks.report.report import write_report
 from efq.export.artifact.writer import update_parity
 from efq.export.exporter import export_student
@@ -120,7 +120,7 @@ def _bench(
     report.mkdir()
     assert bench.comparison is not None  # there are faces
     write_report(report, bench.results, curves=bench.comparison.curves, cosines=bench.comparison.cosines)
-    update_parity(artifact, parity_record(bench)[0])
+    update_parity(artifact, evaluation_records(bench)[0])
     return bench
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.engines.gpu import describe_gpu, read_clocks
 from efq.benchmarks.engines.gpu_results import EngineRecord, GpuResults, GpuSetting, GpuTime
+from efq.benchmarks.engines.gpu_target import GpuTarget
 from efq.benchmarks.engines.peer import DeviceClock, DeviceTimed, OpenEngines, TensorRTPeer
 from efq.benchmarks.engines.sources import EngineSource, artifact_engine, float_engine
 from efq.benchmarks.engines.teacher_graph import Precision
@@ -26,6 +26,7 @@ from efq.runtime import Manifest
 from efq.runtime.artifact.folder import ENGINE_FOLDER
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import UsageError
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import read_options
 from efq.runtime.tensorrt.module import import_tensorrt
@@ -33,15 +34,6 @@ from efq.runtime.tensorrt.module import import_tensorrt
 FLOAT_PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GpuTarget:
-    """Where engines are timed: target `trt` or `trt-rtx`, GPU `cuda:N`, whether to build an artifact's engine here."""
-
-    name: str
-    device: str = "cuda:0"
-    rebuild: bool = False
 
 
 class EngineBench:
@@ -53,8 +45,11 @@ class EngineBench:
         artifacts: Mapping[str, Path],
         manifests: Sequence[Manifest],
         batches: Sequence[int],
+        *,
+        progress: ShowProgress = no_progress,
     ) -> None:
         """Check that the artifacts, by name, can be timed at `batches` on this GPU; nothing is built or opened yet.
+        `progress` shows builds.
 
         Raises UsageError for artifacts of another target or of different build options, or a batch outside their
         profile, EngineError without build options, MissingDependencyError without TensorRT, DeviceError without a GPU.
@@ -63,6 +58,7 @@ class EngineBench:
         self._options = _common_options(artifacts)
         _check_batches(batches, self._options)
         self._target, self._artifacts, self._manifests, self._batches = target, artifacts, manifests, batches
+        self._progress = progress
         self._module = import_tensorrt(target.name)
         self._cuda = open_cuda(target.device)
         self._stack = contextlib.ExitStack()
@@ -120,14 +116,21 @@ class EngineBench:
                     options=self._options,
                     contract=self._manifests[0].input,
                     cuda=self._cuda,
+                    progress=self._progress,
                 )
             )
         return sources
 
     def _artifact_engines(self) -> list[EngineSource]:
-        device, rebuild = self._target.device, self._target.rebuild
         return [
-            artifact_engine(directory, manifest, name=name, device=device, rebuild=rebuild)
+            artifact_engine(
+                directory,
+                manifest,
+                name=name,
+                device=self._target.device,
+                rebuild=self._target.rebuild,
+                progress=self._progress,
+            )
             for (name, directory), manifest in zip(self._artifacts.items(), self._manifests, strict=True)
         ]
 

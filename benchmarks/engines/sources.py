@@ -15,6 +15,7 @@ from efq.runtime import Manifest
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import ENGINE_FOLDER, Artifact
 from efq.runtime.cuda.seam import Cuda
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.tensorrt.build.builder import PLAN_FILE, build_engine
 from efq.runtime.tensorrt.build.layers import Layer
 from efq.runtime.tensorrt.build.options import BuildOptions
@@ -51,10 +52,11 @@ def float_engine(
     options: BuildOptions,
     contract: InputContract,
     cuda: Cuda,
+    progress: ShowProgress = no_progress,
 ) -> EngineSource:
     """Build the engine of `teacher` into the new folder `folder`, its whole network in `precision`.
 
-    Raises what `build_engine` raises.
+    `progress` shows the build. Raises what `build_engine` raises.
     """
     module, normalization = import_tensorrt(target), teacher.preprocess
     network = onnx.load(teacher.path)
@@ -64,7 +66,7 @@ def float_engine(
     folder.mkdir()
     path = folder / "model.onnx"
     path.write_bytes(graph.SerializeToString())
-    built = build_engine(target, path, folder, options, device=f"cuda:{cuda.ordinal}")
+    built = build_engine(target, path, folder, options, device=f"cuda:{cuda.ordinal}", progress=progress)
     return EngineSource(
         name=name,
         precision=precision,
@@ -77,7 +79,15 @@ def float_engine(
     )
 
 
-def artifact_engine(directory: Path, manifest: Manifest, *, name: str, device: str, rebuild: bool) -> EngineSource:
+def artifact_engine(
+    directory: Path,
+    manifest: Manifest,
+    *,
+    name: str,
+    device: str,
+    rebuild: bool,
+    progress: ShowProgress = no_progress,
+) -> EngineSource:
     """The engine of an artifact; with `rebuild` opening it builds one that is missing or was made for elsewhere."""
     artifact = Artifact.open(directory)
     bits = f"W{manifest.bits['weights']}A{manifest.bits['activations']}"
@@ -87,7 +97,7 @@ def artifact_engine(directory: Path, manifest: Manifest, *, name: str, device: s
         description=f"EFQ artifact, {bits}, target {manifest.target}",
         products=_covered(manifest),
         plan=directory / ENGINE_FOLDER / PLAN_FILE,
-        open=lambda: open_engine(artifact, device, rebuild=rebuild),
+        open=lambda: open_engine(artifact, device, rebuild=rebuild, progress=progress),
     )
 
 

@@ -51,9 +51,9 @@ def test_makes_a_student(inputs: Path, tmp_path: Path) -> None:
     assert result.stdout == ""
     for line in (
         "networks:teacher_network: 24 faces of 8 identities, recipe tiny",
-        "lowering: replace_prelu: 6",
+        "replace_prelu: 6",
         "distilling: 32/32 images",
-        f"export it with: efq-export {output} --bits 8 --target ort-cpu",
+        f"efq-export {output} --bits 8 --target ort-cpu",
     ):
         assert line in result.stderr
     student = load_student(output)
@@ -100,7 +100,8 @@ def test_an_existing_student_stays(inputs: Path, tmp_path: Path) -> None:
     output.write_text("precious")
     result = distill(inputs, output)
     assert result.exit_code == 2
-    assert f"expected a new output file, found {output}: choose another name, or --force" in result.stderr
+    assert f"{output}" in result.stderr
+    assert "--force" in result.stderr
     assert output.read_text() == "precious"
     assert distill(inputs, output, "--force", "--steps", 1).exit_code == 0
     load_student(output)
@@ -119,37 +120,38 @@ def test_an_unreadable_image_is_named_and_counted(inputs: Path, tmp_path: Path) 
 def test_nothing_to_resume(inputs: Path, tmp_path: Path) -> None:
     result = distill(inputs, tmp_path / "student.pt", "--resume")
     assert result.exit_code == 1
-    assert "start it without --resume" in result.stderr
+    assert "--resume" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "code", "named"),
     [
-        (("--faces", "missing"), 1, "expected a folder of faces"),
-        (("--faces", "empty"), 1, "found none"),
-        (("--recipe", "missing"), 2, "unknown recipe 'missing': expected one of mixed, narrow, prelu"),
-        (("--recipe", "tensorrt", "--full-range"), 2, "expected a recipe with 7-bit weights for --full-range"),
-        (("--recipe", "broken.toml"), 2, "cannot read the recipe"),
-        (("--backbone", "resnet"), 2, "unknown backbone 'resnet'"),
-        (("--backbone", "iresnet18"), 1, "is not a iresnet18"),
-        (("--device", "tpu"), 4, "expected the device cpu"),
-        (("--steps", "-1"), 2, "expected steps between 0"),
-        (("--learning-rate", "nan"), 2, "expected learning_rate between 0"),
-        (("--max-images", "0"), 2, "positive number of images"),
-        (("--max-images", "5"), 2, "choose a smaller batch"),
-        (("--list", "missing.txt"), 1, "expected a text file of image paths"),
+        (("--faces", "missing"), 1, "missing"),
+        (("--faces", "empty"), 1, "empty"),
+        (("--recipe", "missing"), 2, "'missing'"),
+        (("--recipe", "tensorrt", "--full-range"), 2, "--full-range"),
+        (("--recipe", "broken.toml"), 2, "broken.toml"),
+        (("--backbone", "resnet"), 2, "'resnet'"),
+        (("--backbone", "iresnet18"), 1, "iresnet18"),
+        (("--device", "tpu"), 4, "'tpu'"),
+        (("--steps", "-1"), 2, "steps"),
+        (("--learning-rate", "nan"), 2, "learning_rate"),
+        (("--max-images", "0"), 2, "found 0"),
+        (("--max-images", "5"), 2, "batch"),
+        (("--list", "missing.txt"), 1, "missing.txt"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 def test_wrong_arguments(
-    inputs: Path, arguments: tuple[str, ...], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, arguments: tuple[str, ...], code: int, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.toml").write_text("activation = ")
     result = distill(inputs, tmp_path / "student.pt", *arguments)
     assert (result.exit_code, result.stdout) == (code, ""), result.output
-    assert f"error: {message}" in result.stderr or message in result.stderr
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert named in error
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "student.pt").exists()
 

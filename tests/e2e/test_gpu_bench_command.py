@@ -18,6 +18,7 @@ from networks import TEACHER, make_faces, make_teacher, write_faces
 from efq.benchmarks.bench_command import main
 from efq.benchmarks.engines import engine_bench, sources
 from efq.export.export_command import main as export
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import EfqError
 from efq.runtime.tensorrt import engine_cache
@@ -144,9 +145,9 @@ def test_accuracy_of_all_three_on_faces(inputs: Path, artifact: Path, gpu: FakeC
     half, integer = accuracy["parity"]
     assert half["cosine_min"] > 0.9999
     assert 0.9 < integer["cosine_min"] < half["cosine_min"]
-    record = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))
-    assert record["machine"] == "Fake"
-    assert record["faces"]["images"] == 84
+    evaluation = ParityRecord.from_json((artifact / "parity.json").read_text(encoding="utf-8")).evaluation
+    assert evaluation is not None
+    assert (evaluation.machine, evaluation.faces.images) == ("Fake", 84)
     again = bench(inputs, artifact, "-o", tmp_path / "again")  # the engine that was built is kept
     assert again.exit_code == 0, again.output
 
@@ -162,25 +163,23 @@ def test_an_artifact_without_an_engine_says_what_to_do(
 
 
 @pytest.mark.parametrize(
-    ("directories", "arguments", "words"),
+    ("directories", "arguments", "named"),
     [
-        (["ort-cpu"], [], "expected artifacts for the target trt-rtx, found"),
-        (["trt-rtx", "ort-cpu"], [], "ort-cpu (ort-cpu); export them with --target trt-rtx"),
-        (["trt-rtx", "small-batches"], [], "expected artifacts with the build options of"),
-        (
-            ["trt-rtx"],
-            ["--batch", "1,9"],
-            "expected batch sizes from 1 to 8, the profile of the artifact's engine, found 9",
-        ),
-        (["trt-rtx"], ["--peers"], "expected no --peers"),
-        (["trt-rtx"], ["--threads", "2"], "expected no --peers, --student or --threads"),
+        (["ort-cpu"], [], ["ort-cpu", "--target trt-rtx"]),
+        (["trt-rtx", "ort-cpu"], [], ["ort-cpu", "--target trt-rtx"]),
+        (["trt-rtx", "small-batches"], [], ["trt-rtx", "small-batches"]),
+        (["trt-rtx"], ["--batch", "1,9"], ["1 to 8", "9"]),
+        (["trt-rtx"], ["--peers"], ["--peers"]),
+        (["trt-rtx"], ["--threads", "2"], ["--threads"]),
     ],
 )
-def test_usage_errors(inputs: Path, tmp_path: Path, directories: list[str], arguments: list[str], words: str) -> None:
+def test_usage_errors(
+    inputs: Path, tmp_path: Path, directories: list[str], arguments: list[str], named: list[str]
+) -> None:
     folders = [inputs / name for name in directories]
     result = bench(inputs, *folders, *arguments, "-o", tmp_path / "out")
     assert result.exit_code == 2, result.output
-    assert words in result.stderr
+    assert all(fact in result.stderr for fact in named)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,17 +195,16 @@ def test_options_of_engines_need_a_target(inputs: Path, tmp_path: Path, argument
     ]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2
-    assert "expected --target trt or trt-rtx" in result.stderr
+    assert all(fact in result.stderr for fact in ("--target", "trt", "trt-rtx"))
 
 
-@pytest.mark.parametrize(("others", "remedy"), [([], "add"), (["ort-cpu"], "measure it in a run of its own with")])
-def test_an_artifact_for_gpus_needs_a_target(inputs: Path, tmp_path: Path, others: list[str], remedy: str) -> None:
+@pytest.mark.parametrize("others", [[], ["ort-cpu"]])
+def test_an_artifact_for_gpus_needs_a_target(inputs: Path, tmp_path: Path, others: list[str]) -> None:
     folders = [str(inputs / name) for name in (*others, "trt-rtx")]
     command = [*folders, "--teacher", str(inputs / "teacher.pt"), "--backbone", TEACHER, "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2, result.output
-    found = f"found {inputs / 'trt-rtx'} for the target trt-rtx; {remedy} --target trt-rtx"
-    assert found in " ".join(result.stderr.split())
+    assert all(fact in result.stderr for fact in (str(inputs / "trt-rtx"), "--target trt-rtx", "ort-cpu"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -215,6 +213,6 @@ def test_without_a_gpu_nothing_is_written(inputs: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     result = bench(inputs, inputs / "trt-rtx", "--rebuild", "-o", tmp_path / "out")
     assert result.exit_code == 4, result.output
-    assert "expected a package that reaches the GPU cuda:0" in result.stderr
+    assert "cuda:0" in result.stderr
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []

@@ -169,7 +169,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
 def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.pt").write_bytes(b"nothing")
     peer = open_peer(_spec("torch_compile", tmp_path / "none.pt"), 1)
-    with pytest.raises(EfqError, match=r"^openable: CheckpointError"):
+    with pytest.raises(EfqError, match="CheckpointError"):
         peer.run(np.zeros((1, 3, 112, 112), np.float32))
     peer.close()
 
@@ -222,7 +222,7 @@ def test_memory_and_start_up_are_those_of_fresh_processes(teacher: FloatTeacher,
     assert all(30 < footprint.peak_mib < 200 for footprint in found)
     assert all(5 < footprint.start_up_ms < 20_000 for footprint in found)
     assert held.nbytes == 2**28
-    with pytest.raises(EfqError, match=r"tiny: its process ended with 1: FileNotFoundError"):
+    with pytest.raises(EfqError, match=r"tiny.*FileNotFoundError"):
         measure_footprints([PeerSpec(name="tiny", kind="artifact", path="nowhere")], repeats=1)
 
 

@@ -182,30 +182,30 @@ def test_another_run_does_not_resume_it(teacher: Teacher, tmp_path: Path, monkey
         ("teacher", (other, FACES, recipe()), 0),
         ("seed", (teacher, FACES, recipe()), 5),
     ):
-        with pytest.raises(UsageError, match=f"belongs to a run with another {change}: repeat its options"):
+        with pytest.raises(UsageError, match=f"resume.* {change}"):
             distill(*arguments, output, seed=seed, resume=True)  # type: ignore[arg-type]
     assert resume_path(output).exists()
 
 
 def test_nothing_to_resume(teacher: Teacher, tmp_path: Path) -> None:
     output = tmp_path / "student.pt"
-    with pytest.raises(CheckpointError, match="found none: start it without --resume"):
+    with pytest.raises(CheckpointError, match="--resume"):
         distill(teacher, FACES, recipe(), output, resume=True)
     torch.save({"other": 1}, resume_path(output))
-    with pytest.raises(CheckpointError, match="is not the state of a distillation"):
+    with pytest.raises(CheckpointError, match="resume"):
         load_resume(resume_path(output), {})
     resume_path(output).write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="resume"):
         load_resume(resume_path(output), {})
 
 
 def test_batches_larger_than_the_set(teacher: Teacher, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="choose a smaller batch"):
+    with pytest.raises(UsageError, match="batch"):
         distill(teacher, FACES, recipe(identities_per_batch=13), tmp_path / "student.pt")
 
 
 def test_one_identity_gives_no_thresholds(teacher: Teacher, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least two identities"):
+    with pytest.raises(InputError, match="two identities"):
         distill(teacher, make_faces(people=1, each=9), recipe(steps=1), tmp_path / "student.pt")
     assert not (tmp_path / "student.pt").exists()
 
@@ -215,6 +215,6 @@ def test_a_loss_that_is_not_finite(teacher: Teacher, tmp_path: Path) -> None:
     content["fc.bias"][0] = torch.nan
     torch.save(content, tmp_path / "broken.pt")
     broken = open_teacher(tmp_path / "broken.pt", TEACHER)
-    with pytest.raises(EfqError, match="the loss is not finite at step 0: lower the learning rate"):
+    with pytest.raises(EfqError, match=r"step 0.*learning rate"):
         distill(broken, FACES, recipe(), tmp_path / "student.pt")
     assert not (tmp_path / "student.pt").exists()

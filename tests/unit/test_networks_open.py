@@ -79,7 +79,7 @@ def test_a_student_without_its_quantizers(tmp_path: Path) -> None:
     assert float((quantized * wanted).sum(1).min()) < 0.999
     assert float((found.embed(FACES) * wanted).sum(1).min()) > 0.95  # its weights were rounded with compensation
     for path in (tmp_path / "teacher.pt", tmp_path):
-        with pytest.raises(UsageError, match="expected a student file to leave its quantizers out"):
+        with pytest.raises(UsageError, match=str(path)):
             open_network(path, backbone=TEACHER, quantized=False)
 
 
@@ -133,8 +133,8 @@ def test_every_kind_can_be_closed(artifact: Path, tmp_path: Path) -> None:
 def test_neither(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleArtifactError):
         open_network(tmp_path)
-    with pytest.raises(CheckpointError, match="found nothing at"):
+    with pytest.raises(CheckpointError, match=r"missing\.pt"):
         open_network(tmp_path / "missing.pt")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="fits none of the known backbones"):
+    with pytest.raises(CheckpointError, match=r"other\.pt"):
         open_network(tmp_path / "other.pt")

@@ -12,6 +12,7 @@ from tensorrt_inventory import FOLDER, interface_names, inventory
 
 from efq.runtime.tensorrt import interfaces
 from efq.runtime.tensorrt.api import OPTIONAL, TensorRT
+from efq.runtime.tensorrt.module import TENSORRT, TENSORRT_RTX
 
 ROOT = Path(__file__).parents[2]
 MODULE_NAMES = ("module", "trt", "tensorrt")  # what TensorRT's module is called in the files below
@@ -81,6 +82,13 @@ def test_what_is_optional_is_somewhere_and_not_everywhere() -> None:
     missing = [missing_names(found["names"]) for found in VERSIONS.values()]
     assert set().union(*missing) == OPTIONAL
     assert not set.intersection(*missing)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_packages_that_build_ahead_name_the_gpus_they_build_for(version: str) -> None:
+    module = version.partition("-")[0]
+    (package,) = (package for package in (TENSORRT, TENSORRT_RTX) if package.module == module)
+    assert package.builds_ahead == ("ComputeCapability" in VERSIONS[version]["names"])
 
 
 def test_the_classes_of_the_module_are_those_of_the_table() -> None:
