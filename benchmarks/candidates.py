@@ -16,7 +16,7 @@ from efq.benchmarks.peers.float_teacher import FloatTeacher
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, PeerTool
 from efq.runtime import Embedder, Manifest
-from efq.runtime.artifact.manifest import REDUCED_RANGE
+from efq.runtime.artifact.manifest import REDUCED_RANGE, REQUANTIZED
 from efq.runtime.errors import UsageError
 from efq.runtime.targets import find_target, targets
 
@@ -55,7 +55,7 @@ def _artifact_candidate(directory: Path, manifest: Manifest, *, name: str, backe
 
 def student_of(manifest: Manifest) -> str:
     """A hash of what a student's artifacts have in common however exported: teacher, data, recipe with its training."""
-    recipe = {key: value for key, value in manifest.recipe.items() if key not in ("requantized", REDUCED_RANGE)}
+    recipe = {key: value for key, value in manifest.recipe.items() if key not in (REQUANTIZED, REDUCED_RANGE)}
     facts = {"recipe": recipe, "teacher": dict(manifest.teacher), "data": dict(manifest.data)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

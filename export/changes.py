@@ -34,9 +34,10 @@ class StudentChanges:
 
     def to_recipe(self) -> dict[str, Any]:
         """The entries that tell of the changes in the recipe of a manifest."""
-        entries: dict[str, Any] = {}
-        if self.reduced_range is not None:
-            entries[REDUCED_RANGE] = self.reduced_range
-        if self.requantized is not None:
-            entries[REQUANTIZED] = dict(self.requantized.to_dict())
-        return entries
+        reduced = {} if self.reduced_range is None else {REDUCED_RANGE: self.reduced_range}
+        return reduced | self.requantized_entry
+
+    @property
+    def requantized_entry(self) -> dict[str, Any]:
+        """How quantizing anew changed the student, under its key; empty where it was not."""
+        return {} if self.requantized is None else {REQUANTIZED: dict(self.requantized.to_dict())}

@@ -56,7 +56,7 @@ class Export:
         return {
             "directory": str(self.directory),
             "model_bytes": self.model_bytes,
-            "parity": dict(self.parity),
+            "parity": {**self.parity, **self.changes.requantized_entry},
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
             "engine": None if self.engine is None else dict(self.engine),
             "notes": list(self.notes),

@@ -27,9 +27,11 @@ def onnxruntime_needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
 
 def openvino_needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
     """OpenVINO and any CPU."""
-    version = installed_versions(["openvino"]).get("openvino")
-    detail = version or "not installed: pip install openvino"
-    found = Need(what="package openvino", met=version is not None, detail=detail)
+    versions = ", ".join(installed_versions(target.packages).values())
+    (package,) = target.packages
+    found = Need(
+        what=f"package {package}", met=bool(versions), detail=versions or f"not installed: pip install {package}"
+    )
     return found, _cpu_need(hardware.cpu, saturating=_SATURATING_IN_OPENVINO)
 
 

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Sequence
 
 from efq.runtime.artifact.folder import MODEL_FILE, Artifact, read_checksums
-from efq.runtime.artifact.manifest import REDUCED_RANGE as REDUCED_RANGE
 from efq.runtime.backends.choice import Choice, cache_path, choose, is_installed, read_choice, write_choice
 from efq.runtime.backends.model import Model, thread_count
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
@@ -19,8 +18,6 @@ from efq.runtime.errors import DeviceError, UsageError
 
 ONNXRUNTIME, OPENVINO = OnnxRuntimeModel.name, OpenVinoModel.name
 BACKENDS: dict[str, Callable[..., Model]] = {ONNXRUNTIME: OnnxRuntimeModel, OPENVINO: OpenVinoModel}
-
-OWN_BACKEND = {"ort-cpu": ONNXRUNTIME, "openvino": OPENVINO}  # goes when export and benchmarks ask the table of targets
 
 _logger = logging.getLogger(__name__)
 _measuring = threading.Lock()

@@ -43,8 +43,6 @@ TENSORRT_RTX = TensorRTPackage(
 
 _PACKAGES = {package.target: package for package in (TENSORRT, TENSORRT_RTX)}
 
-PACKAGES = {target: package.module for target, package in _PACKAGES.items()}
-
 
 def find_package(target: str) -> TensorRTPackage:
     """The package of a target. Raises UsageError for a target that takes none."""

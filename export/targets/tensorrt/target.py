@@ -30,7 +30,7 @@ from efq.runtime.files import atomic_write_text
 from efq.runtime.tensorrt.build.builder import BuiltEngine, build_engine
 from efq.runtime.tensorrt.engine_cache import fingerprint_of, write_engine, write_options
 from efq.runtime.tensorrt.fingerprint import Machine
-from efq.runtime.tensorrt.module import import_tensorrt
+from efq.runtime.tensorrt.module import find_package
 from efq.runtime.tensorrt.open import machine_of
 from efq.toolchain.student import Student
 
@@ -108,9 +108,15 @@ class TensorRTTarget(ExportTarget):
         path.write_bytes(model.SerializeToString())
         engine = options.engine
         built = build_engine(
-            self.name, path, folder, engine.options, device=engine.device, timing_cache=engine.timing_cache
+            self.name,
+            path,
+            folder,
+            engine.options,
+            device=engine.device,
+            timing_cache=engine.timing_cache,
+            progress=options.progress,
         )
-        runtime = f"{import_tensorrt(self.name).__name__} {built.version}, layers of the engine"
+        runtime = f"{find_package(self.name).module} {built.version}, layers of the engine"
         coverage = engine_coverage(model, built.layers, runtime=runtime)
         coverage.check(allow_float=options.allow_float)
         return built, coverage
@@ -118,8 +124,9 @@ class TensorRTTarget(ExportTarget):
     def _machine_to_build_on(self, engine: EngineSettings) -> Machine | None:
         """The GPU that the engine is built on; None for a package that builds ahead of time and needs none."""
         try:
-            module = import_tensorrt(self.name)
-            return None if hasattr(module, "ComputeCapability") else machine_of(module, open_cuda(engine.device))
+            package = find_package(self.name)
+            module = package.load()
+            return None if package.builds_ahead else machine_of(module, open_cuda(engine.device))
         except (MissingDependencyError, DeviceError) as error:
             message = (
                 f"{error}; or write the artifact without its engine (--no-engine) and build that on the machine with "
