@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from artifacts import make_artifact, make_manifest
 from click.testing import CliRunner, Result
+from messages import names
 from networks import make_student, randomize, teacher_network, write_faces
 
 from efq.export import export_student, find_target
@@ -52,9 +53,8 @@ def test_a_student(inputs: Path) -> None:
         "weight_bytes": 72, "output_bits": 8,
     }  # fmt: skip
     assert layers["fc"]["output_bits"] is None
-    shown = run(inputs / "student.pt").stdout
-    assert "16x1x3x3" in shown
-    assert "1 - cosine" not in shown
+    assert "sensitivity" not in found
+    names(run(inputs / "student.pt").stdout, "down.1.0", "depthwise", "16x1x3x3")
 
 
 def test_an_artifact(inputs: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_artifact(inputs: Path) -> None:
     assert found["coverage"]["multiply_adds"]["fraction"] == 1.0
     assert found["bytes"]["model.onnx"] == (inputs / "artifact" / "model.onnx").stat().st_size
     assert found["bits"] == {"weights": 4, "activations": 8}
-    assert "ort-cpu" in run(inputs / "artifact").stdout
+    names(run(inputs / "artifact").stdout, "ort-cpu")
 
 
 def test_an_artifact_whose_recipe_has_no_name(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_sensitivity_ranks_layers(inputs: Path) -> None:
     weights = {cost["layer"]: cost["bits"] for cost in costs if cost["weights"]}
     assert (weights["down.0.0"], weights["down.1.0"]) == (7, 4)
     shown = run(inputs / "student.pt", "--sensitivity", "--faces", inputs / "faces", "--max-images", 8).stdout
-    assert f"weights of {next(cost['layer'] for cost in costs if cost['weights'])}" in shown
+    names(shown, *(cost["layer"] for cost in costs))
 
 
 def test_sensitivity_at_other_bits(inputs: Path) -> None:
@@ -102,24 +102,24 @@ def test_sensitivity_at_other_bits(inputs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "code", "facts"),
     [
-        (("student.pt", "--sensitivity"), 2, "expected --faces FACES with --sensitivity"),
-        (("student.pt", "--faces", "faces"), 2, "--faces and --bits go only with it"),
-        (("student.pt", "--bits", "4"), 2, "--faces and --bits go only with it"),
-        (("student.pt", "--sensitivity", "--faces", "faces", "--max-images", "0"), 2, "'--max-images': 0 is not in"),
-        (("artifact", "--sensitivity", "--faces", "faces"), 2, "expected a student file for --sensitivity"),
-        (("faces",), 5, "manifest.json"),
-        (("missing.pt",), 1, "found nothing at missing.pt"),
-        (("student.pt", "--sensitivity", "--faces", "missing"), 1, "expected a folder of faces"),
+        (("student.pt", "--sensitivity"), 2, ("--faces", "--sensitivity")),
+        (("student.pt", "--faces", "faces"), 2, ("--faces", "--sensitivity")),
+        (("student.pt", "--bits", "4"), 2, ("--bits", "--sensitivity")),
+        (("student.pt", "--sensitivity", "--faces", "faces", "--max-images", "0"), 2, ("--max-images", "0")),
+        (("artifact", "--sensitivity", "--faces", "faces"), 2, ("--sensitivity", "artifact", "student.pt")),
+        (("faces",), 5, ("faces/manifest.json",)),
+        (("missing.pt",), 1, ("missing.pt",)),
+        (("student.pt", "--sensitivity", "--faces", "missing"), 1, ("missing",)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_wrong_arguments(
-    inputs: Path, arguments: tuple[str, ...], code: int, message: str, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, arguments: tuple[str, ...], code: int, facts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (code, ""), result.output
-    assert message in result.stderr
+    names(result.stderr, *facts)
     assert "Traceback" not in result.stderr

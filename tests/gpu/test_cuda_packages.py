@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from gpus import CUDA_PACKAGES
+from messages import raises_naming
 
 from efq.runtime import DeviceError
 from efq.runtime.cuda.seam import Cuda, open_cuda
@@ -42,12 +43,12 @@ def test_properties(cuda: Cuda) -> None:
 
 
 def test_a_device_that_is_not_there(cuda: Cuda) -> None:
-    with pytest.raises(DeviceError, match="nvidia-smi -L"):
+    with raises_naming(DeviceError, f"cuda:{cuda.device_count()}", "nvidia-smi -L"):
         open_cuda(f"cuda:{cuda.device_count()}", cuda.package)
 
 
 def test_more_memory_than_there_is(cuda: Cuda) -> None:
-    with pytest.raises(DeviceError, match="free GPU memory"):
+    with raises_naming(DeviceError, "GPU memory", "nvidia-smi"):
         cuda.allocate(cuda.properties().memory_bytes * 4)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gpus import CUDA_PACKAGES
+from messages import names, raises_naming
 
 from efq.runtime import DeviceError, MissingDependencyError, UsageError
 from efq.runtime.cuda.cuda_python import CudaPython
@@ -45,31 +46,27 @@ def test_device_names(device: str, ordinal: int) -> None:
 
 @pytest.mark.parametrize("device", ["", "cpu", "cuda:", "cuda:-1", "cuda:1.5", "cuda:x", "CUDA:0", "cuda:0 ", "cuda:٣"])
 def test_other_device_names_are_refused(device: str) -> None:
-    with pytest.raises(UsageError, match="cuda or cuda:N"):
+    with raises_naming(UsageError, "cuda", "cuda:N", repr(device)):
         open_cuda(device)
 
 
 def test_other_packages_are_refused() -> None:
-    with pytest.raises(UsageError, match="cuda-python, pycuda, torch; found 'cupy'"):
+    with raises_naming(UsageError, "cuda-python", "pycuda", "torch", "cupy"):
         open_cuda(package="cupy")
 
 
 @needs_no_gpu
 def test_no_driver_is_a_device_error_with_what_each_package_said() -> None:
     pytest.importorskip("cuda.bindings.runtime")
-    with pytest.raises(DeviceError, match=r"cudaErrorInsufficientDriver.*install the NVIDIA driver") as caught:
+    with raises_naming(DeviceError, *PACKAGES, "cudaErrorInsufficientDriver", "NVIDIA driver") as caught:
         open_cuda()
-    for package in PACKAGES:
-        assert f"{package}: " in str(caught.value)
     assert caught.value.exit_code == 4
 
 
 def test_no_package_is_a_missing_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, "cuda.bindings.runtime", "pycuda.driver", "torch")
-    with pytest.raises(MissingDependencyError, match="pip install 'cuda-python") as caught:
+    with raises_naming(MissingDependencyError, *PACKAGES, "pip install"):
         open_cuda()
-    for package in PACKAGES:
-        assert f"{package}: " in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ def test_no_package_is_a_missing_dependency(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_a_package_that_is_asked_for_and_absent(monkeypatch: pytest.MonkeyPatch, package: str, module: str) -> None:
     hide(monkeypatch, module)
-    with pytest.raises(MissingDependencyError, match="install"):
+    with raises_naming(MissingDependencyError, package, "install"):
         open_cuda(package=package)
 
 
@@ -86,7 +83,7 @@ def test_a_torch_without_cuda_is_a_missing_dependency() -> None:
     torch = pytest.importorskip("torch")
     if torch.version.cuda is not None:
         pytest.skip("this torch is built for CUDA")
-    with pytest.raises(MissingDependencyError, match="built without CUDA"):
+    with raises_naming(MissingDependencyError, f"torch {torch.__version__}", "CUDA", "https://pytorch.org"):
         open_cuda(package="torch")
 
 
@@ -124,7 +121,7 @@ def test_every_method_of_the_seam_is_called_below() -> None:
 @pytest.mark.parametrize("method", sorted(CALLS))
 def test_the_status_of_every_real_call_is_checked(cuda_python: CudaPython, method: str) -> None:
     name, call = CALLS[method]
-    with pytest.raises(DeviceError, match=rf"expected {name} to succeed, found cuda\w+: .*; "):
+    with pytest.raises(DeviceError, match=rf"{name}\b.*\bcudaError[A-Z]"):
         call(cuda_python)
 
 
@@ -148,32 +145,32 @@ def test_every_package_is_found_by_its_entry_point() -> None:
 @pytest.mark.parametrize(
     ("found", "remedy"),
     [
-        ("cudaErrorInsufficientDriver: CUDA driver version is insufficient", "install the NVIDIA driver"),
-        ("Found no NVIDIA driver on your system", "install the NVIDIA driver"),
+        ("cudaErrorInsufficientDriver: CUDA driver version is insufficient", "NVIDIA driver"),
+        ("Found no NVIDIA driver on your system", "NVIDIA driver"),
         ("cudaErrorNoDevice: no CUDA-capable device is detected", "CUDA_VISIBLE_DEVICES"),
         ("cuInit failed: no CUDA-capable device is detected", "CUDA_VISIBLE_DEVICES"),
         ("No CUDA GPUs are available", "CUDA_VISIBLE_DEVICES"),
         ("cudaErrorInvalidDevice: invalid device ordinal", "nvidia-smi -L"),
-        ("cudaErrorMemoryAllocation: out of memory", "free GPU memory"),
-        ("cuMemAlloc failed: out of memory", "free GPU memory"),
-        ("CUDA error: an illegal memory access was encountered", "restart it"),
-        ("cudaErrorIllegalAddress: an illegal memory access was encountered", "restart it"),
-        ("cudaErrorLaunchFailure: unspecified launch failure", "restart it"),
-        ("cudaErrorECCUncorrectable: uncorrectable ECC error encountered", "replace the GPU"),
+        ("cudaErrorMemoryAllocation: out of memory", "GPU memory"),
+        ("cuMemAlloc failed: out of memory", "GPU memory"),
+        ("CUDA error: an illegal memory access was encountered", "restart"),
+        ("cudaErrorIllegalAddress: an illegal memory access was encountered", "restart"),
+        ("cudaErrorLaunchFailure: unspecified launch failure", "restart"),
+        ("cudaErrorECCUncorrectable: uncorrectable ECC error encountered", "replace"),
         ("cudaErrorInvalidValue: invalid argument", "nvidia-smi"),
     ],
 )
 def test_failures_say_what_to_do(found: str, remedy: str) -> None:
     error = device_error("cudaCall", found)
-    assert str(error).startswith(f"expected cudaCall to succeed, found {found}; ")
-    assert remedy in str(error)
+    names(error, "cudaCall", found)
+    names(str(error).replace(found, ""), remedy)
 
 
 def test_ordinals_are_held_against_the_devices() -> None:
     check_ordinal(1, 2)
-    with pytest.raises(DeviceError, match=r"cuda:0 to cuda:1, found cuda:2.*nvidia-smi -L"):
+    with raises_naming(DeviceError, "cuda:0", "cuda:1", "cuda:2", "nvidia-smi -L"):
         check_ordinal(2, 2)
-    with pytest.raises(DeviceError, match="found none"):
+    with raises_naming(DeviceError, "nvidia-smi", "CUDA_VISIBLE_DEVICES"):
         check_ordinal(0, 0)
 
 

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from messages import raises_naming
 from networks import NETWORKS, SLOPES, conv_block, make_student, random_images, randomize
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
@@ -249,10 +250,10 @@ def test_biases_beyond_int16_stay_int32() -> None:
 
 def test_an_operation_without_an_operator() -> None:
     student = make_student(randomize(nn.Sequential(nn.Conv2d(3, 4, 28), nn.Flatten(), nn.ReLU())))
-    with pytest.raises(UsageError, match="ReLU has no ONNX operator"):
+    with raises_naming(UsageError, "ReLU"):
         ORT_CPU.write(student)
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(UsageError, match="unknown target 'tpu': expected one of openvino, ort-cpu"):
+    with raises_naming(UsageError, "tpu", "openvino", "ort-cpu", "trt", "trt-rtx"):
         find_target("tpu")

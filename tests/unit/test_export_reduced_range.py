@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from messages import names, raises_naming
 from networks import NETWORKS, make_student, random_images, randomize
 from onnx import numpy_helper
 
@@ -95,16 +96,16 @@ def test_only_the_layers_that_have_eight_bits_are_quantized_anew() -> None:
     reduction = changes.requantized
     assert isinstance(reduction, RangeReduction)
     assert reduction.layers == 1
-    assert "8-bit weights of 1 layers" in str(reduction)
+    names(reduction, 1, 7, f"{reduction.mean_cosine:.4f}")
     assert found.bits["weights"] == made.bits["weights"] == 4
 
 
 @pytest.mark.parametrize(
-    ("full_range", "target", "message"),
-    [(False, "ort-cpu", "efq-distill --full-range"), (True, "trt", "trt")],
+    ("full_range", "target", "facts"),
+    [(False, "ort-cpu", ("--full-range", 7, "efq-distill")), (True, "trt", ("--full-range", "trt"))],
 )
-def test_a_full_range_that_changes_nothing_is_refused(full_range: bool, target: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_a_full_range_that_changes_nothing_is_refused(full_range: bool, target: str, facts: tuple[object, ...]) -> None:
+    with raises_naming(UsageError, *facts):
         find_target(target).prepare(student(full_range=full_range), IMAGES, ExportOptions(full_range=True))
 
 

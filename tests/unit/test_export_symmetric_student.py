@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from messages import raises_naming
 from networks import NETWORKS, make_student, random_images, randomize
 
 from efq.export.targets.tensorrt.symmetric_student import symmetric_form
@@ -67,5 +68,5 @@ def test_an_unsigned_range_is_halved_in_steps() -> None:
 
 def test_few_bits_are_refused() -> None:
     student = make_student(randomize(NETWORKS["bottleneck"]()), activation_bits=6)
-    with pytest.raises(UsageError, match="expected 8-bit activations to requantize, found 6-bit"):
+    with raises_naming(UsageError, "8-bit", "6-bit", "symmetric_activations"):
         symmetric_form(student, IMAGES.numpy())

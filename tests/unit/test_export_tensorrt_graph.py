@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from messages import raises_naming
 from networks import NETWORKS, make_student, random_images, randomize
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -99,12 +100,13 @@ def test_a_wrong_graph_is_noticed() -> None:
     array = numpy_helper.to_array(weights).copy()
     array[0] = -array[0]
     weights.CopyFrom(numpy_helper.from_array(array, weights.name))
-    with pytest.raises(ParityError, match="expected the exported graph to compute the student's integers"):
-        layer_parity(student, model, IMAGES).check()
+    parity = layer_parity(student, model, IMAGES)
+    with raises_naming(ParityError, f"{parity.differing_share:.4%}", f"{parity.least_cosine_of_layers:.6f}"):
+        parity.check()
 
 
 def test_students_of_another_form_are_refused() -> None:
-    with pytest.raises(UsageError, match="not an 8-bit symmetric quantizer"):
+    with raises_naming(UsageError, "stem.2"):
         build_tensorrt_model(make_student(randomize(NETWORKS["bottleneck"]()), activation="relu"))
 
 
@@ -130,5 +132,5 @@ def test_a_layer_by_hand() -> None:
     assert found.bias.tolist() == [1.0, float(np.float16(-0.3))]
     with torch.no_grad():
         layer.bias.fill_(1e6)
-    with pytest.raises(UsageError, match="layer 'fc' has a bias of 1e\\+06"):
+    with raises_naming(UsageError, "fc", "1e+06"):
         symmetric_layer("fc", layer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from messages import raises_naming
 from networks import random_rows
 
 from efq.export.qdq.weights import integer_layer
@@ -84,5 +85,5 @@ def test_a_bias_that_would_not_fit_gets_a_wider_scale() -> None:
 
 
 def test_without_a_quantizer() -> None:
-    with pytest.raises(UsageError, match="layer 'fc' has no weight quantizer"):
+    with raises_naming(UsageError, "fc", "efq-distill", "--calibrate"):
         integer_layer("fc", QuantizedLinear(2, 2), 1.0)

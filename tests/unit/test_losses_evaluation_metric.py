@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from messages import raises_naming
 from numpy.typing import NDArray
 
 from efq.runtime.errors import UsageError
@@ -139,13 +140,19 @@ def test_a_batch_without_genuine_pairs_counts_impostors_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"false_positive_rates": ()}, {"false_positive_rates": (0.0,)}, {"temperature": 0.0}, {"hardest": 0}]
+    ("changes", "facts"),
+    [
+        ({"false_positive_rates": ()}, ("false-positive rates", "()")),
+        ({"false_positive_rates": (0.0,)}, ("false-positive rates", "(0.0,)")),
+        ({"temperature": 0.0}, ("temperature=0.0",)),
+        ({"hardest": 0}, ("hardest=0",)),
+    ],
 )
-def test_a_wrong_constant_is_an_error(changes: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="expected"):
+def test_a_wrong_constant_is_an_error(changes: dict[str, object], facts: tuple[str, ...]) -> None:
+    with raises_naming(UsageError, *facts):
         EvaluationMetricConfig(**changes)  # type: ignore[arg-type]
 
 
 def test_thresholds_must_fit_the_rates() -> None:
-    with pytest.raises(UsageError, match="threshold for each"):
+    with raises_naming(UsageError, 6, "(3,)"):
         EvaluationMetricLoss(EmbeddingBank(LABELS, 2), torch.zeros(3))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from messages import raises_naming
 
 from efq.runtime.errors import InputError
 from efq.toolchain.losses import impostor_thresholds
@@ -24,5 +25,5 @@ def test_equals_a_sort_of_every_impostor_pair(block: int) -> None:
 
 
 def test_one_identity_is_an_error() -> None:
-    with pytest.raises(InputError, match="at least two identities"):
+    with raises_naming(InputError, 1, "identities"):
         impostor_thresholds(torch.randn(3, 4), torch.zeros(3, dtype=torch.int64), RATES)

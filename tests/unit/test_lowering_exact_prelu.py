@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from messages import raises_naming
 from networks import MEAN, NETWORKS, SLOPES, STD, normalized, random_images, randomize, relative_difference
 from torch import Tensor, fx, nn
 
@@ -63,7 +64,7 @@ class Residual(nn.Module):
 
 
 def test_steep_slopes_need_weighted_neighbours() -> None:
-    with pytest.raises(LoweringError, match=r"'prelu' in integers: 2 of its slopes are above 1"):
+    with raises_naming(LoweringError, "prelu", 2, 1):
         exact_prelu(folded(randomize(Residual(), slopes=(1.5, 0.5))))
     gentle = randomize(Residual(), slopes=(0.5, 1.0, -0.5))
     graph = folded(gentle)
@@ -73,7 +74,7 @@ def test_steep_slopes_need_weighted_neighbours() -> None:
 
 def test_behind_a_linear_layer_is_refused() -> None:
     network = randomize(nn.Sequential(nn.Flatten(), nn.Linear(28 * 28 * 3, 4), nn.PReLU(4), nn.Linear(4, 4)))
-    with pytest.raises(LoweringError, match=r"'2' in integers: expected it behind a convolution"):
+    with raises_naming(LoweringError, 2, "convolution", "linear layer"):
         exact_prelu(folded(network))
 
 

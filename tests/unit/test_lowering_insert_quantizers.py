@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from messages import raises_naming
 from networks import MEAN, NETWORKS, STD, random_images, randomize, relative_difference
 from torch import Tensor, fx, nn
 
@@ -131,7 +132,7 @@ def test_layers_kept_at_8_bits_keep_weights_and_output() -> None:
     assert kept == {"down.1.0", "down.1.2_slopes", "fc"}
     wide = {str(node.target) for node, m in calls(graph, ActivationQuantizer) if m.bits == 8}  # type: ignore[union-attr]
     assert wide == {"down.1.0_quantizer"}  # shared with its slopes; the embedding is float32
-    with pytest.raises(UsageError, match=r"the pattern 'up\.\*' of layers to keep at 8 bits matches none"):
+    with raises_naming(UsageError, "up.*", "stem.0", "down.1.2_slopes", "fc"):
         insert_quantizers(exact(randomize(NETWORKS["bottleneck"]())), Recipe(name="t", keep_8bit=("fc", "up.*")))
 
 
@@ -145,7 +146,7 @@ def test_a_relu_behind_a_kept_layer_keeps_8_bits() -> None:
 def test_a_batchnorm_on_flattened_maps_that_nothing_takes_in_is_refused() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.Flatten(), nn.BatchNorm1d(4 * 13 * 13), nn.ReLU())
     graph = exact(randomize(nn.Sequential(*network, nn.Linear(4 * 13 * 13, 8))))
-    with pytest.raises(LoweringError, match="'2', a BatchNorm on flattened features, has no integer form"):
+    with raises_naming(LoweringError, 2, "BatchNorm"):
         insert_quantizers(graph, RECIPE)
 
 
@@ -161,5 +162,5 @@ class ReluBesideAddition(nn.Module):
 
 def test_a_relu_beside_another_reader_is_refused() -> None:
     graph = exact(ReluBesideAddition())
-    with pytest.raises(LoweringError, match="input of a ReLU, 'layer', is read by another layer"):
+    with raises_naming(LoweringError, "ReLU", "layer"):
         insert_quantizers(graph, RECIPE)

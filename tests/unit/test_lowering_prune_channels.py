@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from messages import names
 from networks import MEAN, STD, conv_block, linear_block, random_images, randomize, relative_difference
 from torch import Tensor, fx, nn
 
@@ -65,7 +66,8 @@ def test_channels_that_nothing_reads_cost_nothing() -> None:
     graph, before = prepared(wide(dead=True)), prepared(wide(dead=True))
     result = prune_channels(graph, 0.1, IMAGES)
     assert result.changed == 1
-    assert result.notes == ("block.0.0: 48 of 64 channels kept",)
+    (note,) = result.notes
+    names(note, "block.0.0", DEAD, 64)
     assert layers(graph)["block.0.0"] == (DEAD, 16, 1, 1)
     assert layers(graph)["block.1.0"] == (DEAD, 1, 3, 3)
     assert layers(graph)["block.2.0"] == (16, DEAD, 1, 1)

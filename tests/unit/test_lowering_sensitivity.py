@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from messages import names
 from networks import NETWORKS, make_student, random_images, randomize
 from torch.nn import functional
 
@@ -80,7 +81,7 @@ def test_the_costliest_layers_for_their_size_keep_the_widest_grid(student: Stude
     budget = 0.2 * (sum(sizes.values()) + affine)
     assert result.changed == len(kept) > 0
     assert sum(sizes[name] for name in kept) <= budget
-    assert result.notes[0].startswith(f"weights kept at {bits} bits: ")
+    names(result.notes[0], bits, *kept)
     ranked = sorted(layers, key=lambda name: costs[name] / sizes[name], reverse=True)
     free = budget
     for name in ranked:
