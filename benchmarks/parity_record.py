@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from efq.benchmarks.accuracy.parity import AccuracyResults, PairParity
 from efq.benchmarks.bench import Bench
-from efq.benchmarks.parity import AccuracyResults, PairParity
 from efq.runtime.artifact.parity import AccuracyRecord, AgreementRecord, EvaluationRecord, FacesRecord, RatesRecord
 
 

@@ -85,12 +85,12 @@ def main(
 
     from efq.toolchain.data import open_faces
     from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
-    from efq.toolchain.teachers.teacher import load_teacher
+    from efq.toolchain.teachers import open_teacher
 
     reuse_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_teacher(teacher, backbone)
+    loaded = open_teacher(teacher, backbone)
     found = open_faces(
         faces,
         listing=listing,
@@ -100,7 +100,7 @@ def main(
         seed=seed,
         progress=progress,
     )
-    log(f"{loaded.backbone.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
+    log(f"{loaded.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
     distill(
         loaded,
         found,

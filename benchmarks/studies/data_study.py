@@ -28,7 +28,7 @@ from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
 from efq.toolchain.recipes.recipe import Recipe, load_recipe
-from efq.toolchain.teachers.teacher import Teacher, load_teacher
+from efq.toolchain.teachers import Teacher, open_teacher
 
 NATURAL, DRAWN, NOISE = "natural", "drawn", "noise"
 _VIEWS = 12
@@ -95,7 +95,7 @@ def main(
         torch.set_num_threads(threads)
     recipe = dataclasses.replace(load_recipe(recipe_name), steps=steps)
     chosen_variants = variants(parse_counts(sizes, "--sizes"), other)
-    loaded = load_teacher(teacher, backbone)
+    loaded = open_teacher(teacher, backbone)
     run = {
         "teacher": loaded.sha256,
         "faces": sha256_file(listing),
@@ -149,7 +149,7 @@ def _images(variant: Variant, faces: Path, listing: Path, output: Path, seed: in
         with atomic_directory(root, force=False) as folder:
             if variant.kind == DRAWN:
                 size = DatasetSize(train_identities=-(-variant.images // _VIEWS), dev_identities=20, views=_VIEWS)
-                draw_dataset(folder, size, seed=seed)
+                draw_dataset(folder, size, seed=seed, progress=progress)
             else:
                 _write_noise(folder, variant.images, seed)
     return root, root / "splits" / "train.txt" if variant.kind == DRAWN else None

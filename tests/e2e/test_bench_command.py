@@ -17,7 +17,7 @@ from torch import nn
 
 from efq.benchmarks.bench_command import main
 from efq.benchmarks.drawn_faces.batch import drawn_faces
-from efq.benchmarks.peers.openvino_nncf import computes_bfloat16
+from efq.benchmarks.peers.openvino import computes_bfloat16
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime import Embedder

@@ -24,13 +24,13 @@ torch.set_num_threads(1)
 from networks import TEACHER, make_faces
 from efq.toolchain.distillation import distill
 from efq.toolchain.recipes.recipe import Recipe
-from efq.toolchain.teachers.teacher import load_teacher
+from efq.toolchain.teachers import open_teacher
 
 folder = Path(sys.argv[1])
 recipe = Recipe(
     name="tiny", activation="relu", steps=4, float_share=0.5, identities_per_batch=4, metric_weight=1.0,
 )
-student = distill(load_teacher(folder / "teacher.pt", TEACHER), make_faces(), recipe, folder / "student.pt")
+student = distill(open_teacher(folder / "teacher.pt", TEACHER), make_faces(), recipe, folder / "student.pt")
 digest = hashlib.sha256()
 for key, value in sorted(student.network.state_dict().items()):
     digest.update(value.contiguous().numpy().tobytes())

@@ -15,6 +15,7 @@ HEAVY = {"torch", "onnx", "onnx_ir", "openvino", "nncf", "matplotlib"}
 SURFACE = {
     "runtime": {
         *(
+            "Artifact",
             "CheckpointError",
             "ChecksumError",
             "CoverageError",
@@ -27,6 +28,7 @@ SURFACE = {
         ),
         *("IncompatibleArtifactError", "InputContract", "InputError", "LintError", "LoweringError", "Manifest"),
         *("MissingDependencyError", "ParityError", "SchemaError", "UnreadableImageError", "UsageError", "align"),
+        *("EvaluationRecord", "ParityRecord", "Target", "find_target"),
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),
@@ -61,7 +63,7 @@ SURFACE = {
     },
     "toolchain.data.sources": set(),
     "toolchain.graph": set(),
-    "toolchain.teachers": set(),
+    "toolchain.teachers": {"Normalization", "Teacher", "TeacherFormat", "open_teacher"},
     "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
     "toolchain.evaluation": {
         *("Agreement", "AllPairs", "AllPairsResult", "Estimate", "EvaluationReport", "FarResult", "FoldAccuracy"),
@@ -76,7 +78,7 @@ SURFACE = {
         *("FeatureRecorder", "cosine_loss", "feature_loss", "impostor_thresholds"),
     },
     "toolchain.lowering": {"LoweringReport", "float_graph", "lower"},
-    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer"},
+    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer", "set_enabled"},
     "toolchain.recipes": set(),
     "export": {
         *("TARGETS", "CoverageReport", "Export", "TargetProfile", "export_student", "find_target", "measure_coverage"),
@@ -89,7 +91,8 @@ SURFACE = {
     "export.targets.tensorrt": set(),
     "export.targets.tensorrt.lint": {"Finding", "Severity", "check", "lint"},
     "export.targets": {"TARGETS", "TargetProfile", "find_target"},
-    "benchmarks": {"Latency", "Machine", "describe_machine", "measure"},
+    "benchmarks": {"Bench", "BenchConfig", "Latency", "Machine", "describe_machine", "measure", "run_bench"},
+    "benchmarks.accuracy": set(),
     "benchmarks.demo": set(),
     "benchmarks.drawn_faces": set(),
     "benchmarks.engines": set(),

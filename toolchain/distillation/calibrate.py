@@ -16,7 +16,7 @@ from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import load_recipe
 from efq.toolchain.student import Student
-from efq.toolchain.teachers.teacher import Teacher
+from efq.toolchain.teachers import Teacher
 
 _LARGEST_SET = 1000
 

@@ -21,7 +21,7 @@ from efq.toolchain.lowering import LoweringReport, float_graph, lower
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, build_graph, describe_graph, save_student
-from efq.toolchain.teachers.teacher import Teacher
+from efq.toolchain.teachers import Teacher
 
 _THRESHOLD_RATES = {far_name(far): far for far in SMALL_SET_FARS}
 _THRESHOLD_IMAGES = 1000
@@ -56,7 +56,7 @@ def distill(
     run = {"teacher": teacher.sha256, "data": faces.sha256, "recipe": recipe.to_dict(), "seed": seed}
     run["world_size"] = processes.world_size
     state_path = resume_path(output)
-    mean, std = teacher.backbone.mean, teacher.backbone.std
+    mean, std = teacher.normalization.mean, teacher.normalization.std
     if resume:
         state, graph = load_resume(state_path, run)
         network, report = build_graph(graph), _report_of(state)
@@ -99,7 +99,7 @@ def lower_teacher(
 ) -> tuple[Any, LoweringReport]:
     """The untrained student graph of `teacher`, fitted and calibrated on some of `faces`."""
     images = torch.from_numpy(draw_images(faces, max(recipe.calibration_images, recipe.fitting_images), seed))
-    mean, std = teacher.backbone.mean, teacher.backbone.std
+    mean, std = teacher.normalization.mean, teacher.normalization.std
     return lower(teacher.network, recipe, images, mean=mean, std=std, log=log)
 
 
@@ -122,14 +122,14 @@ def package(
     trained = recipe.steps > 0
     return Student(
         network=network,
-        backbone=teacher.backbone.name,
+        backbone=teacher.name,
         recipe=recipe.to_dict(),
         contract=teacher.contract,
         embedding_size=embeddings.shape[1],
         teacher={
-            "name": teacher.backbone.name,
+            "name": teacher.name,
             "sha256": teacher.sha256,
-            "licence": licences.teacher or teacher.backbone.licence,
+            "licence": licences.teacher or teacher.licence,
         },
         data={
             "images": len(faces) if trained else 0,

@@ -27,7 +27,8 @@ from efq.toolchain.losses import (
     feature_loss,
     impostor_thresholds,
 )
-from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
+from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.recipes.recipe import Recipe
 
 _CLIP = 5.0  # largest gradient norm
