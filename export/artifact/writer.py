@@ -14,14 +14,19 @@ import onnx
 from onnx import external_data_helper
 
 from efq.export.artifact.model_card import model_card
-from efq.runtime.artifact.folder import MANIFEST_FILE, MODEL_FILE, Artifact, model_metadata, write_checksums
+from efq.runtime.artifact.folder import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PARITY_FILE,
+    TRAINING_DATA_FILE,
+    Artifact,
+    model_metadata,
+    write_checksums,
+)
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
-
-PARITY_FILE = "parity.json"
-TRAINING_DATA_FILE = "training_data.json"
-CARD_FILE = "README.md"
 
 _HASH_PREFIX = re.compile(r"[0-9a-f]{16}")
 

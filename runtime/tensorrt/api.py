@@ -1,6 +1,7 @@
 """The names of the modules `tensorrt` and `tensorrt_rtx` that EFQ uses: nothing else may be taken from them.
 
-What only some versions have is in OPTIONAL and must be asked for with `hasattr` before it is used.
+What only some versions have is in OPTIONAL and must be asked for before it is used: with `hasattr`, or by the package's
+`builds_ahead` (efq.runtime.tensorrt.module).
 """
 
 from __future__ import annotations

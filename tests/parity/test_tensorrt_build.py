@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -53,6 +55,22 @@ def test_every_product_runs_in_int8(name: str, recipe: dict[str, object], tmp_pa
     assert "Layers:" in (tmp_path / LOG_FILE).read_text()
 
 
+class Shown:
+    """A `ShowProgress` that counts."""
+
+    def __init__(self) -> None:
+        self.descriptions: list[str] = []
+        self.steps = 0
+
+    @contextlib.contextmanager
+    def __call__(self, description: str, total: int | None, unit: str = "") -> Iterator[Shown]:
+        self.descriptions.append(description)
+        yield self
+
+    def advance(self, n: int = 1, **fields: float | str) -> None:
+        self.steps += n
+
+
 @RTX
 def test_a_product_without_quantizers_is_found(tmp_path: Path) -> None:
     """One convolution's DequantizeLinear on its input is taken away: it runs in float, and the report names it."""
@@ -62,7 +80,10 @@ def test_a_product_without_quantizers_is_found(tmp_path: Path) -> None:
     dequantize = made_by[convolution.input[0]]
     convolution.input[0] = made_by[dequantize.input[0]].input[0]
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    built = build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL)
+    shown = Shown()
+    built = build_engine("trt-rtx", tmp_path / "model.onnx", tmp_path, SMALL, progress=shown)
+    assert len(shown.descriptions) == 1
+    assert shown.steps > 0
     report = engine_coverage(model, built.layers, runtime="TensorRT-RTX")
     assert [node.name for node in report.float_products] == [convolution.name]
     with pytest.raises(CoverageError, match=convolution.name):

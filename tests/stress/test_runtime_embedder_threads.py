@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from artifacts import random_faces
 
-from efq.runtime import Embedder
+from efq.runtime import Embedder, UsageError
 
 CALLERS = 8
 
@@ -29,6 +30,30 @@ def test_eight_callers_get_the_bytes_of_one(tiny_artifact: Path, threads: int) -
 
     with ThreadPoolExecutor(CALLERS) as pool:
         assert all(pool.map(call, range(CALLERS)))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_close_while_eight_call(tiny_artifact: Path, backend: str) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    embedder = Embedder.open(tiny_artifact, threads=2, backend=backend)
+    batches = [random_faces(count, seed=count) for count in (1, 20)]
+    expected = [embedder.embed(batch).tobytes() for batch in batches]
+    start = threading.Barrier(CALLERS + 1)
+
+    def call(caller: int) -> bool:
+        start.wait()
+        with contextlib.suppress(UsageError):
+            while embedder.embed(batches[caller % 2]).tobytes() == expected[caller % 2]:
+                pass
+            return False
+        return True
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        calls = [pool.submit(call, caller) for caller in range(CALLERS)]
+        start.wait()
+        embedder.close()
+        assert all(future.result() for future in calls)
 
 
 def test_opening_from_many_threads_at_once(tiny_artifact: Path) -> None:

@@ -15,6 +15,7 @@ HEAVY = {"torch", "onnx", "onnx_ir", "openvino", "nncf", "matplotlib"}
 SURFACE = {
     "runtime": {
         *(
+            "Artifact",
             "CheckpointError",
             "ChecksumError",
             "CoverageError",
@@ -27,6 +28,7 @@ SURFACE = {
         ),
         *("IncompatibleArtifactError", "InputContract", "InputError", "LintError", "LoweringError", "Manifest"),
         *("MissingDependencyError", "ParityError", "SchemaError", "UnreadableImageError", "UsageError", "align"),
+        *("EvaluationRecord", "ParityRecord", "Target", "find_target"),
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
 from efq.runtime.artifact.folder import MODEL_FILE, write_checksums
 from efq.runtime.backends import openvino as openvino_backend
+from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
 from efq.runtime.backends.onnxruntime_module import LEAST_VERSION, import_onnxruntime
 
@@ -39,6 +41,60 @@ def test_embeddings_are_those_of_the_reference(tiny_artifact: Path, backend: str
         embeddings = embedder.embed(faces)
         assert embeddings.flags.owndata
         np.testing.assert_allclose(embeddings, reference_embeddings(faces), atol=2e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_closed_model_is_freed_and_refuses_calls(tiny_artifact: Path, backend: str, threads: int) -> None:
+    with Embedder.open(tiny_artifact, threads=threads, backend=backend) as embedder:
+        expected = embedder.embed(random_faces(20))
+        model = embedder._model
+    assert embedder.backend == backend
+    for call in (
+        lambda: embedder.embed(random_faces(1)),
+        lambda: embedder.embed(random_faces(20)),
+        lambda: model.metadata,
+        lambda: model.check_signature(embedder.contract, EMBEDDING_SIZE),
+    ):
+        with pytest.raises(UsageError):
+            call()
+    embedder.close()
+    again = Embedder.open(tiny_artifact, threads=threads, backend=backend)
+    np.testing.assert_array_equal(again.embed(random_faces(20)), expected)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux's list of threads")
+def test_closing_ends_the_threads_of_onnxruntime(tiny_artifact: Path) -> None:
+    before = _thread_ids()
+    with Embedder.open(tiny_artifact, threads=2, backend="onnxruntime") as embedder:
+        embedder.embed(random_faces(20))
+        assert _thread_ids() > before
+    deadline = time.monotonic() + 20
+    while _thread_ids() - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert _thread_ids() <= before
+
+
+def test_closing_waits_for_the_calls_that_run() -> None:
+    lifetime, inside, leave = Lifetime(), threading.Event(), threading.Event()
+
+    def call() -> None:
+        with lifetime:
+            inside.set()
+            assert leave.wait(20)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(call)
+        assert inside.wait(20)
+        closing = pool.submit(lifetime.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.05)
+        with pytest.raises(UsageError), lifetime:
+            pytest.fail("a closed model was used")
+        leave.set()
+        running.result(20)
+        assert closing.result(20)
+    assert not lifetime.close()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

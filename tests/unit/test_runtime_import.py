@@ -9,17 +9,17 @@ from typing import Any
 
 IMPORT = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 import {modules}
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 import json
 print(json.dumps({{"seconds": seconds, "modules": [name for name in sys.modules if "." not in name]}}))
 """
-GPU = ", ".join(f"efq.runtime.{name}" for name in ("backends.tensorrt", "cuda.cuda_python", "cuda.pycuda"))
+GPU = ", ".join(f"efq.runtime.{name}" for name in ("tensorrt.open", "cuda.cuda_python", "cuda.pycuda"))
 
 
 def imported(modules: str) -> dict[str, Any]:
-    """Seconds that importing takes in a new process, and the packages it has then."""
+    """Seconds of CPU time that importing takes in a new process, and the packages it has then."""
     found: dict[str, Any] = json.loads(subprocess.check_output([sys.executable, "-c", IMPORT.format(modules=modules)]))
     return found
 

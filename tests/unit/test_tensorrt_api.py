@@ -12,10 +12,11 @@ from tensorrt_inventory import FOLDER, interface_names, inventory
 
 from efq.runtime.tensorrt import interfaces
 from efq.runtime.tensorrt.api import OPTIONAL, TensorRT
+from efq.runtime.tensorrt.module import TENSORRT, TENSORRT_RTX
 
 ROOT = Path(__file__).parents[2]
 MODULE_NAMES = ("module", "trt", "tensorrt")  # what TensorRT's module is called in the files below
-FILES = [*sorted((ROOT / "runtime" / "tensorrt").glob("*.py")), ROOT / "runtime" / "backends" / "tensorrt.py"]
+FILES = sorted((ROOT / "runtime" / "tensorrt").rglob("*.py"))
 VERSIONS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 
 
@@ -83,6 +84,13 @@ def test_what_is_optional_is_somewhere_and_not_everywhere() -> None:
     assert not set.intersection(*missing)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_packages_that_build_ahead_name_the_gpus_they_build_for(version: str) -> None:
+    module = version.partition("-")[0]
+    (package,) = (package for package in (TENSORRT, TENSORRT_RTX) if package.module == module)
+    assert package.builds_ahead == ("ComputeCapability" in VERSIONS[version]["names"])
+
+
 def test_the_classes_of_the_module_are_those_of_the_table() -> None:
     assert {name for name in MODULE if name not in TABLE} == set()
 
@@ -95,7 +103,7 @@ def test_the_inventory_of_the_installed_tensorrt_rtx_is_the_recorded_one() -> No
     assert inventory(installed) == recorded
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_only_listed_names_are_taken_from_the_module(path: Path) -> None:
     assert unlisted_attributes(path.read_text(encoding="utf-8")) == []
 

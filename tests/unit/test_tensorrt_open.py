@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fake_tensorrt import LIMITS, SHAPE, SIZE, embed, faces, make_module, make_p
 
 from efq.runtime import DeviceError, Embedder, EngineError, InputContract, UsageError
 from efq.runtime.artifact.folder import ENGINE_FOLDER, Artifact
+from efq.runtime.progress import Progress, ShowProgress, no_progress
 from efq.runtime.tensorrt import engine_cache
 from efq.runtime.tensorrt import open as opening
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine
@@ -88,8 +90,14 @@ def test_rebuild_builds_only_what_does_not_fit(
     """The builder is the fake's: what is asked of it, and what becomes of its plan, is what is looked at."""
     builds: list[tuple[str, BuildOptions]] = []
 
-    def build(name: str, model: Path, folder: Path, options: BuildOptions, device: str) -> BuiltEngine:
+    def show(description: str, total: int | None, unit: str = "") -> AbstractContextManager[Progress]:
+        return no_progress(description, total, unit)
+
+    def build(
+        name: str, model: Path, folder: Path, options: BuildOptions, *, device: str, progress: ShowProgress
+    ) -> BuiltEngine:
         assert device == "cuda"
+        assert progress is show
         builds.append((name, options))
         return built(folder, module.__version__, make_plan())
 
@@ -98,7 +106,7 @@ def test_rebuild_builds_only_what_does_not_fit(
     write_options(artifact / ENGINE_FOLDER, options)
     with pytest.raises(EngineError, match="expected an engine in"):
         Embedder.open(artifact)
-    with Embedder.open(artifact, rebuild=True) as embedder:
+    with Embedder.open(artifact, rebuild=True, progress=show) as embedder:
         np.testing.assert_array_equal(embedder.embed(faces(3)), embed(faces(3)))
     with Embedder.open(artifact, rebuild=True):
         pass
@@ -118,7 +126,7 @@ def test_a_rebuilt_engine_in_float_is_refused_and_the_older_stays(
     monkeypatch.setattr(
         engine_cache,
         "build_engine",
-        lambda name, model, folder, options, device: built(folder, "1", make_plan(), layer),
+        lambda name, model, folder, options, **_: built(folder, "1", make_plan(), layer),
     )
     counts = {"multiply_adds": {"integer": 5, "total": 5}}
     manifest = dataclasses.replace(Artifact.open(artifact).manifest, coverage=counts)
@@ -168,6 +176,15 @@ def test_a_gpu_that_fails_while_closing_is_freed(artifact: Path, module: Any, cu
     embedder.close()
     assert not cuda.failures
     assert not any(cuda.live().values())
+
+
+def test_an_opened_engine_is_a_model_with_its_metadata(artifact: Path, module: Any, cuda: FakeCuda) -> None:
+    add_engine(artifact, module, cuda)
+    with Embedder.open(artifact) as embedder:
+        assert embedder.backend == "tensorrt"
+        Artifact.open(artifact).check_model_metadata(embedder._model.metadata)
+    with pytest.raises(UsageError):
+        Embedder.open(artifact, backend="onnxruntime")
 
 
 def test_another_kind_of_device(artifact: Path) -> None:
