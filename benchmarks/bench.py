@@ -24,9 +24,8 @@ from efq.benchmarks.candidates import (
 )
 from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.benchmarks.engines.bench import EngineBench, GpuTarget
-from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
 from efq.benchmarks.machine import Machine, busy_cores, describe_machine
-from efq.benchmarks.measurement import Embed, embed_all, measure_candidates
+from efq.benchmarks.measurement import embed_all, measure_candidates
 from efq.benchmarks.parity import Comparison, compare
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
 from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
@@ -39,10 +38,12 @@ from efq.export.references.integer import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.console import log
+from efq.runtime.console import log, progress
 from efq.runtime.files import sha256_file
 from efq.toolchain.data.faces import open_faces
-from efq.toolchain.networks import EmbeddingNetwork, open_network, torch_embedding
+from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
+from efq.toolchain.evaluation.embed import Embed
+from efq.toolchain.networks import open_network, torch_embedding
 from efq.toolchain.student import load_student
 
 _BUSY_CORES = 0.2
@@ -195,21 +196,16 @@ def _open_faces(config: BenchConfig, manifest: Manifest) -> EvaluationFaces | No
     if config.faces is None:
         return None
     faces = open_evaluation_faces(
-        config.faces, listing=config.listing, pairs_files=config.pairs, contract=manifest.input
+        config.faces,
+        listing=config.listing,
+        pairs_files=config.pairs,
+        contract=manifest.input,
+        progress=progress,
     )
     for path in (*config.artifacts, *config.students):
-        _check_unseen(open_network(path, device="cpu", threads=1), faces)
+        network = open_network(path, device="cpu", threads=1)
+        check_unseen(faces.faces, path, network.training_hashes, remedy="give other faces (--faces, --list, --pairs)")
     return faces
-
-
-def _check_unseen(network: EmbeddingNetwork, faces: EvaluationFaces) -> None:
-    seen = [value for value in faces.faces.hashes if value[:16] in network.training_hashes]
-    if seen:
-        message = (
-            f"expected faces that {network.path} was not fine-tuned on, found {len(seen)} of {len(faces.faces)} in its "
-            "training data; give other faces (--faces, --list, --pairs)"
-        )
-        raise UsageError(message)
 
 
 def _open_students(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str]) -> dict[str, Embed]:
@@ -240,7 +236,7 @@ def _export_teacher(config: BenchConfig, manifest: Manifest, folder: Path) -> Fl
 def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str]:
     """The faces the peers are calibrated on, and a note that says which they are."""
     if config.calibration is not None and config.faces is not None:
-        chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES)
+        chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES, progress=progress)
         return np.asarray(chosen.images), f"Peers calibrated on {len(chosen)} faces of {config.calibration.name}."
     order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_FACES]
     if config.faces is None:

@@ -166,9 +166,9 @@ def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | 
 
 
 def _update_artifacts(config: BenchConfig, bench: Bench) -> None:
-    from efq.benchmarks.parity_record import parity_record
+    from efq.benchmarks.parity_record import evaluation_records
     from efq.export.artifact.writer import update_parity
 
-    for directory, record in zip(config.artifacts, parity_record(bench), strict=True):
-        update_parity(directory, record)
+    for directory, evaluation in zip(config.artifacts, evaluation_records(bench), strict=True):
+        update_parity(directory, evaluation)
         log(f"parity.json updated in {directory}")

@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.candidates import Candidate
-from efq.benchmarks.evaluation_faces import EvaluationFaces
 from efq.benchmarks.peers.peer import Peer
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
 from efq.runtime.console import log, progress
+from efq.toolchain.evaluation import EvaluationFaces
+from efq.toolchain.evaluation.embed import Embed, embed_faces
 
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
-_EMBEDDING_CHUNK = 64
 _LOG_SECONDS = 5.0
 
 
@@ -94,10 +92,4 @@ def _log_rounds(title: str, rounds: int) -> Callable[[], None]:
 
 def embed_all(name: str, embed: Embed, faces: EvaluationFaces) -> NDArray[np.float32]:
     """Embeddings of all faces, (M, d) of unit length, with progress."""
-    parts = []
-    images = faces.faces.images
-    with progress(f"embedding: {name}", len(images), "images") as bar:
-        for start in range(0, len(images), _EMBEDDING_CHUNK):
-            parts.append(embed(np.ascontiguousarray(images[start : start + _EMBEDDING_CHUNK])))
-            bar.advance(len(parts[-1]))
-    return np.concatenate(parts)
+    return embed_faces(embed, faces.faces, title=f"embedding: {name}", progress=progress)

@@ -8,21 +8,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.evaluation_faces import EvaluationFaces
 from efq.benchmarks.report.plots import Curve
 from efq.runtime.errors import ParityError, UsageError
 from efq.toolchain.evaluation import (
+    Agreement,
     AllPairs,
-    all_pairs,
-    equal_decisions,
-    fold_accuracy,
-    pair_similarities,
+    Evaluation,
+    EvaluationFaces,
+    NetworkEvaluation,
+    embedding_cosines,
+    evaluate,
+    far_name,
     roc_curve,
-    tar_at_far,
 )
-
-FARS = (1e-2, 1e-3, 1e-4, 1e-5)
-DECISION_FAR = 1e-4
+from efq.toolchain.evaluation.rates import BENCHMARK_FARS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,41 +95,19 @@ def compare(
     pair, UsageError when embeddings differ in size from the reference's.
     """
     _check_sizes(embeddings, reference)
-    compared = {name: vectors[faces.compared] for name, vectors in embeddings.items()}
-    pairs = {name: all_pairs(vectors, faces.labels) for name, vectors in compared.items()}
-    first = pairs[reference]
-    fars = [far for far in FARS if tar_at_far(first, far).enough_impostors]
-    against_reference = [(reference, name) for name in embeddings if name != reference]
-    results = AccuracyResults(
-        images=len(faces.labels),
-        identities=len(first.identity_sizes),
-        genuine_pairs=len(first.genuine),
-        impostor_pairs=first.impostor_pairs,
-        networks=tuple(_accuracy(name, pairs[name], fars, embeddings[name], faces) for name in embeddings),
-        parity=tuple(
-            _parity(one, other, compared, pairs, decision_far(fars)) for one, other in (*against_reference, *also)
-        ),
+    found = evaluate(
+        embeddings, faces, reference=reference, also=also, fars=BENCHMARK_FARS, only_reached=True, resamples=0
     )
+    anchor = embeddings[reference][faces.compared]
     return Comparison(
-        results=results,
-        curves={name: _curve(pairs[name]) for name in embeddings},
-        cosines={name: cosines(compared[reference], compared[name]) for _, name in against_reference},
+        results=_results(found, reference),
+        curves={name: _curve(pairs) for name, pairs in found.pairs.items()},
+        cosines={
+            name: embedding_cosines(anchor, vectors[faces.compared]).astype(np.float32)
+            for name, vectors in embeddings.items()
+            if name != reference
+        },
     )
-
-
-def cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The cosine of each image's two embeddings (N,), from unit-length (N, d) and (N, d)."""
-    return np.asarray(np.einsum("ij,ij->i", first.astype(np.float64), second.astype(np.float64)), np.float32)
-
-
-def decision_far(fars: Sequence[float]) -> float | None:
-    """1e-4, or the lowest of `fars` above it where the faces do not reach that far; None when there is none."""
-    return min((far for far in fars if far >= DECISION_FAR), default=None)
-
-
-def far_name(far: float) -> str:
-    """1e-4 as "1e-4", as manifests write it."""
-    return f"{far:.0e}".replace("e-0", "e-")
 
 
 def check_gates(parity: PairParity, *, min_cosine: float | None, min_decisions: float | None) -> None:
@@ -164,43 +141,42 @@ def _check_sizes(embeddings: Mapping[str, NDArray[np.float32]], reference: str) 
             raise UsageError(message)
 
 
-def _accuracy(
-    name: str, pairs: AllPairs, fars: Sequence[float], embeddings: NDArray[np.float32], faces: EvaluationFaces
-) -> NetworkAccuracy:
-    points = {far_name(far): tar_at_far(pairs, far) for far in fars}
-    ten_fold = {}
-    for listed in faces.pair_lists:
-        similarities = pair_similarities(embeddings, listed.first, listed.second)
-        ten_fold[listed.name] = fold_accuracy(similarities, listed.same, listed.folds).accuracy
-    return NetworkAccuracy(
-        network=name,
-        tar={far: point.tar for far, point in points.items()},
-        thresholds={far: point.threshold for far, point in points.items()},
-        ten_fold=ten_fold,
+def _results(found: Evaluation, reference: str) -> AccuracyResults:
+    pairs = found.networks[reference].all_pairs
+    assert pairs is not None  # a benchmark compares all pairs
+    return AccuracyResults(
+        images=pairs.images,
+        identities=pairs.identities,
+        genuine_pairs=pairs.genuine_pairs,
+        impostor_pairs=pairs.impostor_pairs,
+        networks=tuple(_accuracy(name, network) for name, network in found.networks.items()),
+        parity=tuple(_parity(*pair, agreement) for pair, agreement in found.agreements.items()),
     )
 
 
-def _parity(
-    reference: str,
-    network: str,
-    embeddings: Mapping[str, NDArray[np.float32]],
-    pairs: Mapping[str, AllPairs],
-    far: float | None,
-) -> PairParity:
-    first, second = embeddings[reference], embeddings[network]
-    agreement = cosines(first, second)
-    equal = None
-    if far is not None:
-        thresholds = [tar_at_far(pairs[name], far).threshold for name in (reference, network)]
-        equal = equal_decisions(first, thresholds[0], second, thresholds[1])
+def _accuracy(name: str, network: NetworkEvaluation) -> NetworkAccuracy:
+    rows = network.all_pairs.rows if network.all_pairs else ()
+    return NetworkAccuracy(
+        network=name,
+        tar={far_name(row.far): row.tar.value for row in rows},
+        thresholds={far_name(row.far): row.threshold for row in rows},
+        ten_fold={folds.name: folds.accuracy.value for folds in network.folds},
+    )
+
+
+def _parity(reference: str, network: str, agreement: Agreement) -> PairParity:
+    mean, low, least = agreement.cosine_mean, agreement.cosine_p1, agreement.cosine_min
+    assert mean is not None  # sizes are equal
+    assert low is not None
+    assert least is not None
     return PairParity(
         reference=reference,
         network=network,
-        cosine_mean=float(agreement.mean()),
-        cosine_p1=float(np.percentile(agreement, 1)),
-        cosine_min=float(agreement.min()),
-        decision_far=far,
-        equal_decisions=equal,
+        cosine_mean=mean,
+        cosine_p1=low,
+        cosine_min=least,
+        decision_far=agreement.far,
+        equal_decisions=agreement.equal_decisions,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from efq.export.targets.tensorrt.engine_options import engine_options, engine_settings
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 
 
@@ -118,7 +118,9 @@ def _student(
         )
         raise UsageError(message)
     teacher = load_teacher(model, backbone)
-    student, cosine = calibrate_teacher(teacher, calibrate, listing=listing, recipe=recipe, full_range=full_range)
+    student, cosine = calibrate_teacher(
+        teacher, calibrate, listing=listing, recipe=recipe, full_range=full_range, progress=progress
+    )
     log(
         f"quantized without training: mean cosine to the float model {cosine:.4f} on the calibration faces; "
         "efq-distill pays the difference back"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from efq.runtime.console import efq_command
+from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 
 
@@ -116,7 +116,9 @@ def _sensitivity(
     from efq.toolchain.student import load_student
 
     student = load_student(path)
-    found = open_faces(faces, listing=listing, max_images=max_images, contract=student.contract, seed=0)
+    found = open_faces(
+        faces, listing=listing, max_images=max_images, contract=student.contract, seed=0, progress=progress
+    )
     costs = layer_costs(student.network, torch.from_numpy(np.array(found.images)), weight_bits=bits)
     return [dataclasses.asdict(cost) for cost in sorted(costs, key=lambda cost: cost.cost, reverse=True)]
 

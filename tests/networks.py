@@ -240,7 +240,7 @@ def make_faces(people: int = 8, each: int = 3) -> FaceSet:
     """`draw_faces` as an open set."""
     labels = np.repeat(np.arange(people), each)
     return FaceSet(
-        root=Path(),
+        source="drawn",
         paths=tuple(f"{label}/{place}.png" for place, label in enumerate(labels)),
         labels=labels,
         identities=tuple(str(label) for label in range(people)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
@@ -92,7 +92,13 @@ def main(
         torch.set_num_threads(threads)
     loaded = load_teacher(teacher, backbone)
     found = open_faces(
-        faces, listing=listing, max_images=max_images, contract=loaded.contract, resize=resize, seed=seed
+        faces,
+        listing=listing,
+        max_images=max_images,
+        contract=loaded.contract,
+        resize=resize,
+        seed=seed,
+        progress=progress,
     )
     log(f"{loaded.backbone.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
     distill(

@@ -12,22 +12,24 @@ from numpy.typing import NDArray
 from efq.runtime.backends.open import AUTOMATIC
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
-from efq.toolchain.data import FaceSet, face_paths, open_paths
+from efq.toolchain.data import FaceSet
 from efq.toolchain.evaluation import (
-    AllPairsResult,
+    EvaluationFaces,
     EvaluationReport,
-    FoldResult,
     NetworkSummary,
-    PairList,
-    measure_agreement,
-    measure_all_pairs,
-    measure_folds,
-    read_pairs,
+    check_unseen,
+    embed_faces,
+    evaluate,
+    read_protocol,
+    training_images,
 )
 from efq.toolchain.evaluation.table import print_report
 from efq.toolchain.networks import EmbeddingNetwork, open_network
 
-_BATCH = 64
+_TRAINED_ON = (
+    "evaluate on other identities (--list, --pairs), or give --allow-training-images for figures that are not a clean "
+    "test"
+)
 
 
 @click.command("efq-evaluate")
@@ -77,9 +79,12 @@ def main(
     own folder, and all pairs are then only compared with --list. With --reference both networks are measured on the
     same images and resamples, and their difference has an interval of its own.
     """
-    root = _root(root, listing, pair_files)
-    pair_lists = [read_pairs(file, root) for file in pair_files]
-    listed = face_paths(root, listing) if listing is not None or not pair_files else []
+    protocol = read_protocol(
+        _root(root, listing, pair_files),
+        listing=listing,
+        pairs_files=pair_files,
+        all_pairs=listing is not None or not pair_files,
+    )
     files = [path for path in (model, reference) if path is not None]
     if backend != AUTOMATIC and not any(path.is_dir() for path in files):
         message = f"expected an artifact folder for --backend, found {model}: leave the option out"
@@ -96,13 +101,22 @@ def main(
         for path in files
     ]
     _check_contracts(networks)
-    paths = sorted({*listed, *(path for pairs in pair_lists for path in pairs.paths)})
-    faces = open_paths(root, paths, contract=networks[0].contract, resize=resize)
-    summaries = [_summary(network, faces) for network in networks]
+    faces = protocol.open(networks[0].contract, resize=resize, progress=progress)
     if not allow_training_images:
-        _refuse_training_images(networks, faces)
-    embeddings = [_embed(network, faces.images, flip=flip) for network in networks]
-    report = _measure(faces, listed, pair_lists, embeddings, resamples, summaries, flip=flip)
+        for network in networks:
+            check_unseen(faces.faces, network.path, network.training_hashes, remedy=_TRAINED_ON)
+    embeddings = [
+        embed_faces(
+            network.embed,
+            faces.faces,
+            title=f"embedding with {network.name}",
+            flip=flip,
+            normalize=True,
+            progress=progress,
+        )
+        for network in networks
+    ]
+    report = _report(networks, faces, embeddings, resamples, flip=flip)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -131,22 +145,33 @@ def _check_contracts(networks: list[EmbeddingNetwork]) -> None:
         raise UsageError(message)
 
 
-def _training_images(network: EmbeddingNetwork, faces: FaceSet) -> list[str]:
-    return [
-        path for path, sha256 in zip(faces.paths, faces.hashes, strict=True) if sha256[:16] in network.training_hashes
-    ]
-
-
-def _refuse_training_images(networks: list[EmbeddingNetwork], faces: FaceSet) -> None:
-    for network in networks:
-        found = _training_images(network, faces)
-        if found:
-            message = (
-                f"expected images that {network.path} was not fine-tuned on, found {len(found)} of {len(faces)} among "
-                f"its training images, first {found[0]}; evaluate on other identities (--list, --pairs), or give "
-                "--allow-training-images for figures that are not a clean test"
-            )
-            raise UsageError(message)
+def _report(
+    networks: list[EmbeddingNetwork],
+    faces: EvaluationFaces,
+    embeddings: list[NDArray[np.float32]],
+    resamples: int,
+    *,
+    flip: bool,
+) -> EvaluationReport:
+    """What was measured of the model, the first of `networks`, beside the reference, the second where there is one."""
+    roles = ("model", "reference")[: len(networks)]
+    reference = roles[1] if len(roles) > 1 else None
+    found = evaluate(dict(zip(roles, embeddings, strict=True)), faces, reference=reference, resamples=resamples)
+    summaries = [_summary(network, faces.faces) for network in networks]
+    return EvaluationReport(
+        model=summaries[0],
+        reference=summaries[1] if reference else None,
+        faces=faces.faces.source,
+        faces_sha256=faces.faces.sha256,
+        images=len(faces.faces),
+        unreadable=faces.faces.unreadable,
+        flip=flip,
+        resamples=resamples,
+        clean=not any(summary.training_images for summary in summaries),
+        all_pairs=found.networks["model"].all_pairs,
+        pairs=found.networks["model"].folds,
+        agreement=found.agreements["reference", "model"] if reference else None,
+    )
 
 
 def _summary(network: EmbeddingNetwork, faces: FaceSet) -> NetworkSummary:
@@ -155,82 +180,6 @@ def _summary(network: EmbeddingNetwork, faces: FaceSet) -> NetworkSummary:
         name=network.name,
         path=str(network.path),
         sha256=network.sha256,
-        training_images=len(_training_images(network, faces)),
+        training_images=len(training_images(faces, network.training_hashes)),
         backend=network.backend,
-    )
-
-
-def _embed(network: EmbeddingNetwork, images: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:
-    """Unit-length embeddings (N, d); with `flip` of the sum of an image's and its mirror image's."""
-    parts = []
-    with progress(f"embedding with {network.name}", len(images), "images") as bar:
-        for start in range(0, len(images), _BATCH):
-            batch = np.ascontiguousarray(images[start : start + _BATCH])
-            embeddings = network.embed(batch)
-            if flip:
-                embeddings = embeddings + network.embed(np.ascontiguousarray(batch[:, :, ::-1]))
-            parts.append(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
-            bar.advance(len(batch))
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _measure(
-    faces: FaceSet,
-    listed: list[str],
-    pair_lists: list[PairList],
-    embeddings: list[NDArray[np.float32]],
-    resamples: int,
-    summaries: list[NetworkSummary],
-    *,
-    flip: bool,
-) -> EvaluationReport:
-    places = {path: place for place, path in enumerate(faces.paths)}
-    chosen = np.array([places[path] for path in listed if path in places], np.int64)
-    all_pairs = _measure_all_pairs(faces, chosen, embeddings, resamples) if listed else None
-    compared = [values[chosen] if listed else values for values in embeddings]
-    return EvaluationReport(
-        model=summaries[0],
-        reference=summaries[1] if len(summaries) > 1 else None,
-        faces=str(faces.root),
-        faces_sha256=faces.sha256,
-        images=len(faces),
-        unreadable=faces.unreadable,
-        flip=flip,
-        resamples=resamples,
-        clean=not any(summary.training_images for summary in summaries),
-        all_pairs=all_pairs,
-        pairs=tuple(_measure_pairs(pairs, places, embeddings, resamples) for pairs in pair_lists),
-        agreement=measure_agreement(compared[0], compared[1], all_pairs) if len(compared) > 1 else None,
-    )
-
-
-def _measure_all_pairs(
-    faces: FaceSet, chosen: NDArray[np.int64], embeddings: list[NDArray[np.float32]], resamples: int
-) -> AllPairsResult:
-    model, reference = embeddings[0], embeddings[1] if len(embeddings) > 1 else None
-    return measure_all_pairs(
-        model[chosen],
-        faces.labels[chosen],
-        reference=None if reference is None else reference[chosen],
-        resamples=resamples,
-    )
-
-
-def _measure_pairs(
-    pairs: PairList, places: dict[str, int], embeddings: list[NDArray[np.float32]], resamples: int
-) -> FoldResult:
-    usable = np.array([a in places and b in places for a, b in zip(pairs.first, pairs.second, strict=True)])
-    first, second = (
-        np.array([places.get(path, -1) for path in paths], np.int64)[usable] for paths in (pairs.first, pairs.second)
-    )
-    return measure_folds(
-        pairs.name,
-        embeddings[0],
-        first,
-        second,
-        pairs.same[usable],
-        pairs.folds[usable],
-        reference=embeddings[1] if len(embeddings) > 1 else None,
-        skipped_pairs=int((~usable).sum()),
-        resamples=resamples,
     )

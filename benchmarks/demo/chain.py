@@ -16,13 +16,13 @@ from efq.benchmarks.demo.page import build_page
 from efq.benchmarks.demo.result import DemoResult, Step
 from efq.benchmarks.demo.settings import DemoSettings
 from efq.benchmarks.demo.sources import Source, draw_source, open_kit, with_teacher
-from efq.benchmarks.parity_record import parity_record
+from efq.benchmarks.parity_record import evaluation_records
 from efq.benchmarks.report.report import write_report
 from efq.export.artifact.writer import update_parity
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.console import log
+from efq.runtime.console import log, progress
 from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
 from efq.toolchain.recipes.recipe import Recipe
@@ -57,7 +57,7 @@ def run_demo(
         with clock.step("speed and parity"):
             bench = _bench(source, artifact, report, settings, command)
         with clock.step("accuracy"):
-            measurement = measure_networks(source, student, artifact, resamples=settings.resamples)
+            measurement = measure_networks(source, student, artifact, resamples=settings.resamples, progress=progress)
         search = search_gallery(
             measurement.embeddings[measurement.faces.compared],
             measurement.faces.labels,
@@ -79,7 +79,9 @@ def run_demo(
 
 
 def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int) -> None:
-    faces = open_faces(source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed)
+    faces = open_faces(
+        source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed, progress=progress
+    )
     licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_KIT_LICENCE)
     distill(load_teacher(source.teacher, source.backbone), faces, recipe, student, seed=seed, licences=licences)
 
@@ -100,7 +102,7 @@ def _bench(source: Source, artifact: Path, report: Path, settings: DemoSettings,
     report.mkdir()
     assert bench.comparison is not None  # there are faces
     write_report(report, bench.results, curves=bench.comparison.curves, cosines=bench.comparison.cosines)
-    update_parity(artifact, parity_record(bench)[0])
+    update_parity(artifact, evaluation_records(bench)[0])
     return bench
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.demo.sources import Source
-from efq.benchmarks.evaluation_faces import EvaluationFaces, open_evaluation_faces
-from efq.runtime.console import progress
-from efq.toolchain.evaluation import AllPairsResult, FoldResult, measure_all_pairs, measure_folds
-from efq.toolchain.networks import EmbeddingNetwork, open_network
-
-FARS = (1e-2, 1e-3, 1e-4)
-_CHUNK = 64
+from efq.runtime.progress import ShowProgress, no_progress
+from efq.toolchain.evaluation import (
+    AllPairsResult,
+    Evaluation,
+    EvaluationFaces,
+    FoldResult,
+    embed_faces,
+    evaluate,
+    open_evaluation_faces,
+)
+from efq.toolchain.evaluation.rates import SMALL_SET_FARS
+from efq.toolchain.networks import open_network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,54 +47,47 @@ class Measurement:
     embeddings: NDArray[np.float32]
 
 
-def measure_networks(source: Source, student: Path, artifact: Path, *, resamples: int) -> Measurement:
-    """Embed the development faces with all three networks and compare the last two with the teacher."""
+def measure_networks(
+    source: Source, student: Path, artifact: Path, *, resamples: int, progress: ShowProgress = no_progress
+) -> Measurement:
+    """Embed the development faces with all three networks and compare them with the teacher."""
     networks = [open_network(source.teacher, backbone=source.backbone), open_network(student), open_network(artifact)]
     faces = open_evaluation_faces(
-        source.root, listing=source.dev, pairs_files=(source.pairs,), contract=networks[0].contract
+        source.root,
+        listing=source.dev,
+        pairs_files=(source.pairs,),
+        contract=networks[0].contract,
+        progress=progress,
     )
-    embeddings = [_embed(network, faces.faces.images) for network in networks]
-    measured = [
-        _measure(network.kind, values, embeddings[0], faces, resamples)
-        for network, values in zip(networks, embeddings, strict=True)
-    ]
-    return Measurement(networks=tuple(measured), faces=faces, embeddings=embeddings[-1])
+    embeddings = {
+        network.kind: embed_faces(network.embed, faces.faces, title=f"embedding: {network.kind}", progress=progress)
+        for network in networks
+    }
+    return Measurement(
+        networks=measure_embeddings(embeddings, faces, teacher=networks[0].kind, resamples=resamples),
+        faces=faces,
+        embeddings=embeddings[networks[-1].kind],
+    )
 
 
-def _measure(
-    kind: str, model: NDArray[np.float32], teacher: NDArray[np.float32], faces: EvaluationFaces, resamples: int
-) -> NetworkMeasurement:
-    pairs = faces.pair_lists[0]
-    cosine = np.einsum("ij,ij->i", model[faces.compared], teacher[faces.compared])
+def measure_embeddings(
+    embeddings: Mapping[str, NDArray[np.float32]], faces: EvaluationFaces, *, teacher: str, resamples: int
+) -> tuple[NetworkMeasurement, ...]:
+    """The figures of each network, by kind, whose embeddings (N, d) of all of `faces` are given."""
+    itself = [(teacher, teacher)]
+    found = evaluate(embeddings, faces, reference=teacher, also=itself, fars=SMALL_SET_FARS, resamples=resamples)
+    return tuple(_measurement(found, teacher, kind) for kind in embeddings)
+
+
+def _measurement(found: Evaluation, teacher: str, kind: str) -> NetworkMeasurement:
+    network, agreement = found.networks[kind], found.agreements[teacher, kind]
+    assert network.all_pairs is not None  # the demo compares all pairs
+    assert agreement.cosine_mean is not None  # and networks of one embedding size
+    assert agreement.cosine_min is not None
     return NetworkMeasurement(
         kind=kind,
-        all_pairs=measure_all_pairs(
-            model[faces.compared],
-            faces.labels,
-            reference=teacher[faces.compared],
-            fars=FARS,
-            resamples=resamples,
-        ),
-        folds=measure_folds(
-            pairs.name,
-            model,
-            pairs.first,
-            pairs.second,
-            pairs.same,
-            pairs.folds,
-            reference=teacher,
-            skipped_pairs=pairs.skipped,
-            resamples=resamples,
-        ),
-        cosine_mean=float(cosine.mean()),
-        cosine_min=float(cosine.min()),
+        all_pairs=network.all_pairs,
+        folds=network.folds[0],
+        cosine_mean=agreement.cosine_mean,
+        cosine_min=agreement.cosine_min,
     )
-
-
-def _embed(network: EmbeddingNetwork, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    parts = []
-    with progress(f"embedding: {network.kind}", len(images), "images") as bar:
-        for start in range(0, len(images), _CHUNK):
-            parts.append(network.embed(np.ascontiguousarray(images[start : start + _CHUNK])))
-            bar.advance(len(parts[-1]))
-    return np.concatenate(parts)

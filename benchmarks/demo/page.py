@@ -14,9 +14,8 @@ from efq.benchmarks.demo.matches import Search
 from efq.benchmarks.demo.measurement import NetworkMeasurement
 from efq.benchmarks.demo.pictures import contact_sheet, curve, jpeg_uri, png_uri
 from efq.benchmarks.demo.result import NAMES, DemoResult
-from efq.benchmarks.parity import far_name
 from efq.benchmarks.timing.latency import LatencySetting
-from efq.toolchain.evaluation import Estimate
+from efq.toolchain.evaluation import Estimate, far_name
 
 SHEET_ROWS, SHEET_COLUMNS = 8, 10
 

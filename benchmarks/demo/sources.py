@@ -7,6 +7,7 @@ from pathlib import Path
 
 from efq.benchmarks.demo.teacher import BACKBONE, TeacherSettings, train_teacher
 from efq.benchmarks.drawn_faces.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LISTING, DatasetSize, draw_dataset
+from efq.runtime.console import progress
 from efq.runtime.errors import InputError
 from efq.runtime.files import atomic_write_text
 from efq.toolchain.data import open_faces
@@ -49,7 +50,7 @@ def draw_source(folder: Path, size: DatasetSize, *, seed: int) -> Source:
 
 def with_teacher(source: Source, settings: TeacherSettings, *, seed: int) -> Source:
     """Train the teacher on the training faces of a drawn source."""
-    faces = open_faces(source.root, listing=source.train, cache=False)
+    faces = open_faces(source.root, listing=source.train, cache=False, progress=progress)
     losses = train_teacher(faces, source.teacher, settings, seed=seed)
     return dataclasses.replace(source, teacher_losses=tuple(losses))
 

@@ -14,8 +14,8 @@ from efq.benchmarks.drawn_faces.view import random_view
 from efq.runtime.console import progress
 from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text
+from efq.toolchain.evaluation.rates import FOLDS
 
-FOLDS = 10
 TRAIN_LISTING = Path("splits/train.txt")
 DEV_LISTING = Path("splits/dev.txt")
 DEV_PAIRS = Path("splits/dev_pairs.txt")

@@ -9,8 +9,9 @@ from pathlib import Path
 from efq.benchmarks.parity import AccuracyResults
 from efq.benchmarks.report.plots import new_figure, save_figure
 from efq.benchmarks.timing.latency import Latency
+from efq.toolchain.evaluation.rates import DECISION_FAR, far_name
 
-WANTED_FAR = "1e-4"
+WANTED_FAR = far_name(DECISION_FAR)
 
 # Whether a network is an artifact: its colour and marker.
 _STYLES = {False: ("#D55E00", "s"), True: ("#0072B2", "o")}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from efq.benchmarks.engines.report import HOST_TO_HOST, gpu_sections
 from efq.benchmarks.machine import Machine
-from efq.benchmarks.parity import AccuracyResults, far_name
+from efq.benchmarks.parity import AccuracyResults
 from efq.benchmarks.report.markdown import table
 from efq.benchmarks.report.pareto import plot_pareto, points_of
 from efq.benchmarks.report.plots import (
@@ -30,6 +30,7 @@ from efq.benchmarks.report.sections import (
     throughput_sections,
 )
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, SPIN_SECONDS, LatencySetting
+from efq.toolchain.evaluation.rates import far_name
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"

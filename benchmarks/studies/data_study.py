@@ -21,10 +21,10 @@ from efq.benchmarks.drawn_faces.dataset import DatasetSize, draw_dataset
 from efq.benchmarks.report.plots import new_figure, save_figure
 from efq.export import export_student, find_target
 from efq.runtime import Embedder
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_text, sha256_file
-from efq.toolchain.data import face_paths, open_faces, open_paths
+from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
 from efq.toolchain.recipes.recipe import Recipe, load_recipe
@@ -178,13 +178,20 @@ def _run(
     dev_list: Path,
     seed: int,
 ) -> dict[str, Any]:
-    found = open_faces(root, listing=listing, max_images=variant.images or 14_000, contract=teacher.contract, seed=seed)
+    found = open_faces(
+        root,
+        listing=listing,
+        max_images=variant.images or 14_000,
+        contract=teacher.contract,
+        seed=seed,
+        progress=progress,
+    )
     if not variant.labels:
         recipe = dataclasses.replace(recipe, identities_per_batch=recipe.batch, images_per_identity=1)
     student = distill(teacher, found, recipe, output, seed=seed)
     folder = output.with_suffix("")
     export_student(student, find_target("ort-cpu"), folder, bits=recipe.weight_bits, force=True)
-    dev = open_paths(faces, face_paths(faces, dev_list), contract=teacher.contract)
+    dev = open_faces(faces, listing=dev_list, contract=teacher.contract, progress=progress)
     embeddings = Embedder.open(folder, backend="onnxruntime").embed(np.array(dev.images))
     measured = measure_all_pairs(embeddings, dev.labels, seed=seed)
     return {

@@ -18,6 +18,7 @@ from networks import TEACHER, make_faces, make_teacher, write_faces
 from efq.benchmarks import gpu_bench, gpu_engines
 from efq.benchmarks.bench_command import main
 from efq.export.export_command import main as export
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import EfqError
 from efq.runtime.tensorrt import build, engine_cache
@@ -143,9 +144,9 @@ def test_accuracy_of_all_three_on_faces(inputs: Path, artifact: Path, gpu: FakeC
     half, integer = accuracy["parity"]
     assert half["cosine_min"] > 0.9999
     assert 0.9 < integer["cosine_min"] < half["cosine_min"]
-    record = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))
-    assert record["machine"] == "Fake"
-    assert record["faces"]["images"] == 84
+    evaluation = ParityRecord.from_json((artifact / "parity.json").read_text(encoding="utf-8")).evaluation
+    assert evaluation is not None
+    assert (evaluation.machine, evaluation.faces.images) == ("Fake", 84)
     again = bench(inputs, artifact, "-o", tmp_path / "again")  # the engine that was built is kept
     assert again.exit_code == 0, again.output
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from efq.benchmarks.evaluation_faces import EvaluationFaces, IndexedPairs
-from efq.benchmarks.parity import PairParity, check_gates, compare, cosines, decision_far, far_name
+from efq.benchmarks.parity import PairParity, check_gates, compare
 from efq.runtime.errors import ParityError, UsageError
 from efq.toolchain.data import FaceSet
+from efq.toolchain.evaluation import EvaluationFaces, IndexedPairs
 
 IDENTITIES, IMAGES_EACH, SIZE = 20, 4, 8
 
@@ -21,7 +20,7 @@ def make_faces(pair_lists: tuple[IndexedPairs, ...] = ()) -> EvaluationFaces:
     """Faces whose last image only a pairs file would name."""
     count = IDENTITIES * IMAGES_EACH
     faces = FaceSet(
-        root=Path(),
+        source="drawn",
         paths=tuple(str(index) for index in range(count + 1)),
         labels=np.append(np.repeat(np.arange(IDENTITIES), IMAGES_EACH), 0),
         identities=tuple(str(index) for index in range(IDENTITIES)),
@@ -101,19 +100,6 @@ def test_embeddings_of_another_size_are_refused() -> None:
     vectors = make_embeddings(faces, 0.1)
     with pytest.raises(UsageError, match="embeddings of 8 numbers"):
         compare({"teacher": vectors, "other": vectors[:, :4]}, faces, reference="teacher")
-
-
-def test_cosines_of_known_vectors() -> None:
-    first = np.array([[1.0, 0.0], [0.6, 0.8]], np.float32)
-    second = np.array([[0.0, 1.0], [0.6, 0.8]], np.float32)
-    np.testing.assert_allclose(cosines(first, second), [0.0, 1.0], atol=1e-6)
-
-
-def test_decision_far_is_the_closest_the_faces_reach() -> None:
-    assert decision_far((1e-2, 1e-3, 1e-4, 1e-5)) == 1e-4
-    assert decision_far((1e-2, 1e-3)) == 1e-3
-    assert decision_far(()) is None
-    assert [far_name(far) for far in (1e-2, 1e-5)] == ["1e-2", "1e-5"]
 
 
 def test_gates() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import InputError
-from efq.toolchain.data import FaceSet, open_faces
+from efq.toolchain.data import FaceSet, FaceSource, open_faces
 from efq.toolchain.data.selection import select_images
 
 CONTRACT = InputContract(height=16, width=16)
@@ -42,8 +42,8 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def open_small(root: Path, **options: object) -> FaceSet:
-    return open_faces(root, contract=CONTRACT, **options)  # type: ignore[arg-type]
+def open_small(faces: Path | FaceSource, **options: object) -> FaceSet:
+    return open_faces(faces, contract=CONTRACT, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -79,15 +79,16 @@ def test_a_damaged_cache_is_made_again(root: Path, cache: Path, suffix: str) -> 
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_unreadable_images_are_named_and_skipped(root: Path, capsys: pytest.CaptureFixture[str], cached: bool) -> None:
+def test_unreadable_images_are_named_and_skipped(root: Path, caplog: pytest.LogCaptureFixture, cached: bool) -> None:
     (root / PATHS[1]).write_bytes(b"no image")
     (root / "set/ann/empty.jpg").write_bytes(b"")
     faces = open_small(root, cache=cached)
     assert faces.paths == (PATHS[0], PATHS[2])
     assert faces.unreadable == (PATHS[1], "set/ann/empty.jpg")
-    assert f"skipped 2 images under {root} that cannot be decoded: {PATHS[1]}, set/ann/empty.jpg" in (
-        capsys.readouterr().err
-    )
+    (warning,) = caplog.records
+    assert warning.levelname == "WARNING"
+    for fact in ("2 images", str(root), PATHS[1], "set/ann/empty.jpg"):
+        assert fact in warning.getMessage()
     np.testing.assert_array_equal(faces.images[0], draw(0))
     assert len(faces.images) == len(faces.labels) == 2
 
@@ -95,13 +96,13 @@ def test_unreadable_images_are_named_and_skipped(root: Path, capsys: pytest.Capt
 def test_nothing_but_unreadable_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "faces" / "ann").mkdir(parents=True)
     (tmp_path / "faces" / "ann" / "1.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match="none of which can be decoded"):
+    with pytest.raises(InputError, match=r"found 1 images, none"):
         open_small(tmp_path / "faces")
 
 
 def test_images_of_another_size(root: Path, cache: Path) -> None:
     save(root / "set/bob/2.png", draw(5, size=20))
-    with pytest.raises(InputError, match=r"found 1 of another size, first set/bob/2.png \(20x20\).*--resize"):
+    with pytest.raises(InputError, match=r"16x16 .* 1 of another size, .*set/bob/2.png \(20x20\).*--resize"):
         open_small(root)
     assert not list(cache.iterdir())
     faces = open_small(root, resize=True)
@@ -109,16 +110,22 @@ def test_images_of_another_size(root: Path, cache: Path) -> None:
 
 
 def test_a_folder_without_faces(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found nothing"):
+    with pytest.raises(InputError, match="missing, found nothing"):
         open_small(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"expected faces under .* found none"):
+    with pytest.raises(InputError, match=r"faces in .*empty .*found none"):
         open_small(tmp_path / "empty")
+
+
+def test_a_file_of_no_known_format(tmp_path: Path) -> None:
+    (tmp_path / "faces.abc").write_bytes(b"abc")
+    with pytest.raises(InputError, match=r"faces.abc, found a file .*folder"):
+        open_small(tmp_path / "faces.abc")
 
 
 def test_faces_outside_identity_folders(root: Path) -> None:
     save(root / "loose.png", draw(7))
-    with pytest.raises(InputError, match=r"found 1 directly in it, first loose.png"):
+    with pytest.raises(InputError, match=r"found 1 without one, first loose.png"):
         open_small(root)
 
 
@@ -147,6 +154,51 @@ def test_empty_and_binary_listings(root: Path, tmp_path: Path) -> None:
 def test_max_images_is_a_part_of_the_whole(root: Path) -> None:
     assert open_small(root, max_images=2).paths == PATHS[:2]
     assert open_small(root, max_images=99).paths == PATHS
+
+
+class Drawn:
+    """Faces that lie nowhere, one of them of nobody known."""
+
+    name = "drawn faces"
+
+    def __init__(self, images: dict[str, bytes]) -> None:
+        self.images, self.reads = images, 0
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.images)
+
+    def __contains__(self, key: str, /) -> bool:
+        return key in self.images
+
+    def identity(self, key: str) -> str:
+        return key.rstrip("0123456789")
+
+    def fingerprint(self, key: str) -> tuple[str | int, ...]:
+        return (hashlib.sha256(self.images[key]).hexdigest(),)
+
+    def read(self, key: str) -> bytes:
+        self.reads += 1
+        return self.images[key]
+
+
+def test_a_source_without_files(root: Path, tmp_path: Path) -> None:
+    """Keys need not be paths of files: labels come from the source, and each image is read once, then cached."""
+    source = Drawn({key: (root / path).read_bytes() for key, path in zip(("ann0", "ann1", "bob0"), PATHS, strict=True)})
+    for reads in (3, 3):
+        faces = open_small(source)
+        assert source.reads == reads
+        assert (faces.source, faces.paths) == ("drawn faces", ("ann0", "ann1", "bob0"))
+        assert faces.identities == ("ann", "bob")
+        assert faces.labels.tolist() == [0, 0, 1]
+        np.testing.assert_array_equal(faces.images, open_small(root).images)
+    listing = tmp_path / "list.txt"
+    listing.write_text("bob0\nann1\n")
+    assert open_small(source, listing=listing).paths == ("ann1", "bob0")
+    source.images["ann1"] = source.images["ann0"]
+    np.testing.assert_array_equal(open_small(source).images[1], faces.images[0])
+    source.images["7"] = source.images["ann0"]
+    with pytest.raises(InputError, match="drawn faces, found 1 without one, first 7"):
+        open_small(source)
 
 
 def test_selection_keeps_identities_whole() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from efq.benchmarks.drawn_faces.dataset import DEV_LISTING, DEV_PAIRS, FOLDS, TRAIN_LISTING, DatasetSize, draw_dataset
+from efq.benchmarks.drawn_faces.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LISTING, DatasetSize, draw_dataset
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import open_faces
 from efq.toolchain.evaluation import read_pairs
+from efq.toolchain.evaluation.rates import FOLDS
 
 SIZE = DatasetSize(train_identities=3, dev_identities=20, views=2, pairs_per_fold=4)
 

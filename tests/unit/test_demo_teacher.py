@@ -18,7 +18,7 @@ def faces(people: int, each: int) -> FaceSet:
     images = np.random.default_rng(0).integers(0, 256, (people * each, 112, 112, 3), np.uint8)
     labels = np.repeat(np.arange(people), each)
     return FaceSet(
-        root=Path(),
+        source="drawn",
         paths=tuple(f"{label}/{place}.png" for place, label in enumerate(labels)),
         labels=labels,
         identities=tuple(str(label) for label in range(people)),

@@ -55,7 +55,7 @@ GOOD = "Ann/Ann_0001.jpg\tAnn/Ann_0002.jpg\t1\t0\n"
         (GOOD + "Ann/Ann_0001.jpg Ann/Ann_0002.jpg 1 1\n", "line 2"),
         (GOOD + "Ann/Ann_0001.jpg\tAnn/Ann_0002.jpg\tyes\t1\n", "line 2"),
         (GOOD + "Ann/Ann_0001.jpg\tAnn/Ann_0002.jpg\t1\tx\n", "line 2"),
-        (GOOD + "\nAnn/Ann_0001.jpg\tAnn/Ann_0009.jpg\t1\t1\n", r"line 3, found 'Ann/Ann_0009.jpg'; name the folder"),
+        (GOOD + "\nAnn/Ann_0001.jpg\tAnn/Ann_0009.jpg\t1\t1\n", r"line 3, found 'Ann/Ann_0009.jpg'.*--faces"),
         (GOOD + "Ann/Ann_0001.jpg\t../x.jpg\t1\t1\n", "line 2"),
         ("2\t1\nAnn\t1\t2\n", "expected 4 pairs"),
         ("1\t1\nAnn\t1\t2\nAnn\t1\tBob\n", "line 3"),

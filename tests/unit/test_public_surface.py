@@ -49,13 +49,16 @@ SURFACE = {
     "toolchain.data": {
         *(
             "Augmentation",
+            "FaceFormat",
             "FaceSet",
+            "FaceSource",
             "IdentityBalancedSampler",
             "augment",
             "draw_images",
             "face_paths",
             "open_faces",
             "open_paths",
+            "open_source",
         ),
     },
     "toolchain.data.sources": set(),
@@ -66,7 +69,9 @@ SURFACE = {
         *("Agreement", "AllPairs", "AllPairsResult", "Estimate", "EvaluationReport", "FarResult", "FoldAccuracy"),
         *("FoldResult", "NetworkSummary", "PairList", "TarAtFar", "all_pairs", "equal_decisions", "fold_accuracy"),
         *("measure_agreement", "measure_all_pairs", "measure_folds", "pair_similarities", "read_pairs", "roc_curve"),
-        "tar_at_far",
+        *("Evaluation", "EvaluationFaces", "EvaluationProtocol", "IndexedPairs", "NetworkEvaluation", "check_unseen"),
+        *("decision_far", "embed_faces", "embedding_cosines", "evaluate", "far_name", "open_evaluation_faces"),
+        *("read_protocol", "tar_at_far", "training_images"),
     },
     "toolchain.losses": {
         *("EmbeddingBank", "EvaluationMetricConfig", "EvaluationMetricLoss", "EvaluationMetricTerms"),

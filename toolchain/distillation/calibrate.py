@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from efq.runtime.console import log
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import FaceSet, open_faces
 from efq.toolchain.distillation.distill import Licences, lower_teacher, package
 from efq.toolchain.distillation.processes import Processes
@@ -28,6 +29,7 @@ def calibrate_teacher(
     recipe: str = "prelu",
     full_range: bool = False,
     seed: int = 0,
+    progress: ShowProgress = no_progress,
 ) -> tuple[Student, float]:
     """The untrained student of `teacher` and its mean cosine to the teacher on some of the calibration faces.
 
@@ -36,7 +38,9 @@ def calibrate_teacher(
     """
     chosen = load_recipe(recipe)
     untrained = dataclasses.replace(chosen, steps=0, full_range=chosen.full_range or full_range)
-    found = open_faces(faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed)
+    found = open_faces(
+        faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed, progress=progress
+    )
     network, report = lower_teacher(teacher, found, untrained, seed=seed, log=log)
     processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))
     student = package(network, report, teacher, found, untrained, {"steps": 0}, Licences(), processes)

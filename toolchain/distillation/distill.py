@@ -15,6 +15,7 @@ from efq.toolchain.data import FaceSet, draw_images
 from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
+from efq.toolchain.evaluation.rates import SMALL_SET_FARS, far_name
 from efq.toolchain.losses import impostor_thresholds
 from efq.toolchain.lowering import LoweringReport, float_graph, lower
 from efq.toolchain.networks import torch_embedding
@@ -22,7 +23,7 @@ from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, build_graph, describe_graph, save_student
 from efq.toolchain.teachers.teacher import Teacher
 
-_THRESHOLD_RATES = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
+_THRESHOLD_RATES = {far_name(far): far for far in SMALL_SET_FARS}
 _THRESHOLD_IMAGES = 1000
 
 

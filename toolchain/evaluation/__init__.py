@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from efq.toolchain.evaluation.comparison import Evaluation, NetworkEvaluation, evaluate
+from efq.toolchain.evaluation.embed import embed_faces
+from efq.toolchain.evaluation.faces import (
+    EvaluationFaces,
+    EvaluationProtocol,
+    IndexedPairs,
+    open_evaluation_faces,
+    read_protocol,
+)
 from efq.toolchain.evaluation.far import AllPairs, TarAtFar, all_pairs, equal_decisions, roc_curve, tar_at_far
-from efq.toolchain.evaluation.measure import measure_agreement, measure_all_pairs, measure_folds
+from efq.toolchain.evaluation.measure import embedding_cosines, measure_agreement, measure_all_pairs, measure_folds
 from efq.toolchain.evaluation.pairs import PairList, read_pairs
+from efq.toolchain.evaluation.rates import decision_far, far_name
 from efq.toolchain.evaluation.report import (
     Agreement,
     AllPairsResult,
@@ -14,6 +24,7 @@ from efq.toolchain.evaluation.report import (
     FoldResult,
     NetworkSummary,
 )
+from efq.toolchain.evaluation.unseen import check_unseen, training_images
 from efq.toolchain.evaluation.verification import FoldAccuracy, fold_accuracy, pair_similarities
 
 __all__ = [
@@ -21,21 +32,35 @@ __all__ = [
     "AllPairs",
     "AllPairsResult",
     "Estimate",
+    "Evaluation",
+    "EvaluationFaces",
+    "EvaluationProtocol",
     "EvaluationReport",
     "FarResult",
     "FoldAccuracy",
     "FoldResult",
+    "IndexedPairs",
+    "NetworkEvaluation",
     "NetworkSummary",
     "PairList",
     "TarAtFar",
     "all_pairs",
+    "check_unseen",
+    "decision_far",
+    "embed_faces",
+    "embedding_cosines",
     "equal_decisions",
+    "evaluate",
+    "far_name",
     "fold_accuracy",
     "measure_agreement",
     "measure_all_pairs",
     "measure_folds",
+    "open_evaluation_faces",
     "pair_similarities",
     "read_pairs",
+    "read_protocol",
     "roc_curve",
     "tar_at_far",
+    "training_images",
 ]

@@ -1,4 +1,4 @@
-"""Measuring one network, or one against a reference, on the same embeddings of faces."""
+"""Figures of one network, or of several beside a reference, on the same faces."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from efq.toolchain.evaluation.bootstrap import (
     bootstrap_tar,
     percentile_interval,
 )
-from efq.toolchain.evaluation.far import all_pairs, equal_decisions, tar_at_far
+from efq.toolchain.evaluation.faces import IndexedPairs
+from efq.toolchain.evaluation.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
+from efq.toolchain.evaluation.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, Estimate, FarResult, FoldResult
 from efq.toolchain.evaluation.verification import fold_accuracy, pair_similarities
 
-DEFAULT_FARS = (1e-3, 1e-4, 1e-5)
-DECISION_FAR = 1e-4
-
 Embeddings = NDArray[np.float32]
+_Compared = tuple[Estimate, Estimate | None, Estimate | None]  # a network, the reference, their difference
 
 
 def measure_all_pairs(
@@ -29,7 +29,7 @@ def measure_all_pairs(
     labels: NDArray[np.int64],
     *,
     reference: Embeddings | None = None,
-    fars: Sequence[float] = DEFAULT_FARS,
+    fars: Sequence[float] = EVALUATED_FARS,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> AllPairsResult:
@@ -39,29 +39,51 @@ def measure_all_pairs(
     the intervals out. Raises InputError when there is no genuine or no impostor pair.
     """
     networks = [all_pairs(values, labels, highest_far=max(fars)) for values in _present(model, reference)]
-    samples = bootstrap_tar(networks, fars, resamples=resamples, seed=seed) if resamples else None
-    rows = []
-    for place, far in enumerate(fars):
-        found = [tar_at_far(pairs, far) for pairs in networks]
-        tars, difference = _estimates([point.tar for point in found], None if samples is None else samples[:, :, place])
-        rows.append(
-            FarResult(
-                far=far,
-                enough_impostors=found[0].enough_impostors,
-                threshold=found[0].threshold,
-                tar=tars[0],
-                reference_threshold=found[1].threshold if reference is not None else None,
-                reference_tar=tars[1] if reference is not None else None,
-                difference=difference,
-            )
+    place = None if reference is None else 1
+    return compare_all_pairs(networks, fars, reference=place, resamples=resamples, seed=seed)[0]
+
+
+def compare_all_pairs(
+    networks: Sequence[AllPairs], fars: Sequence[float], *, reference: int | None, resamples: int, seed: int = 0
+) -> list[AllPairsResult]:
+    """TAR@FAR of each network, on the same images and resamples, and its difference to that at place `reference`."""
+    if not networks:
+        return []
+    found = [[tar_at_far(pairs, far) for pairs in networks] for far in fars]
+    samples = bootstrap_tar(networks, fars, resamples=resamples, seed=seed) if resamples and len(fars) else None
+    rows = [
+        _far_rows(points, None if samples is None else samples[:, :, place], reference)
+        for place, points in enumerate(found)
+    ]
+    return [
+        AllPairsResult(
+            images=int(pairs.identity_sizes.sum()),
+            identities=len(pairs.identity_sizes),
+            genuine_pairs=len(pairs.genuine),
+            impostor_pairs=pairs.impostor_pairs,
+            rows=tuple(row[place] for row in rows),
         )
-    return AllPairsResult(
-        images=len(labels),
-        identities=len(networks[0].identity_sizes),
-        genuine_pairs=len(networks[0].genuine),
-        impostor_pairs=networks[0].impostor_pairs,
-        rows=tuple(rows),
-    )
+        for place, pairs in enumerate(networks)
+    ]
+
+
+def _far_rows(
+    points: Sequence[TarAtFar], samples: NDArray[np.float64] | None, reference: int | None
+) -> list[FarResult]:
+    """What each network does at one FAR; `samples` (networks, resamples)."""
+    compared = _compare([point.tar for point in points], samples, reference)
+    return [
+        FarResult(
+            far=point.far,
+            enough_impostors=point.enough_impostors,
+            threshold=point.threshold,
+            tar=tar,
+            reference_threshold=None if reference is None else points[reference].threshold,
+            reference_tar=reference_tar,
+            difference=difference,
+        )
+        for point, (tar, reference_tar, difference) in zip(points, compared, strict=True)
+    ]
 
 
 def measure_folds(
@@ -81,51 +103,87 @@ def measure_folds(
 
     Raises InputError for fewer than two folds.
     """
-    similarities = [pair_similarities(values, first, second) for values in _present(model, reference)]
-    found = [fold_accuracy(values, same, folds) for values in similarities]
-    samples = bootstrap_fold_accuracy(similarities, same, folds, resamples=resamples, seed=seed) if resamples else None
-    accuracies, difference = _estimates([result.accuracy for result in found], samples)
-    return FoldResult(
-        name=name,
-        pairs=len(same),
-        skipped_pairs=skipped_pairs,
-        accuracy=accuracies[0],
-        standard_deviation=found[0].standard_deviation,
-        fold_accuracies=found[0].folds,
-        reference_accuracy=accuracies[1] if reference is not None else None,
-        difference=difference,
-    )
+    pairs = IndexedPairs(name=name, first=first, second=second, same=same, folds=folds, skipped=skipped_pairs)
+    place = None if reference is None else 1
+    return compare_folds(_present(model, reference), pairs, reference=place, resamples=resamples, seed=seed)[0]
+
+
+def compare_folds(
+    networks: Sequence[Embeddings], pairs: IndexedPairs, *, reference: int | None, resamples: int, seed: int = 0
+) -> list[FoldResult]:
+    """k-fold accuracy of each network on the same pairs and resamples; otherwise as `compare_all_pairs`."""
+    similarities = [pair_similarities(values, pairs.first, pairs.second) for values in networks]
+    found = [fold_accuracy(values, pairs.same, pairs.folds) for values in similarities]
+    samples = None
+    if resamples:
+        samples = bootstrap_fold_accuracy(similarities, pairs.same, pairs.folds, resamples=resamples, seed=seed)
+    compared = _compare([result.accuracy for result in found], samples, reference)
+    return [
+        FoldResult(
+            name=pairs.name,
+            pairs=len(pairs.same),
+            skipped_pairs=pairs.skipped,
+            accuracy=accuracy,
+            standard_deviation=result.standard_deviation,
+            fold_accuracies=result.folds,
+            reference_accuracy=reference_accuracy,
+            difference=difference,
+        )
+        for result, (accuracy, reference_accuracy, difference) in zip(found, compared, strict=True)
+    ]
 
 
 def measure_agreement(model: Embeddings, reference: Embeddings, pairs: AllPairsResult | None = None) -> Agreement:
     """How alike two networks embed and decide; `pairs`, of the same images, gives their thresholds at a FAR of 1e-4."""
     row = next((row for row in pairs.rows if row.far == DECISION_FAR), None) if pairs else None
-    equal = None
-    if row is not None and row.reference_threshold is not None:
-        equal = equal_decisions(model, row.threshold, reference, row.reference_threshold)
+    if row is None or row.reference_threshold is None:
+        return agreement_at(model, reference, DECISION_FAR, None)
+    return agreement_at(model, reference, DECISION_FAR, (row.threshold, row.reference_threshold))
+
+
+def agreement_at(
+    model: Embeddings, reference: Embeddings, far: float | None, thresholds: tuple[float, float] | None
+) -> Agreement:
+    """How alike two networks embed, and decide at a FAR, at which they have the `thresholds`; None: not compared."""
+    equal = None if thresholds is None else equal_decisions(model, thresholds[0], reference, thresholds[1])
     if model.shape != reference.shape:
-        return Agreement(cosine_mean=None, cosine_p1=None, cosine_min=None, far=DECISION_FAR, equal_decisions=equal)
-    cosines = np.einsum("ij,ij->i", model.astype(np.float64), reference.astype(np.float64))
+        return Agreement(cosine_mean=None, cosine_p1=None, cosine_min=None, far=far, equal_decisions=equal)
+    cosines = embedding_cosines(model, reference)
     return Agreement(
         cosine_mean=float(cosines.mean()),
         cosine_p1=float(np.quantile(cosines, 0.01)),
         cosine_min=float(cosines.min()),
-        far=DECISION_FAR,
+        far=far,
         equal_decisions=equal,
     )
+
+
+def embedding_cosines(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
+    """The cosine of each image's two embeddings (N,), from unit-length (N, d) and (N, d)."""
+    return np.asarray(np.einsum("ij,ij->i", first.astype(np.float64), second.astype(np.float64)), np.float64)
 
 
 def _present(model: Embeddings, reference: Embeddings | None) -> list[Embeddings]:
     return [model] if reference is None else [model, reference]
 
 
-def _estimates(values: Sequence[float], samples: NDArray[np.float64] | None) -> tuple[list[Estimate], Estimate | None]:
-    """The estimate of each network (`samples` (networks, resamples)), and of first - second where there are two."""
+def _compare(values: Sequence[float], samples: NDArray[np.float64] | None, reference: int | None) -> list[_Compared]:
+    """For each network its estimate, and the reference's and their difference where there is a reference.
+
+    `samples` (networks, resamples).
+    """
     drawn = [None] * len(values) if samples is None else list(samples)
     estimates = [_estimate(value, draws) for value, draws in zip(values, drawn, strict=True)]
-    if len(values) < 2:
-        return estimates, None
-    return estimates, _estimate(values[0] - values[1], None if samples is None else samples[0] - samples[1])
+    if reference is None:
+        return [(estimate, None, None) for estimate in estimates]
+    differences = [
+        _estimate(value - values[reference], None if samples is None else samples[place] - samples[reference])
+        for place, value in enumerate(values)
+    ]
+    return [
+        (estimate, estimates[reference], difference)
+        for estimate, difference in zip(estimates, differences, strict=True)
+    ]
 
 
 def _estimate(value: float, samples: NDArray[np.float64] | None) -> Estimate:

@@ -40,6 +40,10 @@ class AllPairsResult:
     impostor_pairs: int
     rows: tuple[FarResult, ...]
 
+    def at(self, far: float) -> FarResult:
+        """The row of a FAR that was measured."""
+        return next(row for row in self.rows if row.far == far)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FoldResult:
@@ -62,13 +66,13 @@ class Agreement:
     cosine_mean, cosine_p1, cosine_min: of the cosine between both embeddings of an image: mean, first percentile and
         minimum; None where the embedding sizes differ.
     equal_decisions: share of all pairs decided alike, each network at its own threshold at `far`; None without all
-        pairs.
+        pairs. far: None where there are too few impostor pairs for any.
     """
 
     cosine_mean: float | None
     cosine_p1: float | None
     cosine_min: float | None
-    far: float
+    far: float | None
     equal_decisions: float | None
 
 

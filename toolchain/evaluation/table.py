@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from efq.toolchain.evaluation.rates import far_name
 from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary
 
 _PLAIN_WIDTH = 140
@@ -58,7 +59,7 @@ def _table(report: EvaluationReport) -> Table:
     for far in report.all_pairs.rows if report.all_pairs else ():
         note = "" if far.enough_impostors else "too few impostor pairs (under 10 / FAR)"
         cells = _cells(far.tar, far.reference_tar, far.difference)
-        table.add_row(f"TAR@FAR={far.far:.0e}, all pairs".replace("e-0", "e-"), *cells, note)
+        table.add_row(f"TAR@FAR={far_name(far.far)}, all pairs", *cells, note)
     for fold in report.pairs:
         note = f"{fold.pairs} pairs, std {100 * fold.standard_deviation:.2f}"
         note += f", {fold.skipped_pairs} skipped" if fold.skipped_pairs else ""
@@ -88,6 +89,6 @@ def _agreement_line(agreement: Agreement) -> str:
             f"cosine of both embeddings: mean {agreement.cosine_mean:.4f}, 1st percentile {agreement.cosine_p1:.4f}, "
             f"minimum {agreement.cosine_min:.4f}"
         )
-    if agreement.equal_decisions is not None:
+    if agreement.equal_decisions is not None and agreement.far is not None:
         parts.append(f"equal decisions at FAR {agreement.far:g}: {100 * agreement.equal_decisions:.4f} % of all pairs")
     return "; ".join(parts) or "the embedding sizes differ: no cosine between both embeddings"

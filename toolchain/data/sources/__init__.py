@@ -1,1 +1,1 @@
-"""Where faces come from."""
+"""Where faces come from: one file a format, all behind `efq.toolchain.data.sources.registry.open_source`."""

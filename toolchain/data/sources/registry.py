@@ -1,0 +1,69 @@
+"""The one door to faces: which formats there are, and which of them a path is of."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+from pathlib import Path
+
+from efq.runtime.errors import InputError
+from efq.toolchain.data.sources.folder import FolderFormat
+from efq.toolchain.data.sources.source import FaceFormat, FaceSource
+
+ENTRY_POINTS = "efq.faces"
+_BUILT_IN: tuple[FaceFormat, ...] = (FolderFormat(),)  # the folder last: it takes every folder
+_MEMBERS = ("name", "recognizes", "open")
+
+_logger = logging.getLogger(__name__)
+
+
+def open_source(faces: Path | FaceSource) -> FaceSource:
+    """The source that `faces` names, or is already.
+
+    Raises InputError when there is nothing at the path, or nothing that a format recognizes, and as the format does.
+    """
+    if not isinstance(faces, Path):
+        return faces
+    for one in face_formats():
+        if _recognizes(one, faces):
+            return one.open(faces)
+    found = "a file of no known format" if faces.exists() else "nothing"
+    message = (
+        f"expected a folder of faces, one folder per identity, at {faces}, found {found} "
+        f"(formats: {', '.join(one.name for one in face_formats())})"
+    )
+    raise InputError(message)
+
+
+@functools.cache
+def face_formats() -> tuple[FaceFormat, ...]:
+    """All formats in the order in which they are asked: those of other packages by name, then the built-in ones.
+
+    They are loaded on the first call. One that cannot be is named in a warning and left out.
+    """
+    found = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    loaded = (_load(point) for point in found)
+    return (*(one for one in loaded if one is not None), *_BUILT_IN)
+
+
+def _load(point: importlib.metadata.EntryPoint) -> FaceFormat | None:
+    try:
+        loaded: FaceFormat = point.load()
+    except Exception as error:  # another package's code may raise anything
+        _logger.warning("the face format %s (%s) cannot be loaded: %r", point.name, point.value, error)
+        return None
+    missing = [member for member in _MEMBERS if not hasattr(loaded, member)]
+    if missing or isinstance(loaded, type):
+        lack = f"has no {', '.join(missing)}" if missing else "is a class, not an object of it"
+        _logger.warning("the face format %s (%s) cannot be used: it %s", point.name, point.value, lack)
+        return None
+    return loaded
+
+
+def _recognizes(one: FaceFormat, path: Path) -> bool:
+    try:
+        return one.recognizes(path)
+    except Exception as error:  # as above: what one package does must not close the door to the others
+        _logger.warning("the face format %s cannot tell whether %s is of it: %r", one.name, path, error)
+        return False

@@ -1,0 +1,111 @@
+"""The one evaluation: several networks on the same faces, beside a reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.toolchain.evaluation.bootstrap import DEFAULT_RESAMPLES
+from efq.toolchain.evaluation.faces import EvaluationFaces
+from efq.toolchain.evaluation.far import AllPairs, all_pairs, tar_at_far
+from efq.toolchain.evaluation.measure import agreement_at, compare_all_pairs, compare_folds
+from efq.toolchain.evaluation.rates import EVALUATED_FARS, decision_far
+from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkEvaluation:
+    """What one network does, with the difference to the reference where there is one.
+
+    all_pairs: TAR and threshold at each FAR; None where only listed pairs are compared. folds: accuracy on each pairs
+    file.
+    """
+
+    all_pairs: AllPairsResult | None
+    folds: tuple[FoldResult, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """All networks by name, in the order they were given.
+
+    agreements: by (reference, network). pairs: the similarities that `networks` sums up, for curves; by network, none
+    where only listed pairs are compared.
+    """
+
+    networks: Mapping[str, NetworkEvaluation]
+    agreements: Mapping[tuple[str, str], Agreement]
+    pairs: Mapping[str, AllPairs]
+
+
+def evaluate(
+    embeddings: Mapping[str, NDArray[np.float32]],
+    faces: EvaluationFaces,
+    *,
+    reference: str | None = None,
+    also: Sequence[tuple[str, str]] = (),
+    fars: Sequence[float] = EVALUATED_FARS,
+    only_reached: bool = False,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate networks by their unit-length embeddings (N, d) of all of `faces`.
+
+    Every network is compared with the one named `reference`, and besides the pairs (reference, network) of `also`.
+    Decisions are compared at a FAR of 1e-4, or at the lowest of `fars` above it.
+
+    Args:
+        fars: to measure TAR at. only_reached: leave out those that fewer than ten false accepts would decide.
+        resamples: of the bootstrap intervals; 0 leaves them out. seed: of the resamples, the same for all networks.
+
+    Raises InputError when all pairs are compared and there is no genuine or no impostor one.
+    """
+    names = list(embeddings)
+    place = None if reference is None else names.index(reference)
+    compared = {name: vectors[faces.compared] for name, vectors in embeddings.items()}
+    pairs = _all_pairs(compared, faces, highest_far=max(fars))
+    if only_reached and pairs:
+        fars = [far for far in fars if tar_at_far(pairs[names[0]], far).enough_impostors]
+    results = compare_all_pairs(list(pairs.values()), fars, reference=place, resamples=resamples, seed=seed)
+    folds = [
+        compare_folds(list(embeddings.values()), listed, reference=place, resamples=resamples, seed=seed)
+        for listed in faces.pair_lists
+    ]
+    networks = {
+        name: NetworkEvaluation(
+            all_pairs=results[at] if results else None, folds=tuple(of_list[at] for of_list in folds)
+        )
+        for at, name in enumerate(names)
+    }
+    against_reference = [] if reference is None else [(reference, name) for name in names if name != reference]
+    far = decision_far(fars)
+    return Evaluation(
+        networks=networks,
+        agreements={pair: _agreement(*pair, compared, networks, far) for pair in (*against_reference, *also)},
+        pairs=pairs,
+    )
+
+
+def _all_pairs(
+    embeddings: Mapping[str, NDArray[np.float32]], faces: EvaluationFaces, *, highest_far: float
+) -> dict[str, AllPairs]:
+    if not faces.all_pairs:
+        return {}
+    return {name: all_pairs(vectors, faces.labels, highest_far=highest_far) for name, vectors in embeddings.items()}
+
+
+def _agreement(
+    reference: str,
+    network: str,
+    embeddings: Mapping[str, NDArray[np.float32]],
+    networks: Mapping[str, NetworkEvaluation],
+    far: float | None,
+) -> Agreement:
+    one, other = networks[network].all_pairs, networks[reference].all_pairs
+    thresholds = None
+    if one is not None and other is not None and far is not None:
+        thresholds = one.at(far).threshold, other.at(far).threshold
+    return agreement_at(embeddings[network], embeddings[reference], far, thresholds)
