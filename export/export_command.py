@@ -101,23 +101,24 @@ def main(
 def _student(
     model: Path, calibrate: Path | None, listing: Path | None, recipe: str, backbone: str | None, *, full_range: bool
 ) -> Any:
-    from efq.toolchain.backbones import read_checkpoint
     from efq.toolchain.distillation import calibrate_teacher
-    from efq.toolchain.student import is_student, load_student
-    from efq.toolchain.teachers.teacher import load_teacher
+    from efq.toolchain.networks import network_kind
+    from efq.toolchain.student import load_student
+    from efq.toolchain.teachers import open_teacher
 
-    if is_student(read_checkpoint(model)):
-        if calibrate is not None or listing is not None or backbone is not None:
-            message = f"{model} is a student already: export it without --calibrate, --list and --backbone"
-            raise UsageError(message)
-        return load_student(model)
+    kind = network_kind(model)
+    if kind == "student" and (calibrate is not None or listing is not None or backbone is not None):
+        message = f"{model} is a student already: export it without --calibrate, --list and --backbone"
+        raise UsageError(message)
+    if kind != "teacher":
+        return load_student(model)  # a folder is refused there
     if calibrate is None:
         message = (
             f"expected a student, found the float checkpoint {model}: make a student with "
             f"efq-distill {model} --faces FACES -o student.pt, or quantize it without training with --calibrate FACES"
         )
         raise UsageError(message)
-    teacher = load_teacher(model, backbone)
+    teacher = open_teacher(model, backbone)
     student, cosine = calibrate_teacher(
         teacher, calibrate, listing=listing, recipe=recipe, full_range=full_range, progress=progress
     )

@@ -17,7 +17,8 @@ from efq.toolchain.data import FaceSet
 from efq.toolchain.lowering import lower
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student
-from efq.toolchain.teachers.teacher import NormalizedNetwork, Teacher, load_teacher
+from efq.toolchain.teachers import Teacher, open_teacher
+from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 
 MEAN, STD = (127.5, 127.5, 127.5), (128.0, 128.0, 128.0)
 Network = TypeVar("Network", bound=nn.Module)
@@ -226,7 +227,7 @@ def make_student(network: nn.Module, *, size: int = 28, images: int = 64, **reci
 def make_teacher(path: Path, *, seed: int = 0, slopes: tuple[float, ...] = (-0.3, 0.1, 0.4, 0.8)) -> Teacher:
     """A random `teacher_network` whose state dict is written to `path`."""
     torch.save(randomize(teacher_network(), seed=seed, slopes=slopes).state_dict(), path)
-    return load_teacher(path, TEACHER)
+    return open_teacher(path, TEACHER)
 
 
 def draw_faces(people: int = 8, each: int = 3) -> NDArray[np.uint8]:

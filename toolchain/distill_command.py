@@ -85,12 +85,12 @@ def main(
 
     from efq.toolchain.data import open_faces
     from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
-    from efq.toolchain.teachers.teacher import load_teacher
+    from efq.toolchain.teachers import open_teacher
 
     reuse_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_teacher(teacher, backbone)
+    loaded = open_teacher(teacher, backbone)
     found = open_faces(
         faces,
         listing=listing,
@@ -100,7 +100,7 @@ def main(
         seed=seed,
         progress=progress,
     )
-    log(f"{loaded.backbone.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
+    log(f"{loaded.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
     distill(
         loaded,
         found,
@@ -110,6 +110,7 @@ def main(
         device=device,
         resume=resume,
         licences=Licences(teacher=teacher_licence, data=data_licence),
+        progress=progress,
     )
     log(f"wrote {output}; export it with: efq-export {output} {_export_options(recipe)} -o DIR")
 

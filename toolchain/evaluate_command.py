@@ -90,13 +90,15 @@ def main(
         message = f"expected an artifact folder for --backend, found {model}: leave the option out"
         raise UsageError(message)
     networks = [
-        open_network(
-            path,
-            backbone=backbone,
-            device=device,
-            threads=threads,
-            runtime=backend,
-            quantized=not (as_float and path is model),
+        click.get_current_context().with_resource(
+            open_network(
+                path,
+                backbone=backbone,
+                device=device,
+                threads=threads,
+                runtime=backend,
+                quantized=not (as_float and path is model),
+            )
         )
         for path in files
     ]

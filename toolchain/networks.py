@@ -1,4 +1,4 @@
-"""One way to embed faces with a teacher checkpoint, a student file or an exported artifact."""
+"""One way to embed faces with a teacher, a student file or an exported artifact."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -21,20 +21,23 @@ from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import DeviceError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
 from efq.toolchain.backbones import read_checkpoint
-from efq.toolchain.lowering.start_ranges import set_enabled
+from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
-from efq.toolchain.teachers.teacher import load_teacher
+from efq.toolchain.teachers.formats import CHECKPOINT, find_format, open_teacher
 
 _BATCH = 64
+
+
+Kind = Literal["teacher", "student", "artifact"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EmbeddingNetwork:
     """A network that embeds: `embed` maps uint8 (N, H, W, 3) RGB faces to float32 (N, d) of unit length.
 
-    kind: "teacher", "student" or "artifact". training_hashes: the first 16 hexadecimal digits of the SHA-256 of each
-    image it was fine-tuned on; empty for a teacher, whose training images are unknown. backend: the runtime that
-    computes an artifact, None for torch.
+    kind: as `network_kind` tells. training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image it was
+    fine-tuned on; empty for a teacher, whose training images are unknown. backend: the runtime that computes an
+    artifact, None for torch. `close` frees what an artifact's runtime holds; `with` does so at its end.
     """
 
     kind: str
@@ -45,6 +48,13 @@ class EmbeddingNetwork:
     training_hashes: frozenset[str]
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     backend: str | None = None
+    close: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
 
 def open_network(
@@ -56,46 +66,36 @@ def open_network(
     runtime: str = AUTOMATIC,
     quantized: bool = True,
 ) -> EmbeddingNetwork:
-    """Open a teacher checkpoint or student file (.pt) or an artifact directory.
+    """Open a teacher of any format, a student file or an artifact directory, to embed faces with it.
 
-    `backbone` names the network of a teacher checkpoint (else it is found by its keys). `device` None is the CPU,
+    `backbone` names the network of a teacher's file that does not say it (`open_teacher`). `device` None is the CPU,
     and for an artifact the device of its target. `threads` sets torch's thread count for the whole process, or the
     runtime's for an artifact, `runtime` chooses that on the CPU (`Embedder.open`'s backend). With `quantized` False
     a student's quantizers pass values through: what its other changes alone (pruning, ReLU for PReLU) cost. Raises
     CheckpointError, IncompatibleArtifactError, DeviceError, or UsageError for anything but a student that is not to
     be quantized.
     """
-    if path.is_dir() and quantized:
-        return _open_artifact(path, device, threads, runtime)
-    content = {} if path.is_dir() else read_checkpoint(path)
-    if not quantized and not is_student(content):
+    kind = network_kind(path)
+    if not quantized and kind != "student":
         message = f"expected a student file to leave its quantizers out, found {path}: name the student.pt"
         raise UsageError(message)
+    if kind == "artifact":
+        return _open_artifact(path, device, threads, runtime)
     target = torch_device(device or "cpu")
     if threads is not None:
         torch.set_num_threads(threads)
-    if is_student(content):
-        student = load_student(path)
-        set_enabled(student.network, enabled=quantized)
-        return EmbeddingNetwork(
-            kind="student",
-            name=f"{student.backbone} student ({student.recipe['name']}{'' if quantized else ', float'})",
-            contract=student.contract,
-            path=path,
-            sha256=sha256_file(path),
-            training_hashes=frozenset(student.training_hashes),
-            embed=torch_embedding(student.network, target),
-        )
-    teacher = load_teacher(path, backbone)
-    return EmbeddingNetwork(
-        kind="teacher",
-        name=teacher.backbone.name,
-        contract=teacher.contract,
-        path=path,
-        sha256=teacher.sha256,
-        training_hashes=frozenset(),
-        embed=torch_embedding(teacher.normalized, target),
-    )
+    if kind == "student":
+        return _open_student(path, target, quantized=quantized)
+    return _open_teacher(path, backbone, target)
+
+
+def network_kind(path: Path) -> Kind:
+    """What is at `path`; a folder is taken for an artifact. Raises CheckpointError for a file that is no network."""
+    if path.is_dir():
+        return "artifact"
+    if find_format(path) is CHECKPOINT and is_student(read_checkpoint(path, mapped=True)):
+        return "student"
+    return "teacher"
 
 
 def torch_device(name: str) -> torch.device:
@@ -142,11 +142,39 @@ def _without_tf32() -> Iterator[None]:
         convolutions.fp32_precision = before
 
 
+def _open_teacher(path: Path, backbone: str | None, device: torch.device) -> EmbeddingNetwork:
+    teacher = open_teacher(path, backbone)
+    return EmbeddingNetwork(
+        kind="teacher",
+        name=teacher.name,
+        contract=teacher.contract,
+        path=path,
+        sha256=teacher.sha256,
+        training_hashes=frozenset(),
+        embed=torch_embedding(teacher.normalized, device),
+    )
+
+
+def _open_student(path: Path, device: torch.device, *, quantized: bool) -> EmbeddingNetwork:
+    student = load_student(path)
+    set_enabled(student.network, enabled=quantized)
+    return EmbeddingNetwork(
+        kind="student",
+        name=f"{student.backbone} student ({student.recipe['name']}{'' if quantized else ', float'})",
+        contract=student.contract,
+        path=path,
+        sha256=sha256_file(path),
+        training_hashes=frozenset(student.training_hashes),
+        embed=torch_embedding(student.network, device),
+    )
+
+
 def _open_artifact(path: Path, device: str | None, threads: int | None, runtime: str) -> EmbeddingNetwork:
     embedder = Embedder.open(path, device=device, threads=threads, backend=runtime)
     try:
         hashes = json.loads((path / "training_data.json").read_text())["sha256_prefixes"]
     except (OSError, ValueError, KeyError) as error:
+        embedder.close()
         message = f"expected training_data.json in {path}, found {error!r}: export the student again"
         raise SchemaError(message) from error
     return EmbeddingNetwork(
@@ -158,4 +186,5 @@ def _open_artifact(path: Path, device: str | None, threads: int | None, runtime:
         training_hashes=frozenset(hashes),
         embed=embedder.embed,
         backend=embedder.backend,
+        close=embedder.close,
     )

@@ -27,7 +27,7 @@ from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import load_student
-from efq.toolchain.teachers.teacher import load_teacher
+from efq.toolchain.teachers import open_teacher
 
 EXAMPLES, BEST = 6, 7
 _OUR_LICENCE = "Apache-2.0"
@@ -83,7 +83,8 @@ def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int) -> Non
         source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed, progress=progress
     )
     licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_KIT_LICENCE)
-    distill(load_teacher(source.teacher, source.backbone), faces, recipe, student, seed=seed, licences=licences)
+    teacher = open_teacher(source.teacher, source.backbone)
+    distill(teacher, faces, recipe, student, seed=seed, licences=licences, progress=progress)
 
 
 def _bench(source: Source, artifact: Path, report: Path, settings: DemoSettings, command: str) -> Bench:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from efq.toolchain.backbones.checkpoint import load_backbone
+from efq.toolchain.teachers import open_teacher
 
 
 class CompiledNetwork:
-    """The checkpoint of a backbone on `threads` threads; compiled for each batch size when it first comes."""
+    """The teacher in a file, on `threads` threads; compiled for each batch size when it first comes."""
 
     def __init__(self, checkpoint: Path, *, backbone: str | None, precision: str | None, threads: int) -> None:
         import torch._dynamo
@@ -26,7 +26,7 @@ class CompiledNetwork:
         torch.set_num_threads(threads)
         inductor.freezing = True
         torch._dynamo.config.recompile_limit = 64  # one a batch size
-        network: Any = load_backbone(checkpoint, backbone)[1].eval()
+        network: Any = open_teacher(checkpoint, backbone).network
         network.to(memory_format=torch.channels_last)
         self._network: Any = torch.compile(network, dynamic=False)
         self._bfloat16 = precision == "bfloat16"

@@ -1,4 +1,4 @@
-"""The float reference: a teacher checkpoint as a float32 ONNX file, as a user would deploy it today."""
+"""The float reference: a teacher as a float32 ONNX file, as a user would deploy it today."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from efq.benchmarks.peers.peer import Normalization
 from efq.runtime.artifact.contract import InputContract
-from efq.toolchain.backbones.checkpoint import load_backbone
+from efq.toolchain.teachers import open_teacher
 
 OPSET = 17
 
@@ -21,14 +21,15 @@ class FloatTeacher:
     """A float32 ONNX file, input "images" (N, 3, H, W) normalized, output "embeddings" (N, d), and its normalization.
 
     The normalization is left out of the file and of every timing, which favours the float network a little: an
-    artifact takes uint8 images and normalizes inside. `checkpoint`, of `backbone`, is what it was exported from.
+    artifact takes uint8 images and normalizes inside. `open_teacher(checkpoint, backbone)` is what it was exported
+    from.
     """
 
     name: str
     path: Path
     preprocess: Normalization
     checkpoint: Path
-    backbone: str
+    backbone: str | None
 
 
 def export_teacher(
@@ -39,18 +40,18 @@ def export_teacher(
     backbone: str | None = None,
     contract: InputContract | None = None,
 ) -> FloatTeacher:
-    """Write the float checkpoint of a backbone (found by its keys when not named) as ONNX to `destination`.
+    """Write the teacher in `checkpoint` as ONNX to `destination`, for images of its own contract or another.
 
-    Raises CheckpointError when the checkpoint fits no backbone, UsageError for an unknown backbone name.
+    Raises what `open_teacher` raises.
     """
-    found, network = load_backbone(checkpoint, backbone)
-    export_float_onnx(network, destination, contract or InputContract())
+    teacher = open_teacher(checkpoint, backbone)
+    export_float_onnx(teacher.network, destination, contract or teacher.contract)
     return FloatTeacher(
         name=name,
         path=destination,
         checkpoint=checkpoint,
-        preprocess=Normalization(mean=tuple(found.mean), std=tuple(found.std)),
-        backbone=found.name,
+        preprocess=Normalization(mean=teacher.normalization.mean, std=teacher.normalization.std),
+        backbone=backbone,
     )
 
 

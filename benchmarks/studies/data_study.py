@@ -28,7 +28,7 @@ from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
 from efq.toolchain.recipes.recipe import Recipe, load_recipe
-from efq.toolchain.teachers.teacher import Teacher, load_teacher
+from efq.toolchain.teachers import Teacher, open_teacher
 
 NATURAL, DRAWN, NOISE = "natural", "drawn", "noise"
 _VIEWS = 12
@@ -95,7 +95,7 @@ def main(
         torch.set_num_threads(threads)
     recipe = dataclasses.replace(load_recipe(recipe_name), steps=steps)
     chosen_variants = variants(parse_counts(sizes, "--sizes"), other)
-    loaded = load_teacher(teacher, backbone)
+    loaded = open_teacher(teacher, backbone)
     run = {
         "teacher": loaded.sha256,
         "faces": sha256_file(listing),
@@ -188,7 +188,7 @@ def _run(
     )
     if not variant.labels:
         recipe = dataclasses.replace(recipe, identities_per_batch=recipe.batch, images_per_identity=1)
-    student = distill(teacher, found, recipe, output, seed=seed)
+    student = distill(teacher, found, recipe, output, seed=seed, progress=progress)
     folder = output.with_suffix("")
     export_student(student, find_target("ort-cpu"), folder, bits=recipe.weight_bits, force=True)
     dev = open_faces(faces, listing=dev_list, contract=teacher.contract, progress=progress)

@@ -24,7 +24,7 @@ from efq.toolchain.lowering import lower
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, load_student, save_student
-from efq.toolchain.teachers.teacher import load_teacher
+from efq.toolchain.teachers import open_teacher
 
 IMAGES = random_images(32, seed=11).numpy()
 CPU = torch.device("cpu")
@@ -63,17 +63,15 @@ def test_of_the_mobilefacenet_on_faces(
     monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
     listing = faces_root / "splits" / "dev.txt"
     faces = open_faces(faces_root, listing=listing, max_images=48)
-    teacher = load_teacher(faces_root / "weights" / "mobilefacenet_y1.pt")
+    teacher = open_teacher(faces_root / "weights" / "mobilefacenet_y1.pt")
     recipe = Recipe(name="t", activation=activation)
     images = np.array(faces.images)
-    backbone = teacher.backbone
-    network, report = lower(
-        teacher.network, recipe, torch.from_numpy(images[:24]), mean=backbone.mean, std=backbone.std
-    )
+    mean, std = teacher.normalization.mean, teacher.normalization.std
+    network, report = lower(teacher.network, recipe, torch.from_numpy(images[:24]), mean=mean, std=std)
     describe = functools.partial(
         Student,
         network=network,
-        backbone=backbone.name,
+        backbone=teacher.name,
         recipe=recipe.to_dict(),
         contract=teacher.contract,
         embedding_size=128,

@@ -19,7 +19,7 @@ from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.benchmarks.peers.float_teacher import export_float_onnx, export_teacher
 from efq.benchmarks.peers.tensorrt_graph import Precision, engine_graph
 from efq.runtime.artifact.contract import InputContract
-from efq.toolchain.teachers.teacher import NormalizedNetwork
+from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 
 SMALL = InputContract(height=28, width=28)
 

@@ -21,7 +21,7 @@ from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, load_student
-from efq.toolchain.teachers.teacher import Teacher, load_teacher
+from efq.toolchain.teachers import Teacher, open_teacher
 
 FACES = make_faces()
 
@@ -214,7 +214,7 @@ def test_a_loss_that_is_not_finite(teacher: Teacher, tmp_path: Path) -> None:
     content = torch.load(teacher.path, weights_only=True)
     content["fc.bias"][0] = torch.nan
     torch.save(content, tmp_path / "broken.pt")
-    broken = load_teacher(tmp_path / "broken.pt", TEACHER)
+    broken = open_teacher(tmp_path / "broken.pt", TEACHER)
     with pytest.raises(EfqError, match="the loss is not finite at step 0: lower the learning rate"):
         distill(broken, FACES, recipe(), tmp_path / "student.pt")
     assert not (tmp_path / "student.pt").exists()

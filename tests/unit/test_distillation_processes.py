@@ -17,20 +17,24 @@ from efq.toolchain.distillation.processes import Processes, join_processes, leav
 from efq.toolchain.student import load_student
 
 SCRIPT = """
-import hashlib, json, os, sys
+import hashlib, json, logging, os, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from networks import TEACHER, make_faces
+from efq.runtime.console import progress
 from efq.toolchain.distillation import distill
 from efq.toolchain.recipes.recipe import Recipe
-from efq.toolchain.teachers.teacher import load_teacher
+from efq.toolchain.teachers import open_teacher
 
 folder = Path(sys.argv[1])
 recipe = Recipe(
     name="tiny", activation="relu", steps=4, float_share=0.5, identities_per_batch=4, metric_weight=1.0,
 )
-student = distill(load_teacher(folder / "teacher.pt", TEACHER), make_faces(), recipe, folder / "student.pt")
+teacher = open_teacher(folder / "teacher.pt", TEACHER)
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+student = distill(teacher, make_faces(), recipe, folder / "student.pt", progress=progress)
+logging.getLogger("efq.toolchain").info("finished")
 digest = hashlib.sha256()
 for key, value in sorted(student.network.state_dict().items()):
     digest.update(value.contiguous().numpy().tobytes())
@@ -73,4 +77,5 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert ranks[0] == ranks[1]
     student = load_student(tmp_path / "student.pt")
     assert student.training["processes"] == 2
-    assert result.stderr.count("distilling: 32/32 images") == 1
+    assert [result.stderr.count(text) for text in ("distilling: 32/32 images", "quantizers on at step")] == [1, 1]
+    assert result.stderr.count("finished") == 2

@@ -58,7 +58,7 @@ def test_interior_exact_and_border_within_the_note(
 
 
 def normalized_like(network: nn.Module) -> nn.Module:
-    from efq.toolchain.teachers.teacher import NormalizedNetwork
+    from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 
     return NormalizedNetwork(network, *NO_CHANGE).eval()
 

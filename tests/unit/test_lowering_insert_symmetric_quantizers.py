@@ -13,8 +13,8 @@ from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
 from efq.toolchain.lowering.insert_symmetric_quantizers import insert_symmetric_quantizers
-from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
-from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer, set_enabled
 from efq.toolchain.recipes.recipe import Recipe
 
 IMAGES = random_images(16)

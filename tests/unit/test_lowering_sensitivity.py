@@ -10,8 +10,7 @@ from torch.nn import functional
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.lowering.keep_sensitive import keep_sensitive
 from efq.toolchain.lowering.sensitivity import layer_costs
-from efq.toolchain.lowering.start_ranges import set_enabled
-from efq.toolchain.quantizers import ActivationQuantizer
+from efq.toolchain.quantizers import ActivationQuantizer, set_enabled
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student
 

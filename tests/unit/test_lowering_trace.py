@@ -53,7 +53,7 @@ def test_the_network_itself_is_left_alone() -> None:
 
 def test_normalization_of_other_networks() -> None:
     """ImageNet's mean and standard deviation, in pixel units."""
-    from efq.toolchain.teachers.teacher import NormalizedNetwork
+    from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 
     mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
     network = randomize(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten()))

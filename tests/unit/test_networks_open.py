@@ -15,7 +15,7 @@ from networks import TEACHER, draw_faces, make_student, make_teacher, randomize,
 from efq.export import export_student, find_target
 from efq.runtime.errors import CheckpointError, DeviceError, IncompatibleArtifactError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
-from efq.toolchain.networks import open_network, torch_device
+from efq.toolchain.networks import network_kind, open_network, torch_device
 from efq.toolchain.student import Student, save_student
 
 FACES = draw_faces(2, 2)
@@ -109,6 +109,25 @@ def test_an_artifact_without_its_training_data(artifact: Path, tmp_path: Path) -
     (changed / "training_data.json").write_text(json.dumps({"images": 3}))
     with pytest.raises((SchemaError, IncompatibleArtifactError)):
         open_network(changed)
+
+
+def test_what_a_file_is(artifact: Path, student: Student, tmp_path: Path) -> None:
+    make_teacher(tmp_path / "teacher.pt")
+    save_student(student, tmp_path / "student.pt")
+    found = [network_kind(path) for path in (tmp_path / "teacher.pt", tmp_path / "student.pt", artifact)]
+    assert found == ["teacher", "student", "artifact"]
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "student.pt").read_bytes()[:-100])
+    for name in ("cut.pt", "missing.pt"):
+        with pytest.raises(CheckpointError, match=name):
+            network_kind(tmp_path / name)
+
+
+def test_every_kind_can_be_closed(artifact: Path, tmp_path: Path) -> None:
+    make_teacher(tmp_path / "teacher.pt")
+    for path in (artifact, tmp_path / "teacher.pt"):
+        with open_network(path, backbone=TEACHER) as network:
+            network.embed(FACES)
+        network.close()
 
 
 def test_neither(tmp_path: Path) -> None:

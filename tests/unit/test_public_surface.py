@@ -37,7 +37,10 @@ SURFACE = {
     "runtime.tensorrt": set(),
     "runtime.tensorrt.build": set(),
     "runtime.tensorrt.run": set(),
-    "toolchain": set(),
+    "toolchain": {
+        *("EmbeddingNetwork", "FaceSet", "Licences", "Recipe", "Student", "Teacher", "calibrate_teacher", "distill"),
+        *("load_recipe", "load_student", "open_faces", "open_network", "open_teacher", "save_student"),
+    },
     "toolchain.backbones": {
         "Backbone",
         "backbone_names",
@@ -63,7 +66,7 @@ SURFACE = {
     },
     "toolchain.data.sources": set(),
     "toolchain.graph": set(),
-    "toolchain.teachers": set(),
+    "toolchain.teachers": {"Normalization", "Teacher", "TeacherFormat", "open_teacher"},
     "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
     "toolchain.evaluation": {
         *("Agreement", "AllPairs", "AllPairsResult", "Estimate", "EvaluationReport", "FarResult", "FoldAccuracy"),
@@ -78,7 +81,7 @@ SURFACE = {
         *("FeatureRecorder", "cosine_loss", "feature_loss", "impostor_thresholds"),
     },
     "toolchain.lowering": {"LoweringReport", "float_graph", "lower"},
-    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer"},
+    "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer", "set_enabled"},
     "toolchain.recipes": set(),
     "export": {
         *("TARGETS", "CoverageReport", "Export", "TargetProfile", "export_student", "find_target", "measure_coverage"),

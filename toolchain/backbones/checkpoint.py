@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,30 @@ from torch import Tensor, nn
 from efq.runtime.errors import CheckpointError
 from efq.toolchain.backbones.registry import Backbone, backbone_names, find_backbone
 
+_FIRST_BYTES = (b"PK", b"\x80")  # of a zip archive, which torch.save writes, and of a pickle, which it wrote before
 _WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model", "backbone")
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def looks_like_checkpoint(path: Path) -> bool:
+    """Whether `path` is a file that begins as torch's do."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2).startswith(_FIRST_BYTES)
+
+
+def read_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """The dictionary in a torch file, tensors on the CPU, without unpickling code (weights_only).
 
+    With `mapped` the tensors stay in the file until they are used, where its format allows it: to look at the rest.
     Raises CheckpointError when the file is missing, truncated, or holds anything but plain values and tensors.
     """
     if not path.is_file():
         message = f"expected a checkpoint file, found nothing at {path}: check the path"
         raise CheckpointError(message)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        lazy = mapped and zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=lazy)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         message = (

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from efq.runtime.console import log
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import FaceSet, open_faces
 from efq.toolchain.distillation.distill import Licences, lower_teacher, package
@@ -16,7 +15,7 @@ from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import load_recipe
 from efq.toolchain.student import Student
-from efq.toolchain.teachers.teacher import Teacher
+from efq.toolchain.teachers import Teacher
 
 _LARGEST_SET = 1000
 
@@ -41,7 +40,7 @@ def calibrate_teacher(
     found = open_faces(
         faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed, progress=progress
     )
-    network, report = lower_teacher(teacher, found, untrained, seed=seed, log=log)
+    network, report = lower_teacher(teacher, found, untrained, seed=seed)
     processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))
     student = package(network, report, teacher, found, untrained, {"steps": 0}, Licences(), processes)
     return student, _mean_cosine(student, teacher, found)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import fx
 
-from efq.runtime.console import log
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import FaceSet, draw_images
-from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes
+from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes, only_the_first_logs
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
 from efq.toolchain.evaluation.rates import SMALL_SET_FARS, far_name
@@ -21,10 +22,12 @@ from efq.toolchain.lowering import LoweringReport, float_graph, lower
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, build_graph, describe_graph, save_student
-from efq.toolchain.teachers.teacher import Teacher
+from efq.toolchain.teachers import Teacher
 
 _THRESHOLD_RATES = {far_name(far): far for far in SMALL_SET_FARS}
 _THRESHOLD_IMAGES = 1000
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,47 +48,34 @@ def distill(
     device: str = "cpu",
     resume: bool = False,
     licences: Licences | None = None,
+    progress: ShowProgress = no_progress,
 ) -> Student:
     """Lower `teacher`, fine-tune it on `faces` and write the student file `output`.
 
     With `resume` an interrupted run of the same teacher, faces, recipe and seed goes on from its last saved state.
-    Under torchrun every process calls this; the first one writes.
+    Under torchrun every process calls this; the first one logs, shows progress and writes.
     """
-    licences = licences or Licences()
     processes = join_processes(device)
-    run = {"teacher": teacher.sha256, "data": faces.sha256, "recipe": recipe.to_dict(), "seed": seed}
-    run["world_size"] = processes.world_size
-    state_path = resume_path(output)
-    mean, std = teacher.backbone.mean, teacher.backbone.std
-    if resume:
-        state, graph = load_resume(state_path, run)
-        network, report = build_graph(graph), _report_of(state)
-        log(f"resuming at step {state['step']} of {recipe.steps}")
-    else:
-        state = None
-        lowered, report = lower_teacher(teacher, faces, recipe, seed=seed, log=log if processes.leads else _silent)
-        network = build_graph(describe_graph(lowered))  # parameters in the order that a resumed run has them
-        network.load_state_dict(lowered.state_dict())
-    trainer = Trainer(network, float_graph(teacher.network, mean, std), faces, recipe, seed=seed, processes=processes)
-    if state is not None:
-        trainer.load_state(state)
-
-    def checkpoint() -> None:
-        extra = {
-            "lowering": {"changed": report.changed, "notes": list(report.notes), "activations": report.activations}
-        }
-        save_resume(state_path, trainer.state() | extra, run, describe_graph(network))
-
-    trainer.run(checkpoint)
-    training: dict[str, Any] = {"steps": recipe.steps, "images": recipe.steps * recipe.batch}
-    training |= {
-        "seconds": round(trainer.seconds, 1),
-        "seed": seed,
-        "device": str(processes.device),
-        "processes": processes.world_size,
-    }
-    training |= {name: float(value) for name, value in trainer.averages.items()}
-    student = package(network, report, teacher, faces, recipe, training, licences, processes)
+    with only_the_first_logs(processes):
+        run = _describe_run(teacher, faces, recipe, seed, processes)
+        state_path = resume_path(output)
+        start = _resume(state_path, run, recipe) if resume else _lower(teacher, faces, recipe, seed)
+        trainer = Trainer(
+            start.network,
+            float_graph(teacher.network, teacher.normalization.mean, teacher.normalization.std),
+            faces,
+            recipe,
+            seed=seed,
+            processes=processes,
+            progress=progress,
+        )
+        if start.state is not None:
+            trainer.load_state(start.state)
+        trainer.run(lambda: _save_state(state_path, trainer, start, run))
+        training = _describe_training(trainer, recipe, seed, processes)
+        student = package(
+            start.network, start.report, teacher, faces, recipe, training, licences or Licences(), processes
+        )
     student.network.cpu()  # exporters read its tensors with NumPy
     if processes.leads:
         save_student(student, output)
@@ -94,17 +84,71 @@ def distill(
     return student
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Start:
+    """What training starts from: a lowered network, and the trainer's state where a run is resumed."""
+
+    network: fx.GraphModule
+    report: LoweringReport
+    state: dict[str, Any] | None
+
+
+def _lower(teacher: Teacher, faces: FaceSet, recipe: Recipe, seed: int) -> _Start:
+    lowered, report = lower_teacher(teacher, faces, recipe, seed=seed)
+    network = build_graph(describe_graph(lowered))  # parameters in the order that a resumed run has them
+    network.load_state_dict(lowered.state_dict())
+    return _Start(network=network, report=report, state=None)
+
+
+def _resume(path: Path, run: dict[str, Any], recipe: Recipe) -> _Start:
+    state, graph = load_resume(path, run)
+    _logger.info("resuming at step %d of %d", state["step"], recipe.steps)
+    saved = state["lowering"]
+    report = LoweringReport(changed=saved["changed"], notes=tuple(saved["notes"]), activations=saved["activations"])
+    return _Start(network=build_graph(graph), report=report, state=state)
+
+
+def _save_state(path: Path, trainer: Trainer, start: _Start, run: dict[str, Any]) -> None:
+    report = start.report
+    lowering = {"changed": report.changed, "notes": list(report.notes), "activations": report.activations}
+    save_resume(path, trainer.state() | {"lowering": lowering}, run, describe_graph(start.network))
+
+
+def _describe_run(teacher: Teacher, faces: FaceSet, recipe: Recipe, seed: int, processes: Processes) -> dict[str, Any]:
+    """What another run has to have in common to be resumed."""
+    return {
+        "teacher": teacher.sha256,
+        "data": faces.sha256,
+        "recipe": recipe.to_dict(),
+        "seed": seed,
+        "world_size": processes.world_size,
+    }
+
+
+def _describe_training(trainer: Trainer, recipe: Recipe, seed: int, processes: Processes) -> dict[str, Any]:
+    """For the student file: how it was trained, and the last losses."""
+    return {
+        "steps": recipe.steps,
+        "images": recipe.steps * recipe.batch,
+        "seconds": round(trainer.seconds, 1),
+        "seed": seed,
+        "device": str(processes.device),
+        "processes": processes.world_size,
+        **{name: float(value) for name, value in trainer.averages.items()},
+    }
+
+
 def lower_teacher(
-    teacher: Teacher, faces: FaceSet, recipe: Recipe, *, seed: int, log: Callable[[str], None]
-) -> tuple[Any, LoweringReport]:
+    teacher: Teacher, faces: FaceSet, recipe: Recipe, *, seed: int
+) -> tuple[fx.GraphModule, LoweringReport]:
     """The untrained student graph of `teacher`, fitted and calibrated on some of `faces`."""
     images = torch.from_numpy(draw_images(faces, max(recipe.calibration_images, recipe.fitting_images), seed))
-    mean, std = teacher.backbone.mean, teacher.backbone.std
-    return lower(teacher.network, recipe, images, mean=mean, std=std, log=log)
+    normalization = teacher.normalization
+    return lower(teacher.network, recipe, images, mean=normalization.mean, std=normalization.std)
 
 
 def package(
-    network: Any,
+    network: fx.GraphModule,
     report: LoweringReport,
     teacher: Teacher,
     faces: FaceSet,
@@ -122,14 +166,14 @@ def package(
     trained = recipe.steps > 0
     return Student(
         network=network,
-        backbone=teacher.backbone.name,
+        backbone=teacher.name,
         recipe=recipe.to_dict(),
         contract=teacher.contract,
         embedding_size=embeddings.shape[1],
         teacher={
-            "name": teacher.backbone.name,
+            "name": teacher.name,
             "sha256": teacher.sha256,
-            "licence": licences.teacher or teacher.backbone.licence,
+            "licence": licences.teacher or teacher.licence,
         },
         data={
             "images": len(faces) if trained else 0,
@@ -143,12 +187,3 @@ def package(
         thresholds={name: float(value) for name, value in zip(_THRESHOLD_RATES, values, strict=True)},
         training_hashes=tuple(sorted(faces.short_hashes)),
     )
-
-
-def _report_of(state: dict[str, Any]) -> LoweringReport:
-    saved = state["lowering"]
-    return LoweringReport(changed=saved["changed"], notes=tuple(saved["notes"]), activations=saved["activations"])
-
-
-def _silent(line: str) -> None:
-    return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import os
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -22,7 +25,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process logs and writes files."""
+        """Whether this process logs, shows progress and writes files."""
         return self.rank == 0
 
     def gather(self, values: Tensor) -> Tensor:
@@ -32,6 +35,19 @@ class Processes:
         parts = [torch.empty_like(values) for _ in range(self.world_size)]
         dist.all_gather(parts, values.contiguous())
         return torch.cat([values, *[part for rank, part in enumerate(parts) if rank != self.rank]])
+
+
+@contextlib.contextmanager
+def only_the_first_logs(processes: Processes) -> Iterator[None]:
+    """What the toolchain logs below warnings is said by the process that leads alone, not by each of them."""
+    logger = logging.getLogger("efq.toolchain")
+    level = logger.level
+    if not processes.leads:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def join_processes(device: str) -> Processes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from efq.runtime.console import log, progress
 from efq.runtime.errors import DeviceError, EfqError
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import FaceSet, IdentityBalancedSampler, draw_images
 from efq.toolchain.distillation.batches import Batches
 from efq.toolchain.distillation.optimization import make_optimizer, set_learning_rate
@@ -27,11 +28,14 @@ from efq.toolchain.losses import (
     feature_loss,
     impostor_thresholds,
 )
-from efq.toolchain.lowering.start_ranges import set_enabled, start_ranges
+from efq.toolchain.lowering.start_ranges import start_ranges
+from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.recipes.recipe import Recipe
 
 _CLIP = 5.0  # largest gradient norm
 _AVERAGE = 0.98  # of the logged losses
+
+_logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -52,6 +56,7 @@ class Trainer:
         *,
         seed: int,
         processes: Processes,
+        progress: ShowProgress = no_progress,
     ) -> None:
         self.network = network.to(processes.device).train()
         self.teacher = teacher.to(processes.device).eval()
@@ -75,6 +80,7 @@ class Trainer:
         self.batches = Batches(faces, sampler, recipe.augmentation, seed=seed, processes=processes)
         self.metric: EvaluationMetricLoss | None = self._make_metric() if recipe.metric_weight > 0 else None
         self.float_steps = int(recipe.steps * recipe.float_share)
+        self._progress = progress if processes.leads else no_progress
         self._weights_first = recipe.float_phase == "activations"
         self.step = 0
         self.seconds = 0.0
@@ -104,7 +110,7 @@ class Trainer:
         remaining = self.recipe.steps - self.step
         quantized = self.step >= self.float_steps
         set_enabled(self.network, enabled=quantized, weights=quantized or self._weights_first)
-        with progress("distilling", remaining * self.recipe.batch if self.processes.leads else 0, "images") as bar:
+        with self._progress("distilling", remaining * self.recipe.batch, "images") as bar:
             while self.step < self.recipe.steps:
                 started = time.monotonic()
                 if self.step == self.float_steps > 0:
@@ -112,8 +118,7 @@ class Trainer:
                 self._average(self._train_step())
                 self.step += 1
                 self.seconds += time.monotonic() - started
-                if self.processes.leads:
-                    bar.advance(self.recipe.batch, **{name: round(value, 5) for name, value in self.averages.items()})
+                bar.advance(self.recipe.batch, **{name: round(value, 5) for name, value in self.averages.items()})
                 if time.monotonic() - saved > checkpoint_seconds and self.processes.leads:
                     checkpoint()
                     saved = time.monotonic()
@@ -168,8 +173,7 @@ class Trainer:
 
     def _start_quantizers(self) -> None:
         """Let the quantizers, off until now, start from the weights as they are and the activations of some faces."""
-        if self.processes.leads:
-            log(f"quantizers on at step {self.step}")
+        _logger.info("quantizers on at step %d", self.step)
         images = draw_images(self.faces, self.recipe.calibration_images, self.seed)
         start_ranges(self.network, torch.from_numpy(images).to(self.processes.device), weights=not self._weights_first)
 
@@ -188,8 +192,7 @@ class Trainer:
 
     @torch.no_grad()
     def _teacher_embeddings(self) -> Tensor:
-        if self.processes.leads:
-            log("embedding the fine-tuning faces with the teacher for its exact thresholds")
+        _logger.info("embedding the fine-tuning faces with the teacher for its exact thresholds")
         parts = []
         for start in range(0, len(self.faces), 64):
             batch = torch.from_numpy(np.array(self.faces.images[start : start + 64])).to(self.processes.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
 
 from torch import Tensor, fx, nn
 
@@ -25,6 +25,8 @@ from efq.toolchain.lowering.prune_channels import prune_channels
 from efq.toolchain.lowering.replace_prelu import replace_prelu
 from efq.toolchain.lowering.start_ranges import start_ranges
 from efq.toolchain.recipes.recipe import Recipe
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,6 @@ def lower(
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    log: Callable[[str], None] = lambda line: None,
 ) -> tuple[fx.GraphModule, LoweringReport]:
     """The quantized student graph of `network`, ready to train or to export.
 
@@ -71,7 +72,7 @@ def lower(
     def run(name: str, result: PassResult) -> None:
         changed[name] = result.changed
         notes.extend(result.notes)
-        log(f"lowering: {name}: {result.changed}")
+        _logger.info("lowering: %s: %d", name, result.changed)
 
     run("fold_batchnorm", fold_batchnorm(graph))
     run("linearize_embedding_layer", linearize_embedding_layer(graph, images[:1]))

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.graph.traversal import calls
-from efq.toolchain.lowering.start_ranges import set_enabled
-from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer, set_enabled
 
 _BATCH = 32
 

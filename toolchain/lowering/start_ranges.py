@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from efq.toolchain.graph.operations import WEIGHTED
 from efq.toolchain.graph.traversal import PassResult
-from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+from efq.toolchain.quantizers import ActivationQuantizer, set_enabled
 
 _VALUES_A_BATCH = 40_000
 _BATCH = 32
@@ -43,12 +43,3 @@ def start_ranges(network: fx.GraphModule, images: Tensor, *, weights: bool = Tru
     for quantizer in quantizers:
         quantizer.start_from(torch.cat(samples[quantizer]))
     return PassResult(changed=len(quantizers))
-
-
-def set_enabled(network: nn.Module, *, enabled: bool, weights: bool | None = None) -> None:
-    """Switch every quantizer on, or to passing floats through; `weights` says it for those of weights, where given."""
-    for module in network.modules():
-        if isinstance(module, ActivationQuantizer):
-            module.enabled = enabled
-        elif isinstance(module, WeightQuantizer):
-            module.enabled = enabled if weights is None else weights

@@ -1,1 +1,8 @@
-"""Float networks to learn from."""
+"""Float networks to learn from, whatever file they come in."""
+
+from __future__ import annotations
+
+from efq.toolchain.teachers.formats import open_teacher
+from efq.toolchain.teachers.teacher import Normalization, Teacher, TeacherFormat
+
+__all__ = ["Normalization", "Teacher", "TeacherFormat", "open_teacher"]

@@ -1,9 +1,10 @@
-"""A float network together with its normalization: uint8 faces in, embeddings out."""
+"""A float network to learn from, with what it expects of a face and what it may be used for."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,77 +12,104 @@ from torch import Tensor, nn
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import CheckpointError
 from efq.runtime.files import sha256_file
-from efq.toolchain.backbones import Backbone, load_backbone
+from efq.toolchain.teachers.normalized_network import NormalizedNetwork
+
+Triple = tuple[float, float, float]
 
 
-class NormalizedNetwork(nn.Module):
-    """uint8 (N, H, W, 3) RGB -> float32 (N, d) raw embeddings of `network` on (pixel - mean) / std."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """What a float network reads of an image: (pixel - mean) / std for each channel of RGB, pixels from 0 to 255."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.network = network
-        self.memory_format = torch.channels_last
-        self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        result: Tensor = self.network(pixels.contiguous(memory_format=self.memory_format))
-        return result
+    mean: Triple
+    std: Triple
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A float checkpoint: its backbone, the bare network, and the network with its normalization."""
+    """A float network that students learn from, in eval mode and without gradients; made by `open_teacher`.
 
-    backbone: Backbone
+    name: of the network. network: float32 (N, 3, H, W), normalized RGB -> float32 (N, d), raw embeddings.
+    normalized: the same from uint8 (N, H, W, 3) RGB. contract: the images it takes. licence: of its weights.
+    path, sha256: of its file.
+    """
+
+    name: str
     network: nn.Module
     normalized: NormalizedNetwork
+    normalization: Normalization
     contract: InputContract
+    licence: str
     path: Path
     sha256: str
 
+    @classmethod
+    def of_network(
+        cls,
+        network: nn.Module,
+        *,
+        name: str,
+        normalization: Normalization,
+        path: Path,
+        licence: str = "unknown",
+        contract: InputContract | None = None,
+    ) -> Self:
+        """The teacher of a `network` read from the file `path`: what a `TeacherFormat` returns.
 
-def load_teacher(path: Path, backbone: str | None = None) -> Teacher:
-    """Load `path` as the named backbone, or as the registered one that fits; eval mode, gradients off.
+        Changes `network` in place: eval mode, gradients off, and the memory format it runs in. Raises CheckpointError
+        when it gives no embedding for a face of the contract.
+        """
+        network.eval().requires_grad_(False)
+        contract = contract or InputContract()
+        normalized = NormalizedNetwork(network, normalization.mean, normalization.std).eval()
+        _choose_memory_format(normalized, name, contract)
+        return cls(
+            name=name,
+            network=network,
+            normalized=normalized,
+            normalization=normalization,
+            contract=contract,
+            licence=licence,
+            path=path,
+            sha256=sha256_file(path),
+        )
 
-    Raises CheckpointError when it cannot be read, fits no backbone, or gives no embedding for a face.
+
+@runtime_checkable
+class TeacherFormat(Protocol):
+    """A kind of file that teachers come in; another package adds one as an entry point of the group `efq.teachers`.
+
+    name: for messages.
     """
-    found, network = load_backbone(path, backbone)
-    network.requires_grad_(False)
-    contract = InputContract()
-    return Teacher(
-        backbone=found,
-        network=network,
-        normalized=_in_a_layout_that_runs(NormalizedNetwork(network, found.mean, found.std).eval(), found, contract),
-        contract=contract,
-        path=path,
-        sha256=sha256_file(path),
-    )
+
+    name: str
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether `path` is such a file, told cheaply and by its content where others share the suffix."""
+
+    def open(self, path: Path, backbone: str | None) -> Teacher:
+        """The teacher in `path`; `backbone` names its network where the user says it and the file does not.
+
+        Raises CheckpointError for a damaged file, UsageError for an unknown backbone.
+        """
 
 
 @torch.no_grad()
-def _in_a_layout_that_runs(
-    normalized: NormalizedNetwork, backbone: Backbone, contract: InputContract
-) -> NormalizedNetwork:
+def _choose_memory_format(normalized: NormalizedNetwork, name: str, contract: InputContract) -> None:
     """Channels last, which is faster, unless the network views its tensors in a way that needs them contiguous."""
     reason = ""
     for memory_format in (torch.channels_last, torch.contiguous_format):
         normalized.memory_format = memory_format
-        normalized = normalized.to(memory_format=memory_format)  # type: ignore[call-overload]
+        normalized.to(memory_format=memory_format)  # type: ignore[call-overload]
         try:
             found = normalized(torch.zeros(1, contract.height, contract.width, 3, dtype=torch.uint8))
         except (RuntimeError, ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
             continue
         if isinstance(found, Tensor) and found.dim() == 2:
-            return normalized
+            return
         reason = f"found {tuple(found.shape)}" if isinstance(found, Tensor) else f"found {type(found).__name__}"
     message = (
-        f"expected {backbone.name} to give one embedding, (1, d), for one image of "
-        f"{contract.height}x{contract.width}: {reason}"
+        f"expected {name} to give one embedding, (1, d), for one image of {contract.height}x{contract.width}: {reason}"
     )
     raise CheckpointError(message)

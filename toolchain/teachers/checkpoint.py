@@ -1,0 +1,27 @@
+"""Teachers in torch checkpoints: the weights of a backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efq.toolchain.backbones import load_backbone
+from efq.toolchain.backbones.checkpoint import looks_like_checkpoint
+from efq.toolchain.teachers.teacher import Normalization, Teacher
+
+
+class CheckpointFormat:
+    """A state dict written by torch.save, of the named backbone or of the registered one that fits."""
+
+    name = "torch checkpoint"
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether it begins as torch's files do; one that is damaged further on is a checkpoint still."""
+        return looks_like_checkpoint(path)
+
+    def open(self, path: Path, backbone: str | None) -> Teacher:
+        """Raises CheckpointError when the weights cannot be read, fit no backbone, or give no embedding for a face."""
+        found, network = load_backbone(path, backbone)
+        normalization = Normalization(mean=found.mean, std=found.std)
+        return Teacher.of_network(
+            network, name=found.name, normalization=normalization, path=path, licence=found.licence
+        )

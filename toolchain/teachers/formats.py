@@ -1,0 +1,64 @@
+"""The one door for teachers: the formats they come in, EFQ's own and those of other packages."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+
+from efq.runtime.errors import CheckpointError
+from efq.runtime.extensions import load_extensions
+from efq.toolchain.teachers.checkpoint import CheckpointFormat
+from efq.toolchain.teachers.teacher import Teacher, TeacherFormat
+
+ENTRY_POINTS = "efq.teachers"
+CHECKPOINT: TeacherFormat = CheckpointFormat()
+
+_logger = logging.getLogger(__name__)
+
+
+def open_teacher(path: Path, backbone: str | None = None) -> Teacher:
+    """The float network in the file `path`, of whatever format recognizes it.
+
+    `backbone` names its network, where the file does not say it: a registered name or `package.module:factory`; a
+    torch checkpoint's is found by its keys when left out. Raises CheckpointError for a file of no known format, or one
+    that cannot be read, fits no backbone, or gives no embedding for a face; UsageError for an unknown backbone.
+    """
+    return find_format(path).open(path, backbone)
+
+
+def find_format(path: Path) -> TeacherFormat:
+    """The format of a teacher's file. Raises CheckpointError when there is none at `path`, or none recognizes it."""
+    if not path.exists():
+        message = f"expected a checkpoint file, found nothing at {path}: check the path"
+        raise CheckpointError(message)
+    formats = teacher_formats()
+    for candidate in formats:
+        if _recognizes(candidate, path):
+            return candidate
+    names = ", ".join(candidate.name for candidate in formats)
+    message = (
+        f"cannot read {path} as a teacher: expected a file of one of the formats {names}; "
+        "torch.save(model.state_dict(), path) writes a checkpoint"
+    )
+    raise CheckpointError(message)
+
+
+@functools.cache
+def teacher_formats() -> tuple[TeacherFormat, ...]:
+    """Those of other packages by name, then EFQ's own: a package knows its files better than their first bytes do."""
+    found: list[TeacherFormat] = []
+    for name, extension in load_extensions(ENTRY_POINTS):
+        if isinstance(extension, TeacherFormat) and not isinstance(extension, type):
+            found.append(extension)
+        else:
+            _logger.warning("the entry point %s of %s is no TeacherFormat: it is left out", name, ENTRY_POINTS)
+    return (*found, CHECKPOINT)
+
+
+def _recognizes(candidate: TeacherFormat, path: Path) -> bool:
+    try:
+        return candidate.recognizes(path)
+    except Exception as error:  # of another package: it must not keep files of other formats from being opened
+        _logger.warning("the teacher format %s cannot tell whether %s is its own: %r", candidate.name, path, error)
+        return False
