@@ -17,16 +17,14 @@ from documents import PAGES, ROOT, blocks, commands, links, named_modules, named
 
 from efq.benchmarks.demo.teacher import BACKBONE, demo_network
 from efq.export import export_student, find_target
-from efq.toolchain.distillation import calibrate_teacher
-from efq.toolchain.teachers.teacher import load_teacher
+from efq.toolchain import calibrate_teacher, open_teacher
 
 DECISIONS = ROOT / "docs" / "decisions"
 RECORDS = ROOT / "docs" / "lab"  # of their day: what they name may have moved since
 CURRENT = [page for page in PAGES if not page.is_relative_to(RECORDS)]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 AWAITED = re.compile(  # named by the pages, merged after them
-    r"runtime/targets\.py|(toolchain/data/sources|benchmarks/peers)/registry\.py"
-    r"|efq\.(runtime\.(targets|artifact\.parity)|export\.targets\.ort_cpu|benchmarks\.peers\.tool)\b.*"
+    r"benchmarks/peers/registry\.py|efq\.(export\.targets\.ort_cpu|benchmarks\.peers\.tool)\b.*"
 )
 
 
@@ -117,7 +115,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 cv2.imwrite(str(tmp_path / folder / f"person{identity}" / f"{view}.png"), image)
     torch.manual_seed(0)
     torch.save(demo_network().state_dict(), tmp_path / "teacher.pt")
-    student, _ = calibrate_teacher(load_teacher(tmp_path / "teacher.pt", BACKBONE), tmp_path / "faces")
+    student, _ = calibrate_teacher(open_teacher(tmp_path / "teacher.pt", BACKBONE), tmp_path / "faces")
     export_student(student, find_target("ort-cpu"), tmp_path / "artifact", bits=8)
     monkeypatch.chdir(tmp_path)
     return tmp_path
