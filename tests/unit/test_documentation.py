@@ -75,6 +75,8 @@ def test_commands_have_their_options(page: Path) -> None:
     for words in commands(page):
         if words[0] == "make":
             unknown += [word for word in words[1:] if word not in rules]
+        elif words[:2] == ["python", "-m"]:
+            unknown += [word for word in words[2:3] if not is_there(word)]
         elif words[0] in PROJECT["scripts"]:
             command = pkgutil.resolve_name(PROJECT["scripts"][words[0]])
             known = {"--help"} | {
