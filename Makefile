@@ -3,16 +3,28 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-avx2 test-oldest clean
+.PHONY: demo quick check test test-avx2 test-oldest clean lint types first-cases
 
 demo: $(STAMP)
 	$(BIN)/efq-demo -o demo-output
 
-test: $(STAMP)
+# Lint, types, and each unit test once, with the first of its parameters and few examples: under a minute on two cores.
+quick: $(STAMP)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types first-cases
+
+# What CI runs.
+check test: lint types
+	$(BIN)/pytest
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
-	$(BIN)/pytest
+
+first-cases: $(STAMP)
+	$(BIN)/pytest -q -n 2 -p no:randomly -m "not slow and not faces" --first-cases --hypothesis-profile quick tests/unit
 
 # As on an x86 CPU without VNNI, at the speed of this one.
 test-avx2: $(STAMP)

@@ -91,8 +91,8 @@ done
 {
     echo "# Benchmarks"
     echo
-    echo "Written by \`benchmarks/cpu_benchmarks.sh\`. How a time is taken, what it goes to and what was tried:"
-    echo "[performance.md](performance.md). Students are those of [results.md](results.md), \`relu\` and \`narrow\` with the"
+    echo "Written by \`benchmarks/cpu_benchmarks.sh\`. Speed by class of CPU: [performance.md](performance.md); where a time goes:"
+    echo "[cpu-time.md](lab/cpu-time.md). Students are those of [results.md](results.md), \`relu\` and \`narrow\` with the"
     echo "metric loss. Each section names its CPU and the CPU's class: figures of one say little of another. \"As on a CPU"
     echo "without VNNI\": the AVX2 kernels of ONNX Runtime and OpenVINO on this CPU (\`tests/avx2/run.sh\`)."
     for network in $networks; do

@@ -14,10 +14,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What is measured once a machine and remembered is not to be taken from, or left in, the user's own cache.
 os.environ["EFQ_CACHE"] = tempfile.mkdtemp(prefix="efq-tests-cache-")
 
+import hypothesis
 import pytest
 from artifacts import make_artifact
 
+hypothesis.settings.register_profile("quick", max_examples=10)
+
 atexit.register(shutil.rmtree, os.environ["EFQ_CACHE"], ignore_errors=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of these tests."""
+    parser.addoption("--first-cases", action="store_true", help="Run each test once, with the first of its parameters.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `--first-cases` leaves out."""
+    if not config.getoption("--first-cases"):
+        return
+    first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+    config.hook.pytest_deselected(items=[item for item in items if first[item.nodeid.partition("[")[0]] is not item])
+    items[:] = [item for item in items if first[item.nodeid.partition("[")[0]] is item]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,7 +51,7 @@ def faces_root() -> Path:
     """The folder of real faces; the test is skipped where EFQ_FACES does not name it."""
     root = os.environ.get("EFQ_FACES")
     if not root:
-        pytest.skip("EFQ_FACES is not set: this test needs the face kit")
+        pytest.skip("EFQ_FACES is not set: this test needs real faces")
     if not Path(root).is_dir():
         pytest.fail(f"EFQ_FACES names {root}, which is no folder")
     return Path(root)
