@@ -7,8 +7,6 @@ offered here too.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -18,6 +16,7 @@ from efq.runtime.backends.needs import onnxruntime_needs, openvino_needs
 from efq.runtime.backends.open import ONNXRUNTIME, OPENVINO, open_on_cpu
 from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.errors import UsageError
+from efq.runtime.extensions import load_extensions
 from efq.runtime.hardware import Hardware, Need
 from efq.runtime.tensorrt.needs import tensorrt_needs
 
@@ -70,8 +69,6 @@ _ROWS = (
 
 _BUILT_IN = {target.name: target for target in _ROWS}
 
-_logger = logging.getLogger(__name__)
-
 
 @functools.cache
 def targets() -> Mapping[str, Target]:
@@ -80,16 +77,7 @@ def targets() -> Mapping[str, Target]:
     What another package offers that cannot be loaded, is no Target or has a name that is taken is left out with a
     warning; the rest can be used all the same.
     """
-    found = dict(_BUILT_IN)
-    for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS)):
-        target = _load(entry_point)
-        if target is None:
-            continue
-        if target.name in found:
-            _logger.warning("%s is left out: there is a target %s already", entry_point.value, target.name)
-        else:
-            found[target.name] = target
-    return MappingProxyType(found)
+    return MappingProxyType(_BUILT_IN | load_extensions(ENTRY_POINTS, Target, taken=_BUILT_IN))
 
 
 def find_target(name: str) -> Target:
@@ -102,15 +90,3 @@ def find_target(name: str) -> Target:
         message = f"unknown target {name!r}: expected one of {', '.join(sorted(known))}"
         raise UsageError(message)
     return known[name]
-
-
-def _load(entry_point: importlib.metadata.EntryPoint) -> Target | None:
-    try:
-        loaded = entry_point.load()
-    except Exception as error:  # whatever another package does when it is imported
-        _logger.warning("the target of %s cannot be loaded: %s: %s", entry_point.value, type(error).__name__, error)
-        return None
-    if not isinstance(loaded, Target):
-        _logger.warning("%s is no target: expected a Target, found %s", entry_point.value, type(loaded).__name__)
-        return None
-    return loaded

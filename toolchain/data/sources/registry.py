@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import logging
 from pathlib import Path
 
 from efq.runtime.errors import InputError
+from efq.runtime.extensions import load_extensions
 from efq.toolchain.data.sources.folder import FolderFormat
 from efq.toolchain.data.sources.source import FaceFormat, FaceSource
 
 ENTRY_POINTS = "efq.faces"
 _BUILT_IN: tuple[FaceFormat, ...] = (FolderFormat(),)  # the folder last: it takes every folder
-_MEMBERS = ("name", "recognizes", "open")
 
 _logger = logging.getLogger(__name__)
 
@@ -42,23 +41,8 @@ def face_formats() -> tuple[FaceFormat, ...]:
 
     They are loaded on the first call. One that cannot be is named in a warning and left out.
     """
-    found = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-    loaded = (_load(point) for point in found)
-    return (*(one for one in loaded if one is not None), *_BUILT_IN)
-
-
-def _load(point: importlib.metadata.EntryPoint) -> FaceFormat | None:
-    try:
-        loaded: FaceFormat = point.load()
-    except Exception as error:  # another package's code may raise anything
-        _logger.warning("the face format %s (%s) cannot be loaded: %r", point.name, point.value, error)
-        return None
-    missing = [member for member in _MEMBERS if not hasattr(loaded, member)]
-    if missing or isinstance(loaded, type):
-        lack = f"has no {', '.join(missing)}" if missing else "is a class, not an object of it"
-        _logger.warning("the face format %s (%s) cannot be used: it %s", point.name, point.value, lack)
-        return None
-    return loaded
+    extensions = load_extensions(ENTRY_POINTS, FaceFormat)  # type: ignore[type-abstract]
+    return (*extensions.values(), *_BUILT_IN)
 
 
 def _recognizes(one: FaceFormat, path: Path) -> bool:

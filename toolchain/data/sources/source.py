@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Fingerprint = tuple[str | int, ...]
 
@@ -37,6 +37,7 @@ class FaceSource(Protocol):
         """The image as it is stored, a JPEG or PNG file. Raises UnreadableImageError when it cannot be read."""
 
 
+@runtime_checkable
 class FaceFormat(Protocol):
     """A way to store faces. Other packages add one as an entry point, an object, of the group `efq.faces`."""
 
