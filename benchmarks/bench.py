@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,41 +14,45 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from efq.benchmarks.accuracy.parity import Comparison, compare
 from efq.benchmarks.candidates import (
-    Candidate,
     artifact_candidates,
     artifact_names,
     check_cpu_targets,
     peer_candidates,
-    teacher_candidate,
     usable,
 )
 from efq.benchmarks.drawn_faces.batch import drawn_faces
-from efq.benchmarks.engines.bench import EngineBench, GpuTarget
-from efq.benchmarks.machine import Machine, busy_cores, describe_machine
-from efq.benchmarks.measurement import embed_all, measure_candidates
-from efq.benchmarks.parity import Comparison, compare
+from efq.benchmarks.engines.engine_bench import EngineBench
+from efq.benchmarks.engines.gpu_target import GpuTarget
+from efq.benchmarks.measured import embed_all, measure_candidates
+from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_teacher
-from efq.benchmarks.peers.openvino_nncf import CALIBRATION_FACES
+from efq.benchmarks.peers.registry import peer_tools
+from efq.benchmarks.peers.tool import Candidate
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
 from efq.benchmarks.timing.footprint import Footprint, measure_footprints
 from efq.benchmarks.timing.int8_floor import Int8Floor, measure_floor
+from efq.benchmarks.timing.machine import Machine, busy_cores, describe_machine
 from efq.benchmarks.timing.scaling import Scaling, measure_scaling
 from efq.export.reduced_range import as_exported
 from efq.export.references.integer import IntegerReference
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.console import log, progress
 from efq.runtime.files import sha256_file
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
 from efq.toolchain.evaluation.embed import Embed
 from efq.toolchain.networks import open_network, torch_embedding
 from efq.toolchain.student import load_student
 
+CALIBRATION_FACES = 300
+
 _BUSY_CORES = 0.2
 _SCALING_SHARE = 10  # of a setting's time, for one network instead of all
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,7 @@ class BenchConfig:
     student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or none to
     measure latency only. pairs: pairs files with paths relative to `faces`. calibration: listing of the faces the
     peers are calibrated on. batches, threads: every combination is timed, for `rounds` rounds or `seconds` seconds.
+    peers: also what other tools make of the teacher; tools: by name, all of them unless given.
     gpu: compare engines on a GPU instead, one thread, without `peers` and `students`.
     title: of the report.
     Raises UsageError for what does not fit together.
@@ -74,6 +80,7 @@ class BenchConfig:
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
     peers: bool = False
+    tools: tuple[str, ...] = ()
     gpu: GpuTarget | None = None
     rounds: int = 200
     seconds: float = 60.0
@@ -89,6 +96,9 @@ class BenchConfig:
             raise UsageError(message)
         if self.faces is None and (self.listing or self.pairs or self.calibration or self.students):
             message = "expected --faces DIR with --list, --pairs, --calibration-list or --student, found none; add it"
+            raise UsageError(message)
+        if self.tools and not self.peers:
+            message = "expected peers with the names of their tools, found none; set peers as well"
             raise UsageError(message)
         if self.gpu is not None and (self.peers or self.students or self.threads != (1,)):
             message = "expected no --peers, --student or --threads with --target: engines are timed from one thread"
@@ -110,8 +120,8 @@ class Bench:
     faces_sha256: str | None
 
 
-def run_bench(config: BenchConfig) -> Bench:
-    """Run a benchmark.
+def run_bench(config: BenchConfig, *, progress: ShowProgress = no_progress) -> Bench:
+    """Run a benchmark; `progress` shows the decoding and embedding of faces.
 
     Raises what opening networks and faces raises, UsageError for artifacts of a target for GPUs without `gpu`, and
     MissingDependencyError for absent peers.
@@ -122,24 +132,21 @@ def run_bench(config: BenchConfig) -> Bench:
         check_cpu_targets(config.artifacts, manifests)
     names = artifact_names(config.artifacts, manifests)
     engines = _engines(config, manifests, names)
-    faces = _open_faces(config, manifests[0])
+    faces = _open_faces(config, manifests[0], progress)
     students = _open_students(config, manifests, names)
     notes = _notes(config, machine, manifests, names, faces)
+    images = drawn_faces() if faces is None else faces.faces.images
     with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder, engines or contextlib.nullcontext():
         teacher = _export_teacher(config, manifests[0], Path(folder))
-        if engines is not None:
-            candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
+        if engines is None:
+            candidates = _cpu_candidates(config, manifests, names, teacher)
         else:
-            candidates = [teacher_candidate(teacher)]
-            for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
-                candidates += artifact_candidates(directory, manifest, name=name)
-        images = drawn_faces() if faces is None else faces.faces.images
+            candidates = engines.candidates(teacher, config.teacher.stem, Path(folder))
         if config.peers:
-            calibration, note = _calibration(config, images)
-            notes.append(note)
-            candidates += peer_candidates(teacher, calibration, Path(folder), reduce_range=products_saturate())
+            calibration, note = _calibration(config, images, progress)
+            candidates += peer_candidates(peer_tools(config.tools), teacher, calibration, Path(folder))
             candidates, failures = usable(candidates, config.threads[0], images[:1])
-            notes += failures
+            notes += [note, *failures]
         footprints, floor = _measure_processes(candidates) if config.peers else ((), None)
         busy_before = busy_cores()
         measured = measure_candidates(
@@ -150,6 +157,7 @@ def run_bench(config: BenchConfig) -> Bench:
             threads=config.threads,
             rounds=config.rounds,
             seconds=config.seconds,
+            progress=progress,
         )
         scaling = _measure_scaling(candidates, images, config)
         notes += _other_work(busy_before, busy_cores())
@@ -158,7 +166,11 @@ def run_bench(config: BenchConfig) -> Bench:
         if faces is not None:
             simulations = _open_simulations(config, names)
             comparison = _compare(
-                measured.embeddings, [(students, names), (simulations, names)], faces, reference=candidates[0].name
+                measured.embeddings,
+                [(students, names), (simulations, names)],
+                faces,
+                reference=candidates[0].name,
+                progress=progress,
             )
     results = BenchResults(
         title=config.title,
@@ -192,7 +204,7 @@ def _engines(config: BenchConfig, manifests: Sequence[Manifest], names: Sequence
     return EngineBench(config.gpu, dict(zip(names, config.artifacts, strict=True)), manifests, config.batches)
 
 
-def _open_faces(config: BenchConfig, manifest: Manifest) -> EvaluationFaces | None:
+def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress) -> EvaluationFaces | None:
     if config.faces is None:
         return None
     faces = open_evaluation_faces(
@@ -233,7 +245,19 @@ def _export_teacher(config: BenchConfig, manifest: Manifest, folder: Path) -> Fl
     )
 
 
-def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str]:
+def _cpu_candidates(
+    config: BenchConfig, manifests: Sequence[Manifest], names: Sequence[str], teacher: FloatTeacher
+) -> list[Candidate]:
+    """The reference of every ratio, and the artifacts."""
+    candidates = [onnxruntime.TOOL.reference(teacher)]
+    for directory, manifest, name in zip(config.artifacts, manifests, names, strict=True):
+        candidates += artifact_candidates(directory, manifest, name=name)
+    return candidates
+
+
+def _calibration(
+    config: BenchConfig, images: NDArray[np.uint8], progress: ShowProgress
+) -> tuple[NDArray[np.uint8], str]:
     """The faces the peers are calibrated on, and a note that says which they are."""
     if config.calibration is not None and config.faces is not None:
         chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES, progress=progress)
@@ -246,7 +270,7 @@ def _calibration(config: BenchConfig, images: NDArray[np.uint8]) -> tuple[NDArra
 
 
 def _measure_processes(candidates: Sequence[Candidate]) -> tuple[tuple[Footprint, ...], Int8Floor]:
-    log("memory and start-up, each network in fresh processes")
+    _logger.info("memory and start-up, each network in fresh processes")
     return tuple(measure_footprints([candidate.spec for candidate in candidates])), measure_floor()
 
 
@@ -258,7 +282,7 @@ def _measure_scaling(
         return ()
     found: list[Scaling] = []
     for candidate in (candidates[0], *[candidate for candidate in candidates if candidate.is_artifact]):
-        log(f"threads {', '.join(map(str, config.threads))} in turn: {candidate.name}")
+        _logger.info("threads %s in turn: %s", ", ".join(map(str, config.threads)), candidate.name)
         found += measure_scaling(
             candidate.name,
             candidate.open,
@@ -293,11 +317,12 @@ def _compare(
     faces: EvaluationFaces,
     *,
     reference: str,
+    progress: ShowProgress,
 ) -> Comparison:
     everything = dict(embeddings)
     also: list[tuple[str, str]] = []
     for forms, names in torch_forms:
-        everything |= {name: embed_all(name, embed, faces) for name, embed in forms.items()}
+        everything |= {name: embed_all(name, embed, faces, progress) for name, embed in forms.items()}
         also += list(zip(forms, names, strict=False))
     return compare(everything, faces, reference=reference, also=also)
 

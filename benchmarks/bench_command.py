@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from efq.runtime.console import efq_command, log
+from efq.benchmarks.engines.gpu_target import GpuTarget, gpu_targets
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import MissingDependencyError, UsageError
 from efq.runtime.files import atomic_directory
 
@@ -35,7 +36,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--peers", is_flag=True, help="Also what ONNX Runtime, OpenVINO with NNCF, and torch.compile make of the teacher."
 )
-@click.option("--target", type=click.Choice(["trt", "trt-rtx"]), help="Compare INT8, FP16 and FP32 engines on a GPU.")
+@click.option("--target", type=click.Choice(gpu_targets()), help="Compare INT8, FP16 and FP32 engines on a GPU.")
 @click.option("--device", metavar="cuda:N", help="GPU of --target.  [default: cuda:0]")
 @click.option("--rebuild", is_flag=True, help="With --target: build engines of DIR that are missing or from elsewhere.")
 @click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=1), help="Timed rounds a setting.")
@@ -87,11 +88,10 @@ def main(
         message = "expected --faces DIR with --min-cosine or --min-decisions, found none; add the faces to compare on"
         raise UsageError(message)
     if target is None and (device is not None or rebuild):
-        message = "expected --target trt or trt-rtx with --device or --rebuild, found none; add it"
+        message = f"expected --target {' or '.join(gpu_targets())} with --device or --rebuild, found none; add it"
         raise UsageError(message)
     _require_train_packages()
     from efq.benchmarks.bench import BenchConfig, run_bench
-    from efq.benchmarks.engines.bench import GpuTarget
     from efq.benchmarks.report.report import write_report
 
     config = BenchConfig(
@@ -113,7 +113,7 @@ def main(
         command=shlex.join(["efq-bench", *sys.argv[1:]]),
     )
     with atomic_directory(output, force=force) as folder:
-        bench = run_bench(config)
+        bench = run_bench(config, progress=progress)
         comparison = bench.comparison
         write_report(
             folder,
@@ -156,7 +156,7 @@ def _print(bench: Bench, *, output: Path, as_json: bool) -> None:
 
 def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | None) -> None:
     """Hold each artifact against its torch student, or against the teacher. Raises ParityError."""
-    from efq.benchmarks.parity import check_gates
+    from efq.benchmarks.accuracy.parity import check_gates
 
     if bench.results.accuracy is None:
         return
@@ -166,9 +166,9 @@ def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | 
 
 
 def _update_artifacts(config: BenchConfig, bench: Bench) -> None:
-    from efq.benchmarks.parity_record import parity_record
+    from efq.benchmarks.parity_record import evaluation_records
     from efq.export.artifact.writer import update_parity
 
-    for directory, record in zip(config.artifacts, parity_record(bench), strict=True):
-        update_parity(directory, record)
+    for directory, evaluation in zip(config.artifacts, evaluation_records(bench), strict=True):
+        update_parity(directory, evaluation)
         log(f"parity.json updated in {directory}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from efq.runtime.console import efq_command, log
+from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import MissingDependencyError
 from efq.runtime.files import atomic_directory, atomic_write_text
 
@@ -46,11 +46,16 @@ def main(output: Path, seed: int, quick: bool, force: bool, as_json: bool) -> No
     from efq.benchmarks.demo.chain import run_demo
     from efq.benchmarks.demo.settings import DEFAULT, QUICK
 
-    kit = os.environ.get("EFQ_FACES")
+    faces = os.environ.get("EFQ_FACES")
     with atomic_directory(output, force=force or (output / MARKER).is_file()) as folder:
         command = shlex.join(["efq-demo", *sys.argv[1:]])
         result, page = run_demo(
-            folder, QUICK if quick else DEFAULT, kit=Path(kit) if kit else None, seed=seed, command=command
+            folder,
+            QUICK if quick else DEFAULT,
+            faces=Path(faces) if faces else None,
+            seed=seed,
+            command=command,
+            progress=progress,
         )
         atomic_write_text(folder / PAGE, page)
         atomic_write_text(folder / MARKER, "Made by efq-demo, which replaces this folder when it runs again.\n")

@@ -20,6 +20,7 @@ from efq.export.reduced_range import weights_for
 from efq.export.references.integer import IntegerReference
 from efq.export.targets import TargetProfile
 from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.open import BACKENDS, OWN_BACKEND, REDUCED_RANGE
 from efq.runtime.errors import ParityError, UsageError
@@ -104,7 +105,7 @@ def export_student(
         model=model,
         manifest=manifest,
         training_hashes=student.training_hashes,
-        parity={"export_check": parity},
+        parity=ParityRecord(export_check=parity),
         force=force,
     )
     size = (directory / "model.onnx").stat().st_size

@@ -6,7 +6,9 @@ Imports neither torch nor, before they are used, onnxruntime and OpenCV.
 from __future__ import annotations
 
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.folder import Artifact
 from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import (
     CheckpointError,
@@ -28,8 +30,10 @@ from efq.runtime.errors import (
     UsageError,
 )
 from efq.runtime.faces.alignment import align
+from efq.runtime.targets import Target, find_target
 
 __all__ = [
+    "Artifact",
     "CheckpointError",
     "ChecksumError",
     "CoverageError",
@@ -38,6 +42,7 @@ __all__ = [
     "Embedder",
     "EngineBuildError",
     "EngineError",
+    "EvaluationRecord",
     "GateError",
     "IncompatibleArtifactError",
     "InputContract",
@@ -47,8 +52,11 @@ __all__ = [
     "Manifest",
     "MissingDependencyError",
     "ParityError",
+    "ParityRecord",
     "SchemaError",
+    "Target",
     "UnreadableImageError",
     "UsageError",
     "align",
+    "find_target",
 ]

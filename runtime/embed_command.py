@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.backends.open import AUTOMATIC
+from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import InputError, UnreadableImageError, UsageError
@@ -66,7 +66,7 @@ def main(
 
     Without --landmarks every image has to be an aligned face of the artifact's size (112x112).
     """
-    embedder = Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild)
+    embedder = Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress)
     paths = _expand(images)
     read = _face_reader(embedder.contract, landmarks)
     start = time.monotonic()

@@ -13,15 +13,12 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model
-from efq.runtime.backends.open import AUTOMATIC, DEFAULT_TOLERANCE, open_cpu_model
+from efq.runtime.backends.target import AUTOMATIC, DEFAULT_TOLERANCE, OpenOptions, Target
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
-from efq.runtime.tensorrt.open import open_engine, save_runtime_cache
-from efq.runtime.tensorrt.run.model import TensorRTModel
+from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.targets import find_target, targets
 
 LARGEST_BATCH = 64
-
-# The kinds of device an artifact of each target runs on; the first is the default.
-_TARGET_DEVICES = {"ort-cpu": ("cpu",), "openvino": ("cpu",), "trt": ("cuda", "cpu"), "trt-rtx": ("cuda", "cpu")}
 
 
 class Embedder:
@@ -32,10 +29,9 @@ class Embedder:
     many threads opens it with threads=1. It does not survive a fork: open it in the child process.
     """
 
-    def __init__(self, artifact: Artifact, model: Model | TensorRTModel, backend: str) -> None:
+    def __init__(self, artifact: Artifact, model: Model) -> None:
         self._artifact = artifact
         self._model = model
-        self._backend = backend
 
     @classmethod
     def open(
@@ -47,6 +43,7 @@ class Embedder:
         backend: str = AUTOMATIC,
         tolerance: float = DEFAULT_TOLERANCE,
         rebuild: bool = False,
+        progress: ShowProgress = no_progress,
     ) -> Self:
         """Verify the artifact in `directory` and load its model.
 
@@ -55,7 +52,7 @@ class Embedder:
         kernels: the same numbers but for rounding, slowly, for checks without a GPU. `threads` is the most worker
         threads of one call on the CPU, of which ONNX Runtime uses one for a single image while that is faster; None
         takes every CPU the process may run on. `rebuild` builds an engine that is missing or was made for another
-        machine again from the artifact's model, which takes seconds to minutes.
+        machine again from the artifact's model, which takes seconds to minutes and is shown by `progress`.
 
         `backend`, on the CPU: "onnxruntime", "openvino", or "auto": the runtime the artifact was exported for, or for
         ort-cpu another one installed that is at least a tenth faster here and whose embeddings agree (no cosine below
@@ -69,26 +66,28 @@ class Embedder:
         or OpenVINO is needed and not installed, UsageError for a thread count below one or an unknown backend.
         """
         artifact = Artifact.open(directory)
-        device = _chosen_device(artifact.manifest.target, device)
-        if device != "cpu":
-            _check_no_backend(backend, device)
-            return cls(artifact, open_engine(artifact, device, rebuild=rebuild), "tensorrt")
-        chosen, model = open_cpu_model(artifact, threads=threads, backend=backend, tolerance=tolerance)
-        return cls(artifact, model, chosen)
+        target = _target_of(artifact)
+        options = OpenOptions(
+            device=_chosen_device(target, device),
+            threads=threads,
+            backend=backend,
+            tolerance=tolerance,
+            rebuild=rebuild,
+            progress=progress,
+        )
+        return cls(artifact, target.open(target, artifact, options))
 
     @property
     def backend(self) -> str:
         """The runtime that computes the embeddings: "onnxruntime", "openvino" or "tensorrt"."""
-        return self._backend
+        return self._model.name
 
     def close(self) -> None:
-        """Free what the model holds, on a GPU its memory; later calls of `embed` raise UsageError there.
+        """Free what the model holds, on a GPU its memory; later calls of `embed` raise UsageError.
 
-        Closing again does nothing.
+        It waits for calls that are running. Closing again does nothing.
         """
-        if isinstance(self._model, TensorRTModel):
-            save_runtime_cache(self._artifact, self._model)
-            self._model.close()
+        self._model.close()
 
     def __enter__(self) -> Self:
         return self
@@ -161,23 +160,26 @@ def _advice(images: NDArray[np.uint8], contract: InputContract) -> str | None:
     return None
 
 
-def _check_no_backend(backend: str, device: str) -> None:
-    if backend != AUTOMATIC:
-        message = f"expected a backend for the CPU only, found {backend!r} with device {device!r}; leave it out"
-        raise UsageError(message)
+def _target_of(artifact: Artifact) -> Target:
+    """The artifact's target. Raises IncompatibleArtifactError for one that neither EFQ nor another package knows."""
+    name = artifact.manifest.target
+    try:
+        return find_target(name)
+    except UsageError as error:
+        message = (
+            f"expected an artifact for one of the targets {', '.join(targets())}, found {name!r}; update efq, or "
+            "install the package that adds this target"
+        )
+        raise IncompatibleArtifactError(message) from error
 
 
-def _chosen_device(target: str, device: str | None) -> str:
+def _chosen_device(target: Target, device: str | None) -> str:
     """The device to run on. Raises DeviceError for one the target does not run on."""
-    kinds = _TARGET_DEVICES.get(target)
-    if kinds is None:
-        known = ", ".join(_TARGET_DEVICES)
-        message = f"expected an artifact for one of the targets {known}, found {target!r}; update efq"
-        raise IncompatibleArtifactError(message)
+    kinds = target.devices
     chosen = kinds[0] if device is None else device
     if chosen.partition(":")[0] not in kinds:
         message = (
-            f"expected device {kinds[0]!r}, which an artifact for target {target!r} runs on, found {device!r}; "
+            f"expected device {kinds[0]!r}, which an artifact for target {target.name!r} runs on, found {device!r}; "
             f"open it with device={kinds[0]!r}"
         )
         raise DeviceError(message)

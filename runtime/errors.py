@@ -23,6 +23,8 @@ A message says what was expected, what was found and what to do.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 
 class EfqError(Exception):
     """Base of all errors of EFQ; `exit_code` is the process exit status of a command that ends with it."""
@@ -102,3 +104,20 @@ class ChecksumError(IncompatibleArtifactError):
 
 class EngineError(IncompatibleArtifactError):
     """An engine plan is damaged, or was built for another TensorRT, GPU, model or other options."""
+
+
+_BY_NAME = MappingProxyType(
+    {
+        kind.__name__: kind
+        for kind in (
+            *(EfqError, UsageError, InputError, UnreadableImageError, CheckpointError, LoweringError),
+            *(EngineBuildError, GateError, CoverageError, ParityError, LintError, MissingDependencyError, DeviceError),
+            *(IncompatibleArtifactError, SchemaError, ChecksumError, EngineError),
+        )
+    }
+)
+
+
+def error_class(name: str) -> type[EfqError]:
+    """The class of that name, as another process of EFQ told it; EfqError for a name that is not above."""
+    return _BY_NAME.get(name, EfqError)

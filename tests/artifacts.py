@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from efq.runtime import InputContract, Manifest
 from efq.runtime.artifact.folder import MANIFEST_FILE, MODEL_FILE, model_metadata, write_checksums
-from efq.runtime.backends.open import REDUCED_RANGE
+from efq.runtime.artifact.manifest import REDUCED_RANGE
 
 EMBEDDING_SIZE = 16
 PATCH = 16

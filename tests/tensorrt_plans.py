@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.tensorrt.logger import process_logger
+from efq.runtime.tensorrt.run.logger import process_logger
 
 SHAPE = (8, 8, 3)
 

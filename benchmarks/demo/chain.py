@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import time
@@ -15,14 +16,14 @@ from efq.benchmarks.demo.measurement import measure_networks
 from efq.benchmarks.demo.page import build_page
 from efq.benchmarks.demo.result import DemoResult, Step
 from efq.benchmarks.demo.settings import DemoSettings
-from efq.benchmarks.demo.sources import Source, draw_source, open_kit, with_teacher
-from efq.benchmarks.parity_record import parity_record
+from efq.benchmarks.demo.sources import Source, draw_source, real_source, with_teacher
+from efq.benchmarks.parity_record import evaluation_records
 from efq.benchmarks.report.report import write_report
 from efq.export.artifact.writer import update_parity
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.console import log, progress
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
 from efq.toolchain.recipes.recipe import Recipe
@@ -31,13 +32,23 @@ from efq.toolchain.teachers import open_teacher
 
 EXAMPLES, BEST = 6, 7
 _OUR_LICENCE = "Apache-2.0"
-_KIT_LICENCE = "research use only"
+_RESEARCH_LICENCE = "research use only"
+
+_logger = logging.getLogger(__name__)
 
 
 def run_demo(
-    folder: Path, settings: DemoSettings, *, kit: Path | None, seed: int, command: str
+    folder: Path,
+    settings: DemoSettings,
+    *,
+    faces: Path | None,
+    seed: int,
+    command: str,
+    progress: ShowProgress = no_progress,
 ) -> tuple[DemoResult, str]:
-    """Run the whole chain into `folder`, on drawn faces or on those of `kit`. Returns the outcome and the page's HTML.
+    """Run the whole chain into `folder`, on drawn faces or on real ones in `faces`.
+
+    Returns the outcome and the page's HTML.
 
     Raises what the steps raise; `folder` then holds what was made so far.
     """
@@ -46,16 +57,20 @@ def run_demo(
     student, artifact, report = folder / "student.pt", folder / "artifact", folder / "bench"
     with _cache_inside(folder):
         with clock.step("faces"):
-            source = draw_source(folder, settings.dataset, seed=seed) if kit is None else open_kit(kit, folder)
+            if faces is None:
+                source = draw_source(folder, settings.dataset, seed=seed, progress=progress)
+            else:
+                source = real_source(faces, folder)
         if source.drawn:
             with clock.step("teacher"):
-                source = with_teacher(source, settings.teacher, seed=seed)
+                source = with_teacher(source, settings.teacher, seed=seed, progress=progress)
         with clock.step("distillation"):
-            _distill(source, settings.drawn_recipe if source.drawn else settings.kit_recipe, student, seed=seed)
+            recipe = settings.drawn_recipe if source.drawn else settings.real_recipe
+            _distill(source, recipe, student, seed=seed, progress=progress)
         with clock.step("export"):
             export_student(load_student(student), find_target("ort-cpu"), artifact, bits=8, name="demo")
         with clock.step("speed and parity"):
-            bench = _bench(source, artifact, report, settings, command)
+            bench = _bench(source, artifact, report, settings, command, progress)
         with clock.step("accuracy"):
             measurement = measure_networks(source, student, artifact, resamples=settings.resamples, progress=progress)
         search = search_gallery(
@@ -78,16 +93,18 @@ def run_demo(
     return result, page
 
 
-def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int) -> None:
+def _distill(source: Source, recipe: Recipe, student: Path, *, seed: int, progress: ShowProgress) -> None:
     faces = open_faces(
         source.root, listing=source.train, max_images=recipe.steps * recipe.batch, seed=seed, progress=progress
     )
-    licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_KIT_LICENCE)
+    licences = Licences(teacher=_OUR_LICENCE, data=_OUR_LICENCE) if source.drawn else Licences(data=_RESEARCH_LICENCE)
     teacher = open_teacher(source.teacher, source.backbone)
     distill(teacher, faces, recipe, student, seed=seed, licences=licences, progress=progress)
 
 
-def _bench(source: Source, artifact: Path, report: Path, settings: DemoSettings, command: str) -> Bench:
+def _bench(
+    source: Source, artifact: Path, report: Path, settings: DemoSettings, command: str, progress: ShowProgress
+) -> Bench:
     config = BenchConfig(
         artifacts=(artifact,),
         teacher=source.teacher,
@@ -99,11 +116,11 @@ def _bench(source: Source, artifact: Path, report: Path, settings: DemoSettings,
         seconds=settings.seconds,
         command=command,
     )
-    bench = run_bench(config)
+    bench = run_bench(config, progress=progress)
     report.mkdir()
     assert bench.comparison is not None  # there are faces
     write_report(report, bench.results, curves=bench.comparison.curves, cosines=bench.comparison.cosines)
-    update_parity(artifact, parity_record(bench)[0])
+    update_parity(artifact, evaluation_records(bench)[0])
     return bench
 
 
@@ -119,11 +136,11 @@ class _Clock:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        log(f"== {name}")
+        _logger.info("== %s", name)
         start = time.monotonic()
         yield
         self._steps.append(Step(name=name, seconds=time.monotonic() - start))
-        log(f"== {name}: {self._steps[-1].seconds:.1f} s")
+        _logger.info("== %s: %.1f s", name, self._steps[-1].seconds)
 
 
 @contextlib.contextmanager

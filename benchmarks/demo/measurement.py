@@ -59,7 +59,7 @@ def measure_networks(
         contract=networks[0].contract,
         progress=progress,
     )
-    embeddings = {
+    embeddings: dict[str, NDArray[np.float32]] = {
         network.kind: embed_faces(network.embed, faces.faces, title=f"embedding: {network.kind}", progress=progress)
         for network in networks
     }

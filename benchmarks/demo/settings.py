@@ -13,14 +13,14 @@ from efq.toolchain.recipes.recipe import Recipe, load_recipe
 class DemoSettings:
     """Sizes of every step.
 
-    drawn_recipe, kit_recipe: of distillation on drawn and on real faces. rounds, seconds: of each latency setting.
+    drawn_recipe, real_recipe: of distillation on drawn and on real faces. rounds, seconds: of each latency setting.
     resamples: of the bootstrap intervals.
     """
 
     dataset: DatasetSize
     teacher: TeacherSettings
     drawn_recipe: Recipe
-    kit_recipe: Recipe
+    real_recipe: Recipe
     rounds: int
     seconds: float
     resamples: int
@@ -34,7 +34,7 @@ DEFAULT = DemoSettings(
     drawn_recipe=dataclasses.replace(
         load_recipe("mixed"), name="demo", steps=200, learning_rate=4e-3, fitting_images=128
     ),
-    kit_recipe=dataclasses.replace(load_recipe("prelu"), name="demo", steps=40, calibration_images=128),
+    real_recipe=dataclasses.replace(load_recipe("prelu"), name="demo", steps=40, calibration_images=128),
     rounds=150,
     seconds=8.0,
     resamples=100,
@@ -52,7 +52,7 @@ QUICK = DemoSettings(
     dataset=DatasetSize(train_identities=24, dev_identities=20, views=4, pairs_per_fold=12),
     teacher=TeacherSettings(steps=10, identities_per_batch=8),
     drawn_recipe=_QUICK_RECIPE,
-    kit_recipe=_QUICK_RECIPE,
+    real_recipe=_QUICK_RECIPE,
     rounds=10,
     seconds=1.0,
     resamples=20,

@@ -1,4 +1,4 @@
-"""Where the demo's faces and teacher come from: drawn and trained here, or a kit of real ones."""
+"""Where the demo's faces and teacher come from: drawn and trained here, or real ones from a folder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from efq.benchmarks.demo.teacher import BACKBONE, TeacherSettings, train_teacher
 from efq.benchmarks.drawn_faces.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LISTING, DatasetSize, draw_dataset
-from efq.runtime.console import progress
 from efq.runtime.errors import InputError
 from efq.runtime.files import atomic_write_text
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import open_faces
 
-KIT_FILES = ("splits/train.txt", "splits/dev_lfw_pairs.txt", "weights/mobilefacenet_y1.pt")
-KIT_STRIDE = 3
+REAL_FILES = ("splits/train.txt", "splits/dev_lfw_pairs.txt", "weights/mobilefacenet_y1.pt")
+PAIR_STRIDE = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +33,10 @@ class Source:
     teacher_losses: tuple[float, ...] = ()
 
 
-def draw_source(folder: Path, size: DatasetSize, *, seed: int) -> Source:
+def draw_source(folder: Path, size: DatasetSize, *, seed: int, progress: ShowProgress = no_progress) -> Source:
     """Draw the faces into `folder`/faces; the teacher is not there yet (see `with_teacher`)."""
     root = folder / "faces"
-    draw_dataset(root, size, seed=seed)
+    draw_dataset(root, size, seed=seed, progress=progress)
     return Source(
         drawn=True,
         root=root,
@@ -48,33 +48,33 @@ def draw_source(folder: Path, size: DatasetSize, *, seed: int) -> Source:
     )
 
 
-def with_teacher(source: Source, settings: TeacherSettings, *, seed: int) -> Source:
+def with_teacher(
+    source: Source, settings: TeacherSettings, *, seed: int, progress: ShowProgress = no_progress
+) -> Source:
     """Train the teacher on the training faces of a drawn source."""
     faces = open_faces(source.root, listing=source.train, cache=False, progress=progress)
-    losses = train_teacher(faces, source.teacher, settings, seed=seed)
+    losses = train_teacher(faces, source.teacher, settings, seed=seed, progress=progress)
     return dataclasses.replace(source, teacher_losses=tuple(losses))
 
 
-def open_kit(kit: Path, folder: Path) -> Source:
-    """The kit's training faces and MobileFaceNet; of its development faces every third pair and the images in these,
-    which are enough for a demo, listed in `folder`.
+def real_source(root: Path, folder: Path) -> Source:
+    """The training faces and the MobileFaceNet under `root`; of its development faces every third pair and the images
+    in these, which are enough for a demo, listed in `folder`.
 
-    Raises InputError when the kit lacks a file.
+    Raises InputError when one of REAL_FILES is not there.
     """
-    train, pairs, teacher = (kit / name for name in KIT_FILES)
+    train, pairs, teacher = (root / name for name in REAL_FILES)
     for path in (train, pairs, teacher):
         if not path.is_file():
-            message = (
-                f"expected a kit of faces and teachers in EFQ_FACES, found no {path}; unset EFQ_FACES to draw faces"
-            )
+            message = f"expected faces and their teacher in EFQ_FACES, found no {path}; unset EFQ_FACES to draw faces"
             raise InputError(message)
-    lines = pairs.read_text(encoding="utf-8").splitlines()[::KIT_STRIDE]
+    lines = pairs.read_text(encoding="utf-8").splitlines()[::PAIR_STRIDE]
     images = sorted({path for line in lines for path in line.split("\t")[:2]})
     atomic_write_text(folder / DEV_PAIRS, "".join(f"{line}\n" for line in lines))
     atomic_write_text(folder / DEV_LISTING, "".join(f"{image}\n" for image in images))
     return Source(
         drawn=False,
-        root=kit,
+        root=root,
         train=train,
         dev=folder / DEV_LISTING,
         pairs=folder / DEV_PAIRS,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efq.runtime.console import progress
 from efq.runtime.files import atomic_write_bytes
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.backbones.mobilefacenet import Bottleneck, ConvBlock
 from efq.toolchain.data.faces import FaceSet
 from efq.toolchain.data.sampler import IdentityBalancedSampler
@@ -58,7 +58,9 @@ def demo_network() -> nn.Module:
     )
 
 
-def train_teacher(faces: FaceSet, path: Path, settings: TeacherSettings, *, seed: int) -> list[float]:
+def train_teacher(
+    faces: FaceSet, path: Path, settings: TeacherSettings, *, seed: int, progress: ShowProgress = no_progress
+) -> list[float]:
     """Train `demo_network` to tell the identities of `faces` apart and save its state dict. Returns the losses."""
     torch.manual_seed(seed)
     network = demo_network().train()

@@ -11,9 +11,9 @@ import numpy as np
 from efq.benchmarks.drawn_faces.identity import Identity, random_identity
 from efq.benchmarks.drawn_faces.renderer import draw_face
 from efq.benchmarks.drawn_faces.view import random_view
-from efq.runtime.console import progress
 from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.evaluation.rates import FOLDS
 
 TRAIN_LISTING = Path("splits/train.txt")
@@ -39,7 +39,7 @@ class DatasetSize:
             raise UsageError(message)
 
 
-def draw_dataset(folder: Path, size: DatasetSize, *, seed: int) -> None:
+def draw_dataset(folder: Path, size: DatasetSize, *, seed: int, progress: ShowProgress = no_progress) -> None:
     """Draw faces into `folder`/<identity>/<view>.jpg and write the splits of identities and the pairs beside them.
 
     The listings hold one path a line, relative to `folder`; the pairs `path <tab> path <tab> same (1 or 0) <tab> fold`.

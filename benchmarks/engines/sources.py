@@ -9,8 +9,8 @@ from pathlib import Path
 
 import onnx
 
+from efq.benchmarks.engines.teacher_graph import Precision, engine_graph
 from efq.benchmarks.peers.float_teacher import FloatTeacher
-from efq.benchmarks.peers.tensorrt_graph import Precision, engine_graph
 from efq.runtime import Manifest
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import ENGINE_FOLDER, Artifact

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import logging
 import shlex
 import shutil
 import subprocess
@@ -14,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from efq.benchmarks.machine import describe_machine
-from efq.runtime.console import log
+from efq.benchmarks.timing.machine import describe_machine
 from efq.runtime.errors import InputError, MissingDependencyError
 from efq.runtime.files import atomic_write_text
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,11 +46,11 @@ def run_step(command: Sequence[str | Path]) -> Finished:
     when the command is not installed.
     """
     words = [str(word) for word in command]
-    log(f"$ {shlex.join(words)}")
+    _logger.info("$ %s", shlex.join(words))
     start = time.monotonic()
     finished = subprocess.run([_installed(words[0]), *words[1:]], stdout=subprocess.PIPE, text=True, check=False)
     if finished.returncode:
-        log(f"the step failed: {shlex.join(words)}")
+        _logger.info("the step failed: %s", shlex.join(words))
         sys.exit(finished.returncode)
     return Finished(command=shlex.join(words), seconds=time.monotonic() - start, output=finished.stdout)
 

@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.peers.peer import embed_in_batches
+from efq.benchmarks.peers.openvino import float_precisions, import_openvino
+from efq.benchmarks.peers.peer import Peer, embed_in_batches
 from efq.benchmarks.peers.spec import PeerSpec
-from efq.runtime.errors import EfqError
+from efq.benchmarks.peers.tool import Candidate, teacher_spec
+from efq.runtime.errors import EfqError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from efq.benchmarks.peers.float_teacher import FloatTeacher
+
+
+class TorchCompileTool:
+    """The float teacher in float32, and in bfloat16 where OpenVINO says that the CPU multiplies it."""
+
+    name = "torch_compile"
+
+    def require(self) -> None:
+        """Raise MissingDependencyError unless torch and openvino are installed."""
+        if importlib.util.find_spec("torch") is None:
+            message = "this comparison needs torch; install it with: pip install 'efq[train]'"
+            raise MissingDependencyError(message)
+        import_openvino()
+
+    def candidates(self, teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path) -> Iterator[Candidate]:
+        """Compiled from the checkpoint when opened: nothing is calibrated, nothing is written."""
+        for precision in float_precisions():
+            name = f"torch.compile {precision}"
+            yield Candidate(
+                spec=teacher_spec(teacher, name, self.name, teacher.checkpoint, precision=precision),
+                opener=self,
+                description=f"float teacher in torch.compile, {precision}, weights frozen, channels last",
+                is_float=True,
+            )
+
+    def open(self, spec: PeerSpec, threads: int) -> Peer:
+        """Start a process, so that torch's threads take no time from the network that is timed next."""
+        return TorchCompilePeer(spec, threads=threads)
+
+    def run_here(self, spec: PeerSpec, images: NDArray[np.uint8]) -> None:
+        """Compile in this process instead, and run once."""
+        from efq.benchmarks.peers.compiled_network import CompiledNetwork
+
+        network = CompiledNetwork(Path(spec.path), backbone=spec.backbone, precision=spec.precision, threads=1)
+        network.run(spec.normalization(images))
 
 
 class TorchCompilePeer:
@@ -72,3 +114,6 @@ class TorchCompilePeer:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         return self._process.stdin, self._process.stdout
+
+
+TOOL = TorchCompileTool()

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from efq.benchmarks.parity import AccuracyResults
+from efq.benchmarks.accuracy.parity import AccuracyResults
 from efq.benchmarks.report.plots import new_figure, save_figure
 from efq.benchmarks.timing.latency import Latency
 from efq.toolchain.evaluation.rates import DECISION_FAR, far_name

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.benchmarks.accuracy.parity import Curve
 from efq.benchmarks.timing.latency import Latency, LatencySetting
 from efq.runtime.errors import MissingDependencyError
 
@@ -23,9 +24,6 @@ _DASHES = ("-", "--", "-.", ":")
 
 # 1 - cosine
 _COSINE_TICKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""A ROC: false accept rates and true accept rates, as fractions, both ascending."""
 
 
 def colours(networks: Sequence[str], *, reference: str) -> dict[str, str]:

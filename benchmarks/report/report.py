@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.engines.report import HOST_TO_HOST, gpu_sections
-from efq.benchmarks.machine import Machine
-from efq.benchmarks.parity import AccuracyResults
+from efq.benchmarks.accuracy.parity import AccuracyResults, Curve
+from efq.benchmarks.report.gpu_sections import HOST_TO_HOST, gpu_sections
 from efq.benchmarks.report.markdown import table
 from efq.benchmarks.report.pareto import plot_pareto, points_of
 from efq.benchmarks.report.plots import (
-    Curve,
     colours,
     plot_cosines,
     plot_latency,
@@ -30,6 +28,7 @@ from efq.benchmarks.report.sections import (
     throughput_sections,
 )
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, SPIN_SECONDS, LatencySetting
+from efq.benchmarks.timing.machine import Machine
 from efq.toolchain.evaluation.rates import far_name
 
 JSON_NAME = "report.json"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from efq.benchmarks.engines.results import GpuResults
-from efq.benchmarks.machine import Machine
-from efq.benchmarks.parity import AccuracyResults
+from efq.benchmarks.accuracy.parity import AccuracyResults
+from efq.benchmarks.engines.gpu_results import GpuResults
 from efq.benchmarks.timing.footprint import Footprint
 from efq.benchmarks.timing.int8_floor import Int8Floor
 from efq.benchmarks.timing.latency import LatencySetting
+from efq.benchmarks.timing.machine import Machine
 from efq.benchmarks.timing.scaling import Scaling
 
 SCHEMA_VERSION = 3

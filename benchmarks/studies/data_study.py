@@ -149,7 +149,7 @@ def _images(variant: Variant, faces: Path, listing: Path, output: Path, seed: in
         with atomic_directory(root, force=False) as folder:
             if variant.kind == DRAWN:
                 size = DatasetSize(train_identities=-(-variant.images // _VIEWS), dev_identities=20, views=_VIEWS)
-                draw_dataset(folder, size, seed=seed)
+                draw_dataset(folder, size, seed=seed, progress=progress)
             else:
                 _write_noise(folder, variant.images, seed)
     return root, root / "splits" / "train.txt" if variant.kind == DRAWN else None

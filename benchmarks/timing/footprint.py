@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from efq.benchmarks.peers.registry import find_opener
 from efq.benchmarks.peers.spec import PeerSpec
+from efq.benchmarks.peers.tool import RunsElsewhere
 from efq.runtime.errors import EfqError
 
 REPEATS = 3
@@ -29,11 +31,11 @@ class Footprint:
 
 
 def measure_footprints(specs: Sequence[PeerSpec], repeats: int = REPEATS) -> list[Footprint]:
-    """In `repeats` processes each, in turn; one for torch.compile, which compiles for a minute. Raises EfqError."""
+    """In `repeats` processes each, in turn; one for what takes long to be ready (RunsElsewhere). Raises EfqError."""
     found: dict[str, list[dict[str, float]]] = {spec.name: [] for spec in specs}
     for repeat in range(repeats):
         for spec in specs:
-            if repeat == 0 or spec.kind != "torch":
+            if repeat == 0 or not isinstance(find_opener(spec.kind), RunsElsewhere):
                 found[spec.name].append(_run(spec))
     return [
         Footprint(

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from efq.benchmarks.peers.peer import Peer
-from efq.benchmarks.peers.spec import PeerSpec, open_peer
+from efq.benchmarks.peers.registry import find_opener
+from efq.benchmarks.peers.spec import PeerSpec
+from efq.benchmarks.peers.tool import RunsElsewhere
 
 _STATUS = Path("/proc/self/status")
 _FACE = (1, 112, 112, 3)
@@ -22,10 +22,11 @@ def main(spec: PeerSpec) -> None:
     """Print one JSON object: start_up_ms, peak_mib."""
     face = np.random.default_rng(0).integers(0, 256, _FACE, np.uint8)
     start = time.perf_counter()
-    if spec.kind == "torch":
-        _embed_with_torch(spec, face)
+    opener = find_opener(spec.kind)
+    if isinstance(opener, RunsElsewhere):
+        opener.run_here(spec, face)
     else:
-        peer: Peer = open_peer(spec, threads=1)
+        peer = opener.open(spec, 1)
         peer.run(peer.prepare(face))
     seconds = time.perf_counter() - start
     print(json.dumps({"start_up_ms": seconds * 1e3, "peak_mib": peak_mib()}))
@@ -38,14 +39,6 @@ def peak_mib() -> float:
         return int(line.split()[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _embed_with_torch(spec: PeerSpec, face: NDArray[np.uint8]) -> None:
-    """In this process, where a benchmark has torch in another one."""
-    from efq.benchmarks.peers.compiled_network import CompiledNetwork
-
-    network = CompiledNetwork(Path(spec.path), backbone=spec.backbone, precision=spec.precision, threads=1)
-    network.run(spec.normalization(face))
 
 
 if __name__ == "__main__":

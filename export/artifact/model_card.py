@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from efq.export.artifact.narrow_bits import describe_narrow_bits
 from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.backends.open import REDUCED_RANGE
 from efq.runtime.errors import SchemaError, UsageError
 from efq.runtime.tensorrt.module import PACKAGES as TENSORRT_TARGETS
@@ -23,10 +25,10 @@ _COVERAGE_KEYS = frozenset({"convolutions", "matrix_products", "multiply_adds", 
 _PERMISSIVE, _UNKNOWN, _RESTRICTED = range(3)
 
 
-def model_card(manifest: Manifest, coverage: Mapping[str, Any], parity: Mapping[str, Any] | None) -> str:
+def model_card(manifest: Manifest, coverage: Mapping[str, Any], parity: ParityRecord | None) -> str:
     """The card of one artifact.
 
-    coverage: CoverageReport.to_dict(), or empty when it was not measured. parity: the content of parity.json or None.
+    coverage: CoverageReport.to_dict(), or empty when it was not measured. parity: what was measured, or None.
     Raises UsageError when the artifact's licence is wider than its teacher's (see `check_licence`), SchemaError for a
     coverage that is no such report.
     """
@@ -169,10 +171,15 @@ def _percent(count: Mapping[str, Any]) -> str:
     return f"{min(100 * count['fraction'], 99.99):.2f} %"
 
 
-def _parity(parity: Mapping[str, Any] | None) -> str:
-    if not parity:
+def _parity(parity: ParityRecord | None) -> str:
+    found: dict[str, Any] = {}
+    if parity is not None and parity.export_check is not None:
+        found["export_check"] = parity.export_check
+    if parity is not None and parity.evaluation is not None:
+        found |= dataclasses.asdict(parity.evaluation)
+    if not found:
         return "## Parity with the teacher\n\nNot measured: run `efq-bench` on this folder.\n"
-    rows = [(name, _number(value)) for name, value in _flatten(parity)]
+    rows = [(name, _number(value)) for name, value in _flatten(found)]
     return "## Parity with the teacher\n\n" + _table(("measure", "value"), rows) + "\nAll of it is in `parity.json`.\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import re
@@ -14,14 +15,20 @@ import onnx
 from onnx import external_data_helper
 
 from efq.export.artifact.model_card import model_card
-from efq.runtime.artifact.folder import MANIFEST_FILE, MODEL_FILE, Artifact, model_metadata, write_checksums
+from efq.runtime.artifact.folder import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PARITY_FILE,
+    TRAINING_DATA_FILE,
+    Artifact,
+    model_metadata,
+    write_checksums,
+)
 from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
-
-PARITY_FILE = "parity.json"
-TRAINING_DATA_FILE = "training_data.json"
-CARD_FILE = "README.md"
 
 _HASH_PREFIX = re.compile(r"[0-9a-f]{16}")
 
@@ -32,7 +39,7 @@ def write_artifact(
     model: onnx.ModelProto | bytes,
     manifest: Manifest,
     training_hashes: Sequence[str],
-    parity: Mapping[str, Any] | None,
+    parity: ParityRecord | None,
     force: bool,
     add_files: Callable[[Path], None] = lambda folder: None,
 ) -> None:
@@ -55,7 +62,7 @@ def write_artifact(
         atomic_write_bytes(folder / MODEL_FILE, data)
         atomic_write_text(folder / MANIFEST_FILE, manifest.to_json())
         if parity is not None:
-            atomic_write_text(folder / PARITY_FILE, _json(parity))
+            atomic_write_text(folder / PARITY_FILE, parity.to_json())
         atomic_write_text(folder / TRAINING_DATA_FILE, training_data)
         atomic_write_text(folder / CARD_FILE, card)
         add_files(folder)
@@ -63,14 +70,17 @@ def write_artifact(
         _check_as_written(folder, manifest)
 
 
-def update_parity(directory: Path, parity: Mapping[str, Any]) -> None:
-    """Replace parity.json, the model card's part of it and the checksums, all at once.
+def update_parity(directory: Path, evaluation: EvaluationRecord) -> None:
+    """Replace the evaluation in parity.json, the model card's part of it and the checksums, all at once.
+
+    The check of the export that is in parity.json stays.
 
     Raises IncompatibleArtifactError, SchemaError or ChecksumError when `directory` holds no sound artifact (a changed
     file must not get a new checksum), UsageError when it cannot be written.
     """
     manifest = Artifact.open(directory).manifest
-    text = _json(parity)
+    parity = dataclasses.replace(_read_parity(directory), evaluation=evaluation)
+    text = parity.to_json()
     with atomic_directory(directory, force=True) as folder:
         try:
             shutil.copytree(directory, folder, dirs_exist_ok=True)
@@ -80,6 +90,11 @@ def update_parity(directory: Path, parity: Mapping[str, Any]) -> None:
         atomic_write_text(folder / PARITY_FILE, text)
         atomic_write_text(folder / CARD_FILE, model_card(manifest, manifest.coverage, parity))
         write_checksums(folder)
+
+
+def _read_parity(directory: Path) -> ParityRecord:
+    file = directory / PARITY_FILE
+    return ParityRecord.from_json(file.read_text(encoding="utf-8")) if file.exists() else ParityRecord()
 
 
 def onnx_metadata(manifest: Manifest) -> dict[str, str]:

@@ -10,11 +10,15 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, InputError, SchemaError
 from efq.runtime.files import atomic_write_text, sha256_file
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+PARITY_FILE = "parity.json"
+TRAINING_DATA_FILE = "training_data.json"
+CARD_FILE = "README.md"
 CHECKSUMS_FILE = "checksums.sha256"
 ENGINE_FOLDER = "engine"
 
@@ -51,6 +55,14 @@ class Artifact:
         manifest = Manifest.from_json(_read_text(directory / MANIFEST_FILE, SchemaError))
         verify_checksums(directory)
         return cls(directory=directory, manifest=manifest)
+
+    def parity(self) -> ParityRecord | None:
+        """What was measured of the artifact, None where nothing was.
+
+        Raises SchemaError for a record that does not fit.
+        """
+        path = self.directory / PARITY_FILE
+        return ParityRecord.from_json(_read_text(path, SchemaError)) if path.exists() else None
 
     def check_model_metadata(self, metadata: Mapping[str, str]) -> None:
         """Check that the metadata of model.onnx says what the manifest says. Raises SchemaError otherwise."""

@@ -1,4 +1,4 @@
-"""What every CPU backend offers, and how a batch is spread over threads."""
+"""What every backend offers, and how those of the CPU spread a batch over threads."""
 
 from __future__ import annotations
 
@@ -26,17 +26,24 @@ _SMALL_MODEL_BYTES = 8 * 2**20
 
 
 class Model(Protocol):
-    """A model file loaded in a runtime; `run` may be called from several threads at once."""
+    """A model loaded in a runtime; every method may be called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The runtime: "onnxruntime", "openvino", "tensorrt", or another's own."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The model's metadata_props."""
+        """The model's metadata_props; empty where the runtime's form of the model carries none."""
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names, dtypes and shapes of input and output. Raises IncompatibleArtifactError."""
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d)."""
+        """Images uint8 (N, H, W, 3), N above zero, to embeddings float32 (N, d) of unit length, the caller's own."""
+
+    def close(self) -> None:
+        """Free what the model holds. Waits for calls that run; later ones raise UsageError. Again it does nothing."""
 
 
 class Port(NamedTuple):
@@ -75,6 +82,11 @@ class Workers:
         if self._pool is None or len(parts) == 1:
             return np.concatenate([run_part(part) for part in parts])
         return np.concatenate(list(self._pool.map(run_part, parts)))
+
+    def close(self) -> None:
+        """End the threads, after what they are at."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def _bind_thread(self) -> None:
         """Bind the calling thread, one of the pool, to a CPU of its own."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, part_size, thread_count
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
@@ -41,6 +42,8 @@ class OnnxRuntimeModel:
     second time. Threads are bound to CPUs where there are as many as CPUs.
     """
 
+    name = "onnxruntime"
+
     def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
         """Load the model at `path`; `threads` None uses every CPU the process may run on.
 
@@ -49,6 +52,7 @@ class OnnxRuntimeModel:
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
         MissingDependencyError for one older than EFQ was tested with, UsageError for a thread count below one.
         """
+        self._lifetime = Lifetime()
         self._path = path
         self._exact_anyway = reduced_range
         count = thread_count(threads)
@@ -61,7 +65,8 @@ class OnnxRuntimeModel:
     @property
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata_props."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
+        with self._lifetime:
+            return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
@@ -70,15 +75,23 @@ class OnnxRuntimeModel:
         """
         image = Port(INPUT_NAME, f"tensor({contract.dtype})", (contract.height, contract.width, 3))
         embedding = Port(OUTPUT_NAME, "tensor(float)", (embedding_size,))
-        check_port("input", _ports(self._session.get_inputs()), image, self._path)
-        check_port("output", _ports(self._session.get_outputs()), embedding, self._path)
+        with self._lifetime:
+            check_port("input", _ports(self._session.get_inputs()), image, self._path)
+            check_port("output", _ports(self._session.get_outputs()), embedding, self._path)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d)."""
-        if len(images) == 1:
-            return self._run_single(images)
-        session = self._session_of_one_thread()
-        return self._workers.run(images, lambda part: _run(session, part))
+        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
+        with self._lifetime:
+            if len(images) == 1:
+                return self._run_single(images)
+            session = self._session_of_one_thread()
+            return self._workers.run(images, lambda part: _run(session, part))
+
+    def close(self) -> None:
+        """Free the sessions and end the threads. Waits for calls that are running; later ones raise UsageError."""
+        if self._lifetime.close():
+            self._workers.close()
+            del self._session, self._one_thread_session
 
     def _run_single(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._single is None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.onnx_metadata import read_onnx_metadata
+from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -39,6 +40,8 @@ class OpenVinoModel:
     them, a batch in parts, each in one thread.
     """
 
+    name = "openvino"
+
     def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
         """Load the model at `path`; `threads` None uses every CPU the process may run on.
 
@@ -53,6 +56,7 @@ class OpenVinoModel:
                 "has no exact kernels for 8-bit weights: export the model without --full-range, or for ort-cpu"
             )
             raise DeviceError(message)
+        self._lifetime = Lifetime()
         self._path = path
         self._threads = thread_count(threads)
         self._model = _read_model(path)
@@ -67,7 +71,8 @@ class OpenVinoModel:
     @property
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata_props, which OpenVINO does not keep."""
-        return read_onnx_metadata(self._path)
+        with self._lifetime:
+            return read_onnx_metadata(self._path)
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
@@ -76,14 +81,22 @@ class OpenVinoModel:
         """
         image = Port(INPUT_NAME, contract.dtype, (contract.height, contract.width, 3))
         embedding = Port(OUTPUT_NAME, "float32", (embedding_size,))
-        check_port("input", _ports(self._model.inputs), image, self._path)
-        check_port("output", _ports(self._model.outputs), embedding, self._path)
+        with self._lifetime:
+            check_port("input", _ports(self._model.inputs), image, self._path)
+            check_port("output", _ports(self._model.outputs), embedding, self._path)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d)."""
-        if len(images) == 1:
-            return self._requests(1, shared=False).run(images)
-        return self._workers.run(images, self._run_part)
+        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
+        with self._lifetime:
+            if len(images) == 1:
+                return self._requests(1, shared=False).run(images)
+            return self._workers.run(images, self._run_part)
+
+    def close(self) -> None:
+        """Free the networks and end the threads. Waits for calls that are running; later ones raise UsageError."""
+        if self._lifetime.close():
+            self._workers.close()
+            del self._compiled, self._model
 
     def _run_part(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         embeddings = []

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from efq.runtime.errors import CoverageError, EngineError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, sha256_file
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine, build_engine
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
+from efq.runtime.tensorrt.module import find_package
 
 FINGERPRINT_FILE, OPTIONS_FILE = "fingerprint.json", "options.json"
 
@@ -76,7 +78,14 @@ def read_fingerprint(folder: Path) -> Fingerprint:
 
 
 def rebuild_engine(
-    folder: Path, model: Path, target: str, machine: Machine, *, device: str, allow_float: bool
+    folder: Path,
+    model: Path,
+    target: str,
+    machine: Machine,
+    *,
+    device: str,
+    allow_float: bool,
+    progress: ShowProgress = no_progress,
 ) -> tuple[bytes, Fingerprint]:
     """Build the engine of `model` for `machine` too, with the options in the engine folder, and keep it there.
 
@@ -88,7 +97,7 @@ def rebuild_engine(
     if options.compute_capabilities and here not in options.compute_capabilities:
         options = dataclasses.replace(options, compute_capabilities=(*options.compute_capabilities, here))
     with tempfile.TemporaryDirectory(prefix="efq-engine-") as temporary:
-        built = build_engine(target, model, Path(temporary), options, device=device)
+        built = build_engine(target, model, Path(temporary), options, device=device, progress=progress)
         float_layers = [layer.name for layer in built.layers if layer.is_product and not layer.is_integer]
         if float_layers and not allow_float:
             message = (
@@ -105,14 +114,13 @@ def fingerprint_of(
     built: BuiltEngine, target: str, model: Path, options: BuildOptions, machine: Machine | None
 ) -> Fingerprint:
     """The fingerprint of a new plan, built on `machine`, or ahead of time (None)."""
-    on_machine = target == "trt" and machine is not None
-    capabilities = (machine.compute_capability,) if on_machine and machine else options.compute_capabilities
+    here = None if find_package(target).builds_ahead else machine
     return Fingerprint(
         target=target,
         version=built.version,
-        cuda=machine.cuda if on_machine and machine else None,
-        gpu=machine.gpu if on_machine and machine else None,
-        compute_capabilities=capabilities,
+        cuda=None if here is None else here.cuda,
+        gpu=None if here is None else here.gpu,
+        compute_capabilities=options.compute_capabilities if here is None else (here.compute_capability,),
         onnx_sha256=sha256_file(model),
         plan_sha256=sha256_file(built.plan),
         options=options,

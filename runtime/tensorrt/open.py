@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import ENGINE_FOLDER, Artifact
+from efq.runtime.artifact.onnx_metadata import read_onnx_metadata
+from efq.runtime.backends.model import Model
+from efq.runtime.backends.open import open_on_cpu
+from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.cuda.seam import Cuda, open_cuda
 from efq.runtime.errors import DeviceError, EngineError, UsageError
 from efq.runtime.files import atomic_write_bytes
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.tensorrt.engine_cache import read_engine, read_fingerprint, rebuild_engine
 from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
 from efq.runtime.tensorrt.module import import_tensorrt
@@ -19,37 +29,94 @@ from efq.runtime.tensorrt.run.model import TensorRTModel
 RUNTIME_CACHE_FILE = "runtime.cache"
 
 
-def open_engine(artifact: Artifact, device: str, *, rebuild: bool) -> TensorRTModel:
+class ArtifactEngine:
+    """The engine of an artifact, a `Model`: on closing it keeps what was compiled for the next process."""
+
+    name = TensorRTModel.name
+
+    def __init__(self, artifact: Artifact, engine: TensorRTModel) -> None:
+        self._artifact = artifact
+        self._engine = engine
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Those of the model that the engine was built from."""
+        return read_onnx_metadata(self._artifact.model_path)
+
+    def check_signature(self, contract: InputContract, embedding_size: int) -> None:
+        """See `TensorRTModel.check_signature`."""
+        self._engine.check_signature(contract, embedding_size)
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `TensorRTModel.run`."""
+        return self._engine.run(images)
+
+    def close(self) -> None:
+        """Keep the compiled kernels in the artifact, then free the GPU's memory."""
+        _save_runtime_cache(self._artifact, self._engine)
+        self._engine.close()
+
+
+def open_tensorrt(target: Target, artifact: Artifact, options: OpenOptions) -> Model:
+    """The artifact's engine on a GPU, or its graph on the CPU, in float kernels, for checks without a GPU.
+
+    Raises what `open_engine` or `open_on_cpu` raise, UsageError for a backend that is named with a GPU.
+    """
+    if options.device == "cpu":
+        own = target.backends[0] if options.backend == AUTOMATIC else options.backend
+        return open_on_cpu(target, artifact, dataclasses.replace(options, backend=own))
+    if options.backend != AUTOMATIC:
+        found = f"{options.backend!r} with device {options.device!r}"
+        message = f"expected a backend for the CPU only, found {found}; leave it out"
+        raise UsageError(message)
+    engine = open_engine(artifact, options.device, rebuild=options.rebuild, progress=options.progress)
+    return ArtifactEngine(artifact, engine)
+
+
+def open_engine(
+    artifact: Artifact, device: str, *, rebuild: bool, progress: ShowProgress = no_progress
+) -> TensorRTModel:
     """The engine of `artifact` on the GPU `device` (`cuda:N`).
 
     With `rebuild` an engine that is missing or was built for something else is built again and kept in the artifact.
     Raises MissingDependencyError without TensorRT, DeviceError without a GPU or driver, EngineError for an engine that
     does not fit, and what building raises.
     """
-    target = artifact.manifest.target
-    module = import_tensorrt(target)
+    module = import_tensorrt(artifact.manifest.target)
     cuda = open_cuda(device)
-    machine = machine_of(module, cuda)
-    folder, model = artifact.directory / ENGINE_FOLDER, artifact.model_path
-    try:
-        plan, fingerprint = read_engine(folder, model, machine)
-    except EngineError:
-        if not rebuild:
-            raise
-        allow_float = _has_float_products(artifact)
-        plan, fingerprint = rebuild_engine(folder, model, target, machine, device=device, allow_float=allow_float)
+    plan, fingerprint = _plan_for(artifact, machine_of(module, cuda), device, rebuild=rebuild, progress=progress)
     opened = TensorRTModel(
         plan,
         module=module,
         cuda=cuda,
         allow_host_code=fingerprint.options.version_compatible,
-        runtime_cache=_read_runtime_cache(folder, fingerprint),
+        runtime_cache=_read_runtime_cache(artifact.directory / ENGINE_FOLDER, fingerprint),
     )
     opened.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
     return opened
 
 
-def save_runtime_cache(artifact: Artifact, model: TensorRTModel) -> None:
+def _plan_for(
+    artifact: Artifact, machine: Machine, device: str, *, rebuild: bool, progress: ShowProgress
+) -> tuple[bytes, Fingerprint]:
+    folder, model = artifact.directory / ENGINE_FOLDER, artifact.model_path
+    try:
+        return read_engine(folder, model, machine)
+    except EngineError:
+        if not rebuild:
+            raise
+    return rebuild_engine(
+        folder,
+        model,
+        artifact.manifest.target,
+        machine,
+        device=device,
+        allow_float=_has_float_products(artifact),
+        progress=progress,
+    )
+
+
+def _save_runtime_cache(artifact: Artifact, model: TensorRTModel) -> None:
     """Keep what TensorRT-RTX compiled for this GPU, so that the next process starts without compiling.
 
     The cache is a convenience: where the artifact cannot be written or has lost its fingerprint, the model is closed

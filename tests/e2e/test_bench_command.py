@@ -17,11 +17,12 @@ from torch import nn
 
 from efq.benchmarks.bench_command import main
 from efq.benchmarks.drawn_faces.batch import drawn_faces
-from efq.benchmarks.peers.openvino_nncf import computes_bfloat16
+from efq.benchmarks.peers.openvino import computes_bfloat16
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime import Embedder
 from efq.runtime.artifact.folder import write_checksums
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.files import sha256_file
 from efq.toolchain.distillation import distill
 from efq.toolchain.recipes.recipe import Recipe
@@ -120,9 +121,11 @@ def test_accuracy_report_and_parity_record(artifact: Path, checkpoint: Path, fac
         "pareto.png",
     }
     assert "| tiny" in result.stdout
-    record = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))
-    assert record["teacher"]["equal_decisions"] == report["accuracy"]["parity"][0]["equal_decisions"]
-    assert record["faces"]["images"] == IDENTITIES * IMAGES_EACH
+    evaluation = ParityRecord.from_json((artifact / "parity.json").read_text(encoding="utf-8")).evaluation
+    assert evaluation is not None
+    assert evaluation.teacher.equal_decisions == report["accuracy"]["parity"][0]["equal_decisions"]
+    assert evaluation.faces.images == IDENTITIES * IMAGES_EACH
+    assert evaluation.accuracy.artifact.thresholds == tiny["thresholds"]
     Embedder.open(artifact, threads=1)
 
 

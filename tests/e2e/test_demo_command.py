@@ -16,7 +16,7 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.fixture(autouse=True)
-def without_kit(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EFQ_FACES", raising=False)
 
 
@@ -70,7 +70,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["letter.txt"]
 
 
-def test_a_kit_without_its_files_is_named_and_the_older_demo_stays(
+def test_faces_without_their_files_are_named_and_the_older_demo_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "output"

@@ -15,13 +15,15 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import make_module, make_onnx_plan
 from networks import TEACHER, make_faces, make_teacher, write_faces
 
-from efq.benchmarks import gpu_bench, gpu_engines
 from efq.benchmarks.bench_command import main
+from efq.benchmarks.engines import engine_bench, sources
 from efq.export.export_command import main as export
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import EfqError
-from efq.runtime.tensorrt import build, engine_cache
+from efq.runtime.tensorrt import engine_cache
 from efq.runtime.tensorrt import open as engine_open
+from efq.runtime.tensorrt.build import builder
 from efq.runtime.tensorrt.build.builder import BuiltEngine
 from efq.toolchain.distillation import distill
 from efq.toolchain.recipes.recipe import Recipe
@@ -75,18 +77,18 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     module.__version__ = tensorrt.__version__
 
     def build_engine(target: str, model: Path, folder: Path, options: Any, **rest: Any) -> BuiltEngine:
-        built = build.build_engine(target, model, folder, options, **rest)
+        built = builder.build_engine(target, model, folder, options, **rest)
         kept = tmp_path / f"{len(list(tmp_path.glob('*.onnx')))}.onnx"
         shutil.copyfile(model, kept)
         plan = make_onnx_plan(kept, options.batches, milliseconds=MILLISECONDS[precision_of(kept)])
         built.plan.write_bytes(plan)
         return built
 
-    for place in (gpu_bench, engine_open):
+    for place in (engine_bench, engine_open):
         monkeypatch.setattr(place, "open_cuda", lambda device: cuda)
         monkeypatch.setattr(place, "import_tensorrt", lambda target: module)
-    monkeypatch.setattr(gpu_engines, "import_tensorrt", lambda target: module)
-    for place in (gpu_engines, engine_cache):
+    monkeypatch.setattr(sources, "import_tensorrt", lambda target: module)
+    for place in (sources, engine_cache):
         monkeypatch.setattr(place, "build_engine", build_engine)
     return cuda
 
@@ -143,9 +145,9 @@ def test_accuracy_of_all_three_on_faces(inputs: Path, artifact: Path, gpu: FakeC
     half, integer = accuracy["parity"]
     assert half["cosine_min"] > 0.9999
     assert 0.9 < integer["cosine_min"] < half["cosine_min"]
-    record = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))
-    assert record["machine"] == "Fake"
-    assert record["faces"]["images"] == 84
+    evaluation = ParityRecord.from_json((artifact / "parity.json").read_text(encoding="utf-8")).evaluation
+    assert evaluation is not None
+    assert (evaluation.machine, evaluation.faces.images) == ("Fake", 84)
     again = bench(inputs, artifact, "-o", tmp_path / "again")  # the engine that was built is kept
     assert again.exit_code == 0, again.output
 

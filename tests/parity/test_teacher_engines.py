@@ -9,8 +9,8 @@ import pytest
 from networks import MEAN, NETWORKS, STD, randomize
 
 from efq.benchmarks.engines.sources import types_of_products
+from efq.benchmarks.engines.teacher_graph import Precision, engine_graph
 from efq.benchmarks.peers.float_teacher import export_float_onnx
-from efq.benchmarks.peers.tensorrt_graph import Precision, engine_graph
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.tensorrt.build.builder import build_engine
 from efq.runtime.tensorrt.build.options import BuildOptions

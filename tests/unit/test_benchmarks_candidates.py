@@ -9,7 +9,7 @@ from artifacts import make_artifact, make_manifest
 
 from efq.benchmarks import candidates
 from efq.benchmarks.candidates import artifact_candidates, student_of
-from efq.runtime.backends.open import REDUCED_RANGE
+from efq.runtime.artifact.manifest import REDUCED_RANGE
 
 
 def test_the_student_is_the_same_for_every_target_and_name() -> None:

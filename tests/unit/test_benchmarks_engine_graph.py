@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from torch.nn import functional
 
-from efq.benchmarks.candidates import teacher_candidate
 from efq.benchmarks.drawn_faces.batch import drawn_faces
+from efq.benchmarks.engines.teacher_graph import Precision, engine_graph
 from efq.benchmarks.peers.float_teacher import export_float_onnx, export_teacher
-from efq.benchmarks.peers.tensorrt_graph import Precision, engine_graph
+from efq.benchmarks.peers.onnxruntime import TOOL
 from efq.runtime.artifact.contract import InputContract
 from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 
@@ -74,7 +74,7 @@ def test_a_real_teacher_in_float16_is_itself(faces_root: Path, tmp_path: Path) -
     teacher = export_teacher(checkpoint, tmp_path / "y1.onnx", name="y1")
     mean, std, contract = teacher.preprocess.mean, teacher.preprocess.std, InputContract()
     network, faces = onnx.load(teacher.path), drawn_faces(16)
-    wanted = teacher_candidate(teacher).open(1).embed(faces)
+    wanted = TOOL.reference(teacher).open(1).embed(faces)
     for precision, least in (("float32", 0.999999), ("float16", 0.9999)):
         model = engine_graph(network, mean=mean, std=std, contract=contract, precision=precision)  # type: ignore[arg-type]
         assert float((run(model, faces) * wanted).sum(1).min()) > least

@@ -13,12 +13,12 @@ from fake_cuda import FakeCuda
 from fake_tensorrt import ACTIVATION_BYTES, LIMITS, SHAPE, SIZE, faces, make_plan, open_model, trt
 from onnx import helper
 
-from efq.benchmarks.engines.bench import gpu_time
-from efq.benchmarks.engines.machine import describe_gpu, query_nvidia_smi, read_clocks
-from efq.benchmarks.engines.report import gpu_sections
-from efq.benchmarks.engines.results import UNKNOWN, EngineRecord, GpuClocks, GpuMachine, GpuResults, GpuSetting
+from efq.benchmarks.engines.engine_bench import gpu_time
+from efq.benchmarks.engines.gpu import describe_gpu, query_nvidia_smi, read_clocks
+from efq.benchmarks.engines.gpu_results import UNKNOWN, EngineRecord, GpuClocks, GpuMachine, GpuResults, GpuSetting
+from efq.benchmarks.engines.peer import DeviceClock, DeviceTimed, TensorRTPeer
 from efq.benchmarks.engines.sources import types_of_products
-from efq.benchmarks.peers.tensorrt_engine import DeviceClock, DeviceTimed, TensorRTPeer
+from efq.benchmarks.report.gpu_sections import gpu_sections
 from efq.benchmarks.timing.latency import draw_batches, time_in_turn
 from efq.runtime.cuda.seam import DeviceProperties
 from efq.runtime.tensorrt.build.layers import Layer

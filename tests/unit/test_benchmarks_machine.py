@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from efq.benchmarks.bench import _other_work
-from efq.benchmarks.machine import busy_cores, describe_machine
+from efq.benchmarks.timing.machine import busy_cores, describe_machine
 
 
 def test_this_machine_can_be_described_as_json() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy
+from efq.benchmarks.accuracy.parity import AccuracyResults, NetworkAccuracy
 from efq.benchmarks.report.pareto import Point, pareto_front, plot_pareto, points_of
 from efq.benchmarks.timing.latency import summarize
 

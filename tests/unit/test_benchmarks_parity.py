@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from efq.benchmarks.parity import PairParity, check_gates, compare
+from efq.benchmarks.accuracy.parity import PairParity, check_gates, compare
 from efq.runtime.errors import ParityError, UsageError
 from efq.toolchain.data import FaceSet
 from efq.toolchain.evaluation import EvaluationFaces, IndexedPairs

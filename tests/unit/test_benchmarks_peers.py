@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,33 +11,39 @@ import onnx
 import pytest
 import torch
 from artifacts import random_faces, reference_embeddings
+from extensions import install
 from networks import TEACHER, make_teacher
 from numpy.typing import NDArray
 from torch import nn
 
-from efq.benchmarks.candidates import Candidate, usable
+from efq.benchmarks.candidates import usable
 from efq.benchmarks.drawn_faces.batch import drawn_faces
+from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.artifact import ArtifactPeer
 from efq.benchmarks.peers.float_teacher import FloatTeacher, export_float_onnx
-from efq.benchmarks.peers.onnxruntime_float import OnnxRuntimePeer
-from efq.benchmarks.peers.onnxruntime_quantized import quantize_onnxruntime_dynamic, quantize_onnxruntime_static
-from efq.benchmarks.peers.openvino_nncf import (
-    OpenVinoPeer,
-    computes_bfloat16,
-    convert_to_openvino,
-    quantize_nncf,
+from efq.benchmarks.peers.nncf import quantize_nncf
+from efq.benchmarks.peers.onnxruntime import (
+    OnnxRuntimePeer,
+    quantize_onnxruntime_dynamic,
+    quantize_onnxruntime_static,
 )
+from efq.benchmarks.peers.openvino import OpenVinoPeer, computes_bfloat16, convert_to_openvino
 from efq.benchmarks.peers.peer import Normalization
-from efq.benchmarks.peers.spec import Kind, PeerSpec, open_peer
+from efq.benchmarks.peers.registry import find_opener, open_peer, peer_tools
+from efq.benchmarks.peers.spec import PeerSpec
+from efq.benchmarks.peers.tool import Candidate, PeerTool
 from efq.benchmarks.timing.footprint import measure_footprints
 from efq.benchmarks.timing.latency import SelfTimed
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.errors import EfqError
+from efq.runtime.errors import EfqError, UsageError
 
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None or importlib.util.find_spec("nncf") is None,
-    reason="needs openvino and nncf: pip install 'efq[peers]'",
+needs_openvino, needs_nncf = (
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(package) is None for package in packages),
+        reason=f"needs {' and '.join(packages)}: pip install 'efq[peers]'",
+    )
+    for packages in (("openvino",), ("openvino", "nncf"))
 )
 FACES = drawn_faces(20, seed=1)
 
@@ -120,7 +127,7 @@ def test_openvino_float32_computes_what_torch_does(
     assert peer.file_bytes == path.stat().st_size + path.with_suffix(".bin").stat().st_size
 
 
-@needs_openvino
+@needs_nncf
 def test_nncf_int8_is_close_to_the_teacher(
     teacher: FloatTeacher, expected: NDArray[np.float32], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,7 +155,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where TEACHER is
     network = make_teacher(tmp_path / "teacher.pt").network.eval()
-    spec = _spec("torch", tmp_path / "teacher.pt", precision="float32", backbone=TEACHER)
+    spec = _spec("torch_compile", tmp_path / "teacher.pt", precision="float32", backbone=TEACHER)
     assert PeerSpec.from_json(spec.to_json()) == spec
     peer = open_peer(spec, 1)
     assert isinstance(peer, SelfTimed)
@@ -161,7 +168,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
 
 def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.pt").write_bytes(b"nothing")
-    peer = open_peer(_spec("torch", tmp_path / "none.pt"), 1)
+    peer = open_peer(_spec("torch_compile", tmp_path / "none.pt"), 1)
     with pytest.raises(EfqError, match=r"^openable: CheckpointError"):
         peer.run(np.zeros((1, 3, 112, 112), np.float32))
     peer.close()
@@ -170,12 +177,41 @@ def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
 def test_a_peer_that_cannot_run_becomes_a_note(teacher: FloatTeacher, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     sound, broken = _spec("onnxruntime", teacher.path), _spec("onnxruntime", tmp_path / "broken.onnx")
-    candidates = [Candidate(spec=spec, description="") for spec in (sound, broken, sound)]
+    candidates = [Candidate(spec=spec, opener=onnxruntime.TOOL, description="") for spec in (sound, broken, sound)]
     kept, (note,) = usable(candidates, 1, FACES[:1])
     assert kept == [candidates[0], candidates[2]]
     assert note.startswith("openable could not be run: ")
     with pytest.raises(Exception, match="broken"):
         usable([candidates[1]], 1, FACES[:1])
+
+
+def test_the_tools_are_ordered_as_reports_are_and_each_opens_its_own_kind() -> None:
+    names = [tool.name for tool in peer_tools()]
+    assert names[:4] == ["onnxruntime", "openvino", "nncf", "torch_compile"]
+    assert all(isinstance(tool, PeerTool) for tool in peer_tools())
+    assert [tool.name for tool in peer_tools(["torch_compile", "onnxruntime"])] == ["torch_compile", "onnxruntime"]
+    assert all(find_opener(name).name == name for name in (*names, "artifact"))
+    for unknown in (lambda: peer_tools(["nothing"]), lambda: find_opener("nothing")):
+        with pytest.raises(UsageError, match="nothing"):
+            unknown()
+
+
+def test_a_broken_entry_point_is_a_warning_and_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    points = {
+        "absent": "nowhere_to_be_found:TOOL",
+        "number": "broken_peers:NUMBER",
+        "onnxruntime": "broken_peers:NUMBER",
+    }
+    install(tmp_path / "site", name="broken_peers", code="NUMBER = 1\n", entry_points={"efq.peers": points})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert [tool.name for tool in peer_tools()] == ["onnxruntime", "openvino", "nncf", "torch_compile"]
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warned) == 3
+    assert all(value in message for value, message in zip(points.values(), warned, strict=True))
+    with pytest.raises(UsageError, match="number"):
+        find_opener("number")
 
 
 def test_memory_and_start_up_are_those_of_fresh_processes(teacher: FloatTeacher, tiny_artifact: Path) -> None:
@@ -190,6 +226,6 @@ def test_memory_and_start_up_are_those_of_fresh_processes(teacher: FloatTeacher,
         measure_footprints([PeerSpec(name="tiny", kind="artifact", path="nowhere")], repeats=1)
 
 
-def _spec(kind: Kind, path: Path, *, precision: str | None = None, backbone: str | None = None) -> PeerSpec:
+def _spec(kind: str, path: Path, *, precision: str | None = None, backbone: str | None = None) -> PeerSpec:
     normalization = {"mean": (127.5,) * 3, "std": (128.0,) * 3}
     return PeerSpec(name="openable", kind=kind, path=str(path), precision=precision, backbone=backbone, **normalization)

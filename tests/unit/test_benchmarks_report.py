@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from efq.benchmarks.machine import Machine
-from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy, PairParity
+from efq.benchmarks.accuracy.parity import AccuracyResults, NetworkAccuracy, PairParity
 from efq.benchmarks.report.plots import colours, plot_cosines, plot_latency, plot_roc
 from efq.benchmarks.report.report import to_json, to_markdown, write_report
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
 from efq.benchmarks.timing.latency import Latency, LatencySetting, summarize
+from efq.benchmarks.timing.machine import Machine
 
 NAMES = ("teacher", "student")
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from test_benchmarks_report import cells, results
 
-from efq.benchmarks.parity import AccuracyResults, NetworkAccuracy
+from efq.benchmarks.accuracy.parity import AccuracyResults, NetworkAccuracy
 from efq.benchmarks.report.report import to_markdown
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
 from efq.benchmarks.report.summary import slower_cases, standings

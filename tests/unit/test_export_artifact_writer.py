@@ -16,6 +16,14 @@ from efq.export.artifact.model_card import model_card
 from efq.export.artifact.writer import update_parity, write_artifact
 from efq.export.coverage.report import CoverageReport, measure_coverage
 from efq.runtime import ChecksumError, Embedder, InputContract, InputError, Manifest, SchemaError, UsageError
+from efq.runtime.artifact.parity import (
+    AccuracyRecord,
+    AgreementRecord,
+    EvaluationRecord,
+    FacesRecord,
+    ParityRecord,
+    RatesRecord,
+)
 
 HASHES = ("0123456789abcdef", "fedcba9876543210", "0123456789abcdef")
 CONTRACT = InputContract(height=8, width=8)
@@ -73,6 +81,17 @@ def write(directory: Path, model: onnx.ModelProto | bytes, manifest: Manifest, *
     write_artifact(directory, model=model, manifest=manifest, **arguments)
 
 
+def make_evaluation(images: int = 12) -> EvaluationRecord:
+    rates = RatesRecord(tar_at_far={"1e-4": 0.25}, thresholds={"1e-4": 0.5}, ten_fold={})
+    return EvaluationRecord(
+        measured="2026-01-03",
+        machine="a CPU",
+        faces=FacesRecord(images=images, identities=3, genuine_pairs=18, impostor_pairs=48),
+        accuracy=AccuracyRecord(teacher=rates, artifact=rates),
+        teacher=AgreementRecord(reference="teacher", cosine_mean=0.9987654, cosine_p1=0.9, cosine_min=0.8),
+    )
+
+
 def content(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
@@ -128,12 +147,23 @@ def test_updating_parity_renews_the_card_and_the_checksums(
     tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
 ) -> None:
     directory = tmp_path / "artifact"
-    write(directory, model, manifest, parity={"cosine": {"mean": 0.5}})
+    write(directory, model, manifest, parity=ParityRecord(export_check={"cosine": {"mean": 0.5}}))
     before = content(directory)
-    update_parity(directory, {"cosine": {"mean": 0.9987654}, "pairs": 10})
-    after = content(directory)
-    assert json.loads(after["parity.json"]) == {"cosine": {"mean": 0.9987654}, "pairs": 10}
-    assert b"cosine / mean | 0.998765 |" in after["README.md"]
+    assert b"export_check / cosine / mean | 0.5 |" in before["README.md"]
+    for images in (12, 15):
+        evaluation = make_evaluation(images)
+        update_parity(directory, evaluation)
+        after = content(directory)
+        assert ParityRecord.from_json(after["parity.json"].decode()) == ParityRecord(
+            export_check={"cosine": {"mean": 0.5}}, evaluation=evaluation
+        )
+        for row in (
+            "export_check / cosine / mean | 0.5 |",
+            f"faces / images | {images} |",
+            "accuracy / artifact / tar_at_far / 1e-4 | 0.25 |",
+            "teacher / cosine_mean | 0.998765 |",
+        ):
+            assert row.encode() in after["README.md"]
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"parity.json", "README.md", "checksums.sha256"}
     Embedder.open(directory, threads=1)
@@ -146,7 +176,7 @@ def test_a_changed_file_gets_no_new_checksum(tmp_path: Path, model: onnx.ModelPr
     (directory / "training_data.json").write_text("{}")
     before = content(directory)
     with pytest.raises(ChecksumError):
-        update_parity(directory, {"pairs": 10})
+        update_parity(directory, make_evaluation())
     assert content(directory) == before
 
 
@@ -154,7 +184,7 @@ def test_an_older_artifact_is_replaced_only_by_force_and_as_a_whole(
     tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
 ) -> None:
     directory = tmp_path / "artifact"
-    write(directory, model, manifest, parity={"pairs": 10})
+    write(directory, model, manifest, parity=ParityRecord(export_check={"pairs": 10}))
     before = content(directory)
     with pytest.raises(UsageError, match="--force"):
         write(directory, model, manifest)
@@ -168,8 +198,8 @@ def test_an_older_artifact_is_replaced_only_by_force_and_as_a_whole(
     [
         ({"model": b"not a model"}, InputError),
         ({"training_hashes": ["0123"]}, InputError),
-        ({"parity": {"cosine": float("nan")}}, InputError),
-        ({"parity": {"cosine": np.float32(1)}}, InputError),
+        ({"parity": ParityRecord(export_check={"cosine": float("nan")})}, InputError),
+        ({"parity": ParityRecord(export_check={"cosine": np.float32(1)})}, InputError),
     ],
     ids=["model", "hashes", "nan", "not plain"],
 )

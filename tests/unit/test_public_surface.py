@@ -15,6 +15,7 @@ HEAVY = {"torch", "onnx", "onnx_ir", "openvino", "nncf", "matplotlib"}
 SURFACE = {
     "runtime": {
         *(
+            "Artifact",
             "CheckpointError",
             "ChecksumError",
             "CoverageError",
@@ -27,6 +28,7 @@ SURFACE = {
         ),
         *("IncompatibleArtifactError", "InputContract", "InputError", "LintError", "LoweringError", "Manifest"),
         *("MissingDependencyError", "ParityError", "SchemaError", "UnreadableImageError", "UsageError", "align"),
+        *("EvaluationRecord", "ParityRecord", "Target", "find_target"),
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),
@@ -92,7 +94,8 @@ SURFACE = {
     "export.targets.tensorrt": set(),
     "export.targets.tensorrt.lint": {"Finding", "Severity", "check", "lint"},
     "export.targets": {"TARGETS", "TargetProfile", "find_target"},
-    "benchmarks": {"Latency", "Machine", "describe_machine", "measure"},
+    "benchmarks": {"Bench", "BenchConfig", "Latency", "Machine", "describe_machine", "measure", "run_bench"},
+    "benchmarks.accuracy": set(),
     "benchmarks.demo": set(),
     "benchmarks.drawn_faces": set(),
     "benchmarks.engines": set(),

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from artifacts import make_artifact, make_manifest
 
-from efq.runtime import ChecksumError, IncompatibleArtifactError, SchemaError
+from efq.runtime import ChecksumError, IncompatibleArtifactError, ParityRecord, SchemaError
 from efq.runtime.artifact.folder import (
     CHECKSUMS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    PARITY_FILE,
     Artifact,
     read_checksums,
     write_checksums,
@@ -96,3 +97,16 @@ def test_unknown_schema_version(tmp_path: Path) -> None:
     write_checksums(directory)
     with pytest.raises(SchemaError, match="update efq"):
         Artifact.open(directory)
+
+
+def test_the_parity_record_of_an_artifact(tmp_path: Path) -> None:
+    directory = make_artifact(tmp_path / "artifact")
+    assert Artifact.open(directory).parity() is None
+    record = ParityRecord(export_check={"images": 16})
+    (directory / PARITY_FILE).write_text(record.to_json(), encoding="utf-8")
+    write_checksums(directory)
+    assert Artifact.open(directory).parity() == record
+    (directory / PARITY_FILE).write_text("{}", encoding="utf-8")
+    write_checksums(directory)
+    with pytest.raises(SchemaError):
+        Artifact.open(directory).parity()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from efq.runtime import Embedder, InputContract, UsageError
 from efq.runtime.backends import choice as choice_module
-from efq.runtime.backends import cpu
+from efq.runtime.backends import open as opening
 from efq.runtime.backends.choice import Choice, cache_path, choose, read_choice
 from efq.runtime.cpu import Cpu
 
@@ -29,6 +29,10 @@ class Stub:
         self.clock, self.seconds, self.angle = clock, milliseconds / 1e3, angle
 
     @property
+    def name(self) -> str:
+        return "stub"
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         return {}
 
@@ -38,6 +42,9 @@ class Stub:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.clock[0] += self.seconds * len(images)
         return np.tile(np.array([[np.cos(self.angle), np.sin(self.angle)]], np.float32), (len(images), 1))
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -84,7 +91,7 @@ def test_a_choice_is_measured_once_and_read_afterwards(tmp_path: Path, monkeypat
     (remembered,) = (tmp_path / "cache" / "cpu-backend").iterdir()
     text = remembered.read_text()
     assert set(json.loads(text)["milliseconds"]) == {"onnxruntime", "openvino"}  # the tiny model is the same in both
-    monkeypatch.setattr(cpu, "choose", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(opening, "choose", lambda *_, **__: pytest.fail("measured again"))
     assert Embedder.open(directory, threads=1).backend == first.backend
     other = "onnxruntime" if first.backend == "openvino" else "openvino"
     remembered.write_text(text.replace(f'"backend": "{first.backend}"', f'"backend": "{other}"'))
@@ -145,7 +152,7 @@ def test_an_explicit_other_backend_is_said_to_differ(tmp_path: Path, caplog: pyt
 
 def test_an_artifact_for_openvino_is_served_by_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr(cpu, "choose", lambda *_, **__: pytest.fail("there is nothing to choose"))
+    monkeypatch.setattr(opening, "choose", lambda *_, **__: pytest.fail("there is nothing to choose"))
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
     assert Embedder.open(directory, threads=1, tolerance=2.0).backend == "openvino"
     with pytest.raises(UsageError, match="export the student for ort-cpu") as caught:

@@ -7,11 +7,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from efq.export.targets import TARGETS
 from efq.runtime import doctor
+from efq.runtime.backends import needs
 from efq.runtime.cpu import describe_cpu
 from efq.runtime.doctor_command import main
 from efq.runtime.errors import MissingDependencyError
+from efq.runtime.targets import targets
 
 
 def cpu_line(target: str) -> str:
@@ -21,8 +22,8 @@ def cpu_line(target: str) -> str:
 
 
 def test_every_target_has_a_report_and_says_what_the_cpu_means_for_it() -> None:
-    assert {report.target for report in doctor.examine().targets} == set(TARGETS)
-    assert all(cpu_line(target) for target in TARGETS)
+    assert {report.target for report in doctor.examine().targets} == set(targets())
+    assert all(cpu_line(target) for target in targets())
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_every_target_has_a_report_and_says_what_the_cpu_means_for_it() -> None:
 def test_what_saturating_products_mean(
     monkeypatch: pytest.MonkeyPatch, target: str, saturating: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(doctor, "products_saturate", lambda: saturating)
+    monkeypatch.setattr(needs, "products_saturate", lambda: saturating)
     assert expected in cpu_line(target)
     if target == "openvino":
         pytest.importorskip("openvino")
@@ -52,7 +53,8 @@ def test_an_onnxruntime_that_cannot_be_used_is_a_need(monkeypatch: pytest.Monkey
         raise MissingDependencyError(message)
 
     monkeypatch.setattr(doctor, "import_onnxruntime", refuse)
-    monkeypatch.setattr(doctor, "products_saturate", refuse)
+    monkeypatch.setattr(needs, "import_onnxruntime", refuse)
+    monkeypatch.setattr(needs, "products_saturate", refuse)
     result = CliRunner().invoke(main, ["ort-cpu"])
     assert result.exit_code == 4
     assert "expected ONNX Runtime 1.30 or newer" in result.stdout

@@ -15,7 +15,7 @@ seconds = time.perf_counter() - start
 import json
 print(json.dumps({{"seconds": seconds, "modules": [name for name in sys.modules if "." not in name]}}))
 """
-GPU = ", ".join(f"efq.runtime.{name}" for name in ("backends.tensorrt", "cuda.cuda_python", "cuda.pycuda"))
+GPU = ", ".join(f"efq.runtime.{name}" for name in ("tensorrt.open", "cuda.cuda_python", "cuda.pycuda"))
 
 
 def imported(modules: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from efq.runtime.tensorrt.api import OPTIONAL, TensorRT
 
 ROOT = Path(__file__).parents[2]
 MODULE_NAMES = ("module", "trt", "tensorrt")  # what TensorRT's module is called in the files below
-FILES = [*sorted((ROOT / "runtime" / "tensorrt").glob("*.py")), ROOT / "runtime" / "backends" / "tensorrt.py"]
+FILES = sorted((ROOT / "runtime" / "tensorrt").rglob("*.py"))
 VERSIONS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 
 
@@ -95,7 +95,7 @@ def test_the_inventory_of_the_installed_tensorrt_rtx_is_the_recorded_one() -> No
     assert inventory(installed) == recorded
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_only_listed_names_are_taken_from_the_module(path: Path) -> None:
     assert unlisted_attributes(path.read_text(encoding="utf-8")) == []
 

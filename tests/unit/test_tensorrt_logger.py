@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from efq.runtime.tensorrt.logger import LogRecorder, Message, failure_reason, process_logger
+from efq.runtime.tensorrt.run.logger import LogRecorder, Message, failure_reason, process_logger
 
 
 def test_a_recording_has_what_came_while_it_lasted_from_any_thread() -> None:

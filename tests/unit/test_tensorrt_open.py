@@ -88,7 +88,7 @@ def test_rebuild_builds_only_what_does_not_fit(
     """The builder is the fake's: what is asked of it, and what becomes of its plan, is what is looked at."""
     builds: list[tuple[str, BuildOptions]] = []
 
-    def build(name: str, model: Path, folder: Path, options: BuildOptions, device: str) -> BuiltEngine:
+    def build(name: str, model: Path, folder: Path, options: BuildOptions, *, device: str, **_: Any) -> BuiltEngine:
         assert device == "cuda"
         builds.append((name, options))
         return built(folder, module.__version__, make_plan())
@@ -118,7 +118,7 @@ def test_a_rebuilt_engine_in_float_is_refused_and_the_older_stays(
     monkeypatch.setattr(
         engine_cache,
         "build_engine",
-        lambda name, model, folder, options, device: built(folder, "1", make_plan(), layer),
+        lambda name, model, folder, options, **_: built(folder, "1", make_plan(), layer),
     )
     counts = {"multiply_adds": {"integer": 5, "total": 5}}
     manifest = dataclasses.replace(Artifact.open(artifact).manifest, coverage=counts)

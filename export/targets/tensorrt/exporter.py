@@ -20,6 +20,7 @@ from efq.export.targets.tensorrt.layer_parity import layer_parity
 from efq.export.targets.tensorrt.lint import check
 from efq.export.targets.tensorrt.symmetric_student import symmetric_form
 from efq.runtime.artifact.folder import ENGINE_FOLDER, MODEL_FILE
+from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.console import log
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import DeviceError, MissingDependencyError
@@ -110,7 +111,7 @@ def export_for_tensorrt(
             model=model,
             manifest=manifest,
             training_hashes=student.training_hashes,
-            parity={"export_check": parity.to_dict()},
+            parity=ParityRecord(export_check=parity.to_dict()),
             force=force,
             add_files=add_engine,
         )

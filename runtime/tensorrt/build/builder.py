@@ -15,11 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from efq.runtime import errors
-from efq.runtime.console import progress
-from efq.runtime.errors import EngineBuildError, InputError, MissingDependencyError, UsageError
+from efq.runtime.errors import EngineBuildError, InputError, MissingDependencyError, UsageError, error_class
 from efq.runtime.files import atomic_write_bytes, cache_folder, sha256_file
-from efq.runtime.progress import Progress
+from efq.runtime.progress import Progress, ShowProgress, no_progress
 from efq.runtime.tensorrt.build.layers import Layer, layers_of_inspector, layers_of_log
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.module import import_tensorrt
@@ -50,6 +48,7 @@ def build_engine(
     device: str = "cuda:0",
     timing_cache: Path | None = None,
     timeout: float | None = None,
+    progress: ShowProgress = no_progress,
 ) -> BuiltEngine:
     """Build the engine of the ONNX file `model` into the existing `folder`: plan, build log, inspector's JSON.
 
@@ -99,7 +98,7 @@ def _run(request: dict[str, Any], bar: Progress, timeout: float | None) -> dict[
         result: dict[str, Any] = last["done"]
         return result
     if "error" in last:
-        kind = getattr(errors, last["kind"])
+        kind = error_class(last["kind"])
         explained = issubclass(kind, UsageError | MissingDependencyError)
         raise kind(last["error"] if explained else f"{last['error']} ({_keep_log(request)})")
     message = (

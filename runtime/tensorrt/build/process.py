@@ -16,7 +16,7 @@ from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import DeviceError, EfqError, EngineBuildError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.tensorrt.build.options import BuildOptions
-from efq.runtime.tensorrt.module import import_tensorrt
+from efq.runtime.tensorrt.module import TensorRTPackage, find_package
 
 
 def main() -> None:
@@ -24,9 +24,10 @@ def main() -> None:
     request = json.load(sys.stdin)
     try:
         with Path(request["log"]).open("w", encoding="utf-8") as log:
-            tensorrt = import_tensorrt(request["target"])
-            with _on_device(tensorrt, request["device"]):
-                result = _build(tensorrt, request, BuildOptions.from_dict(request["options"]), log)
+            package = find_package(request["target"])
+            package.load()
+            with _on_device(package, request["device"]):
+                result = _build(package, request, BuildOptions.from_dict(request["options"]), log)
     except EfqError as error:
         _tell({"error": str(error), "kind": type(error).__name__})
         return
@@ -40,12 +41,13 @@ def _tell(message: dict[str, Any]) -> None:
     print(json.dumps(message), flush=True)
 
 
-def _on_device(tensorrt: Any, device: str) -> AbstractContextManager[None]:
+def _on_device(package: TensorRTPackage, device: str) -> AbstractContextManager[None]:
     """TensorRT builds for the GPU that is current; TensorRT-RTX builds ahead of time and needs none."""
-    return nullcontext() if hasattr(tensorrt, "ComputeCapability") else open_cuda(device).current_device()
+    return nullcontext() if package.builds_ahead else open_cuda(device).current_device()
 
 
-def _build(tensorrt: Any, request: dict[str, Any], options: BuildOptions, log: IO[str]) -> dict[str, Any]:
+def _build(package: TensorRTPackage, request: dict[str, Any], options: BuildOptions, log: IO[str]) -> dict[str, Any]:
+    tensorrt = package.load()
     logger = _logger(tensorrt, log)
     builder = _builder(tensorrt, logger)
     network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -56,10 +58,11 @@ def _build(tensorrt: Any, request: dict[str, Any], options: BuildOptions, log: I
         raise EngineBuildError(message)
     config = builder.create_builder_config()
     _configure(tensorrt, config, options)
+    _choose_gpus(package, config, options)
     config.add_optimization_profile(_profile(builder, network, options))
     if hasattr(config, "progress_monitor"):
         config.progress_monitor = _monitor(tensorrt)
-    timing_cache = _set_timing_cache(tensorrt, config, request["timing_cache"])
+    timing_cache = _set_timing_cache(package, config, request["timing_cache"])
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         message = f"{tensorrt.__name__} {tensorrt.__version__} built no engine: {logger.last_error}"
@@ -67,7 +70,9 @@ def _build(tensorrt: Any, request: dict[str, Any], options: BuildOptions, log: I
     Path(request["plan"]).write_bytes(memoryview(plan))
     if timing_cache is not None:
         atomic_write_bytes(Path(request["timing_cache"]), bytes(config.get_timing_cache().serialize()))
-    return {"version": str(tensorrt.__version__), "inspected": _inspect(tensorrt, logger, plan, request)}
+    # The inspector loads the engine; of one built ahead, perhaps for another GPU, the log lists the layers.
+    inspected = not package.builds_ahead and _inspect(tensorrt, logger, plan, request)
+    return {"version": str(tensorrt.__version__), "inspected": inspected}
 
 
 def _builder(tensorrt: Any, logger: Any) -> Any:
@@ -88,8 +93,12 @@ def _configure(tensorrt: Any, config: Any, options: BuildOptions) -> None:
         config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.level is not None:
         config.builder_optimization_level = options.level
-    ahead_of_time = hasattr(tensorrt, "ComputeCapability")
-    if ahead_of_time and (options.version_compatible or options.hardware_compatible):
+
+
+def _choose_gpus(package: TensorRTPackage, config: Any, options: BuildOptions) -> None:
+    """Which GPUs and versions may load the engine. Raises UsageError for what the package does not offer."""
+    tensorrt = package.load()
+    if package.builds_ahead and (options.version_compatible or options.hardware_compatible):
         message = (
             f"{tensorrt.__name__} builds for named GPUs and its own version only: use --compute-capability instead of "
             "version- or hardware-compatible engines"
@@ -99,7 +108,7 @@ def _configure(tensorrt: Any, config: Any, options: BuildOptions) -> None:
         config.set_flag(tensorrt.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware_compatible:
         config.hardware_compatibility_level = tensorrt.HardwareCompatibilityLevel.AMPERE_PLUS
-    if ahead_of_time:
+    if package.builds_ahead:
         _choose_capabilities(tensorrt, config, options.compute_capabilities)
     elif options.compute_capabilities:
         message = (
@@ -137,11 +146,11 @@ def _profile(builder: Any, network: Any, options: BuildOptions) -> Any:
     return profile
 
 
-def _set_timing_cache(tensorrt: Any, config: Any, path: str | None) -> Any:
+def _set_timing_cache(package: TensorRTPackage, config: Any, path: str | None) -> Any:
     if path is None:
         return None
-    if hasattr(tensorrt, "ComputeCapability"):
-        message = f"{tensorrt.__name__} has no timing cache (its kernels are chosen on the GPU): leave it out"
+    if package.builds_ahead:
+        message = f"{package.module} has no timing cache (its kernels are chosen on the GPU): leave it out"
         raise UsageError(message)
     content = Path(path).read_bytes() if Path(path).is_file() else b""
     cache = config.create_timing_cache(content)
@@ -153,8 +162,6 @@ def _set_timing_cache(tensorrt: Any, config: Any, path: str | None) -> Any:
 
 def _inspect(tensorrt: Any, logger: Any, plan: Any, request: dict[str, Any]) -> bool:
     """Write the engine inspector's JSON; False where no GPU is there to load the engine."""
-    if hasattr(tensorrt, "ComputeCapability"):
-        return False  # built ahead of time: the log lists the layers
     engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
         return False

@@ -9,8 +9,8 @@ from typing import Any
 from efq.runtime.errors import DeviceError, EngineError
 from efq.runtime.tensorrt.api import TensorRT
 from efq.runtime.tensorrt.interfaces import ICudaEngine, IExecutionContext, Runtime
-from efq.runtime.tensorrt.logger import LogRecorder, failure_reason, process_logger
 from efq.runtime.tensorrt.run.batching import BatchLimits
+from efq.runtime.tensorrt.run.logger import LogRecorder, failure_reason, process_logger
 from efq.runtime.tensorrt.run.settings import RuntimeSettings
 from efq.runtime.tensorrt.run.validity import REBUILD, check_validity
 
@@ -18,7 +18,7 @@ PROFILE = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Port:
+class IOTensor:
     """An input or output of an engine; `shape` is that of one image or embedding, without the batch."""
 
     name: str
@@ -42,8 +42,8 @@ class Engine:
         # A version-compatible plan carries a library that runs in this process: code, not only data.
         self._runtime.engine_host_code_allowed = allow_host_code
         self._engine = _deserialize(self._runtime, plan, module, self.recorder)
-        self.input = self._port("input", module.TensorIOMode.INPUT, module.DataType.UINT8)
-        self.output = self._port("output", module.TensorIOMode.OUTPUT, module.DataType.FLOAT)
+        self.input = self._io_tensor("input", module.TensorIOMode.INPUT, module.DataType.UINT8)
+        self.output = self._io_tensor("output", module.TensorIOMode.OUTPUT, module.DataType.FLOAT)
         self.activation_bytes = int(self._engine.device_memory_size_v2)  # what a context needs while it runs
         self.limits = self._batch_limits()
         self.settings = RuntimeSettings(self._engine, module, cuda_graphs=cuda_graphs, runtime_cache=runtime_cache)
@@ -69,7 +69,7 @@ class Engine:
         """Free the weights. No execution context may be left."""
         del self.settings, self._engine, self._runtime
 
-    def _port(self, kind: str, mode: Any, dtype: Any) -> Port:
+    def _io_tensor(self, kind: str, mode: Any, dtype: Any) -> IOTensor:
         engine = self._engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         names = [name for name in names if engine.get_tensor_mode(name) == mode]
@@ -83,7 +83,7 @@ class Engine:
                 f"found {names[0]} {found} {shape}; build it with efq-export"
             )
             raise EngineError(message)
-        return Port(name=names[0], shape=shape[1:])
+        return IOTensor(name=names[0], shape=shape[1:])
 
     def _batch_limits(self) -> BatchLimits:
         shapes = [tuple(shape) for shape in self._engine.get_tensor_profile_shape(self.input.name, PROFILE)]

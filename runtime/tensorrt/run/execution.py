@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from efq.runtime.cuda.seam import Cuda, DevicePointer, Graph, Stream
 from efq.runtime.errors import DeviceError
-from efq.runtime.tensorrt.logger import failure_reason
 from efq.runtime.tensorrt.run.buffers import BatchBuffer
 from efq.runtime.tensorrt.run.engine import Engine
 from efq.runtime.tensorrt.run.graphs import GraphPolicy
+from efq.runtime.tensorrt.run.logger import failure_reason
 
 
 class BucketContext:

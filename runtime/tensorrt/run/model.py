@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +30,8 @@ class TensorRTModel:
     of them are taken, it waits. A batch runs in the smallest bucket that holds it, so only so many shapes are ever
     prepared, and from its second run on as one CUDA graph. It does not survive a fork.
     """
+
+    name = "tensorrt"
 
     def __init__(
         self,
@@ -78,6 +80,11 @@ class TensorRTModel:
     def uses_cuda_graphs(self) -> bool:
         """Whether batches run as CUDA graphs; when they cannot, the log says why, once."""
         return self._graphs.in_use
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """None: a plan carries nothing of its model's."""
+        return {}
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names and shapes of the engine's input and output. Raises EngineError."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from efq.runtime.errors import DeviceError, EfqError, EngineError
 from efq.runtime.tensorrt.api import TensorRT
 from efq.runtime.tensorrt.interfaces import Runtime
-from efq.runtime.tensorrt.logger import Message, failure_reason
+from efq.runtime.tensorrt.run.logger import Message, failure_reason
 
 REBUILD = "build the engine again with efq-export, for this package and this GPU, or open the artifact with rebuild"
 

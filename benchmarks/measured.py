@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.candidates import Candidate
 from efq.benchmarks.peers.peer import Peer
+from efq.benchmarks.peers.tool import Candidate
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, LatencySetting, draw_batches, measure
-from efq.runtime.console import log, progress
+from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.evaluation import EvaluationFaces
 from efq.toolchain.evaluation.embed import Embed, embed_faces
 
 _LOG_SECONDS = 5.0
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,10 +41,12 @@ def measure_candidates(
     threads: Sequence[int],
     rounds: int,
     seconds: float,
+    progress: ShowProgress = no_progress,
 ) -> Measured:
     """Time every combination of `threads` and `batches`, and embed `faces` with the most threads.
 
     Images are drawn from `images`, uint8 (M, H, W, 3). Each combination takes `rounds` rounds or `seconds` seconds.
+    `progress` shows the embedding: a live bar would take time from what is timed.
     """
     settings = []
     embeddings: dict[str, NDArray[np.float32]] = {}
@@ -60,7 +65,7 @@ def measure_candidates(
                 )
                 settings.append(LatencySetting(threads=count, batch=batch, networks=tuple(latencies)))
             if faces is not None and count == max(threads):
-                embeddings = {name: embed_all(name, peer.embed, faces) for name, peer in peers.items()}
+                embeddings = {name: embed_all(name, peer.embed, faces, progress) for name, peer in peers.items()}
     return Measured(latency=tuple(settings), file_bytes=file_bytes, embeddings=embeddings)
 
 
@@ -76,20 +81,22 @@ def _opened(candidates: Sequence[Candidate], threads: int) -> Iterator[dict[str,
 
 
 def _log_rounds(title: str, rounds: int) -> Callable[[], None]:
-    """Logs the count of rounds every few seconds. A live progress bar would take time from what is timed."""
+    """Logs the count of rounds every few seconds."""
     count, last = 0, time.monotonic()
-    log(f"{title}: up to {rounds} rounds")
+    _logger.info("%s: up to %d rounds", title, rounds)
 
     def advance() -> None:
         nonlocal count, last
         count += 1
         if time.monotonic() - last >= _LOG_SECONDS:
             last = time.monotonic()
-            log(f"{title}: {count}/{rounds} rounds")
+            _logger.info("%s: %d/%d rounds", title, count, rounds)
 
     return advance
 
 
-def embed_all(name: str, embed: Embed, faces: EvaluationFaces) -> NDArray[np.float32]:
+def embed_all(
+    name: str, embed: Embed, faces: EvaluationFaces, progress: ShowProgress = no_progress
+) -> NDArray[np.float32]:
     """Embeddings of all faces, (M, d) of unit length, with progress."""
     return embed_faces(embed, faces.faces, title=f"embedding: {name}", progress=progress)

@@ -1,23 +1,49 @@
-"""OpenVINO on the CPU: the float32 network, and NNCF's post-training INT8 of it."""
+"""OpenVINO on the CPU: the float network in float32, and in bfloat16 where the CPU multiplies it."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.peers.peer import Preprocess, embed_in_batches
+from efq.benchmarks.peers.peer import Peer, Preprocess, embed_in_batches
+from efq.benchmarks.peers.spec import PeerSpec
+from efq.benchmarks.peers.tool import Candidate, teacher_spec
 from efq.runtime.errors import MissingDependencyError
 
-CALIBRATION_FACES = 300
+if TYPE_CHECKING:
+    from efq.benchmarks.peers.float_teacher import FloatTeacher
 
-Preset = Literal["performance", "mixed"]
+_HINTS = {"float32": "f32", "bfloat16": "bf16", None: None}
+
+
+class OpenVinoTool:
+    """The float teacher in each precision that `float_precisions` names."""
+
+    name = "openvino"
+
+    def require(self) -> None:
+        """Raise MissingDependencyError unless openvino is installed."""
+        import_openvino()
+
+    def candidates(self, teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path) -> Iterator[Candidate]:
+        """One file for all precisions; nothing is calibrated."""
+        path = convert_to_openvino(teacher.path, folder / "float.xml")
+        for precision in float_precisions():
+            yield Candidate(
+                spec=teacher_spec(teacher, f"{precision} (OpenVINO)", self.name, path, precision=precision),
+                opener=self,
+                description=f"float teacher in OpenVINO, inference precision {precision}",
+                is_float=True,
+            )
+
+    def open(self, spec: PeerSpec, threads: int) -> Peer:
+        """Open an ONNX or OpenVINO IR file."""
+        hint = _HINTS[spec.precision]
+        return OpenVinoPeer(spec.name, Path(spec.path), spec.normalization, threads=threads, precision=hint)
 
 
 class OpenVinoPeer:
@@ -31,7 +57,7 @@ class OpenVinoPeer:
     def __init__(
         self, name: str, path: Path, preprocess: Preprocess, *, threads: int, precision: str | None = None
     ) -> None:
-        self._openvino = _import_openvino()
+        self._openvino = import_openvino()
         self.name = name
         self.file_bytes = path.stat().st_size + _weights_bytes(path)
         self.prepare = preprocess
@@ -65,74 +91,39 @@ class OpenVinoPeer:
 
 def convert_to_openvino(float_model: Path, destination: Path) -> Path:
     """Write a float ONNX file as OpenVINO IR (`destination`.xml and .bin beside it), weights kept in float32."""
-    openvino = _import_openvino()
+    openvino = import_openvino()
     openvino.save_model(openvino.Core().read_model(str(float_model)), str(destination), compress_to_fp16=False)
     return destination
 
 
-def quantize_nncf(
-    float_model: Path,
-    destination: Path,
-    calibration: NDArray[np.uint8],
-    preprocess: Preprocess,
-    *,
-    preset: Preset = "performance",
-) -> Path:
-    """Write NNCF's post-training INT8 network (OpenVINO IR, `destination`.xml and .bin beside it).
-
-    `calibration`: uint8 faces (N, H, W, 3), all of them used. `preset` "performance" is NNCF's default (symmetric
-    activations), "mixed" has asymmetric activations. Raises MissingDependencyError without openvino or nncf.
-    """
-    openvino = _import_openvino()
-    nncf = _import_nncf()
-    presets = {"performance": nncf.QuantizationPreset.PERFORMANCE, "mixed": nncf.QuantizationPreset.MIXED}
-    faces = nncf.Dataset(range(len(calibration)), lambda index: preprocess(calibration[index : index + 1]))
-    with contextlib.redirect_stdout(sys.stderr):  # its progress bar goes to stdout
-        model = nncf.quantize(
-            openvino.Core().read_model(str(float_model)),
-            faces,
-            preset=presets[preset],
-            subset_size=len(calibration),
-        )
-    openvino.save_model(model, str(destination), compress_to_fp16=False)
-    return destination
+def float_precisions() -> tuple[str, ...]:
+    """bfloat16 only where the CPU multiplies it: emulated it takes ten times as long as float32."""
+    return ("float32", "bfloat16") if computes_bfloat16() else ("float32",)
 
 
 def computes_bfloat16() -> bool:
     """Whether OpenVINO has bfloat16 kernels for this CPU."""
-    return "BF16" in _import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def require_openvino_nncf() -> None:
-    """Raise MissingDependencyError unless openvino and nncf are installed."""
-    _import_openvino()
-    _import_nncf()
-
-
-def _import_openvino() -> Any:
+def import_openvino() -> Any:
+    """The module. Raises MissingDependencyError when it is not installed."""
     try:
         import openvino
     except ImportError as error:
         missing = "openvino"
-        raise _missing(missing) from error
+        raise missing_package(missing) from error
     return openvino
 
 
-def _import_nncf() -> Any:
-    os.environ.setdefault("NNCF_CI", "1")  # NNCF's own switch against sending usage data
-    try:
-        import nncf
-    except ImportError as error:
-        missing = "nncf"
-        raise _missing(missing) from error
-    nncf.set_log_level(logging.WARNING)
-    return nncf
-
-
-def _missing(package: str) -> MissingDependencyError:
+def missing_package(package: str) -> MissingDependencyError:
+    """What to raise when a package of the extra `peers` is not installed."""
     return MissingDependencyError(f"this comparison needs {package}; install it with: pip install 'efq[peers]'")
 
 
 def _weights_bytes(path: Path) -> int:
     weights = path.with_suffix(".bin")
     return weights.stat().st_size if path.suffix == ".xml" and weights.is_file() else 0
+
+
+TOOL = OpenVinoTool()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.benchmarks.peers.peer import Peer
+from efq.benchmarks.peers.spec import PeerSpec
 from efq.runtime.tensorrt.run.model import TensorRTModel
 
 
@@ -30,6 +32,19 @@ class TensorRTPeer:
 
     def close(self) -> None:
         """Nothing: GPU time is measured later, and who opened the model closes it."""
+
+
+class OpenEngines:
+    """Opens engines that are open already, and were measured when they were opened."""
+
+    name = "engine"
+
+    def __init__(self) -> None:
+        self.peers: list[TensorRTPeer] = []
+
+    def open(self, spec: PeerSpec, threads: int) -> Peer:
+        """The engine, which runs on the GPU whatever the number of threads."""
+        return next(peer for peer in self.peers if peer.name == spec.name)
 
 
 class DeviceClock:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from efq.benchmarks.engines.results import UNKNOWN, GpuClocks, GpuMachine
+from efq.benchmarks.engines.gpu_results import UNKNOWN, GpuClocks, GpuMachine
 from efq.runtime.cuda.seam import Cuda
 
 _SECONDS = 20.0

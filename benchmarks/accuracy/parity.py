@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.report.plots import Curve
 from efq.runtime.errors import ParityError, UsageError
 from efq.toolchain.evaluation import (
     Agreement,
@@ -22,6 +21,9 @@ from efq.toolchain.evaluation import (
     roc_curve,
 )
 from efq.toolchain.evaluation.rates import BENCHMARK_FARS
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""A ROC: false accept rates and true accept rates, as fractions, both ascending."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efq.benchmarks.engines.results import GpuMachine, GpuResults, GpuSetting
+from efq.benchmarks.engines.gpu_results import GpuMachine, GpuResults, GpuSetting
 from efq.benchmarks.report.markdown import table
 
 HOST_TO_HOST = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,18 +12,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.candidates import Candidate
-from efq.benchmarks.engines.machine import describe_gpu, read_clocks
-from efq.benchmarks.engines.results import EngineRecord, GpuResults, GpuSetting, GpuTime
+from efq.benchmarks.engines.gpu import describe_gpu, read_clocks
+from efq.benchmarks.engines.gpu_results import EngineRecord, GpuResults, GpuSetting, GpuTime
+from efq.benchmarks.engines.gpu_target import GpuTarget
+from efq.benchmarks.engines.peer import DeviceClock, DeviceTimed, OpenEngines, TensorRTPeer
 from efq.benchmarks.engines.sources import EngineSource, artifact_engine, float_engine
+from efq.benchmarks.engines.teacher_graph import Precision
 from efq.benchmarks.peers.float_teacher import FloatTeacher
 from efq.benchmarks.peers.spec import PeerSpec
-from efq.benchmarks.peers.tensorrt_engine import DeviceClock, DeviceTimed, TensorRTPeer
-from efq.benchmarks.peers.tensorrt_graph import Precision
+from efq.benchmarks.peers.tool import Candidate
 from efq.benchmarks.timing.latency import draw_batches, time_in_turn
 from efq.runtime import Manifest
 from efq.runtime.artifact.folder import ENGINE_FOLDER
-from efq.runtime.console import log
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import UsageError
 from efq.runtime.tensorrt.build.options import BuildOptions
@@ -32,14 +32,7 @@ from efq.runtime.tensorrt.module import import_tensorrt
 
 FLOAT_PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GpuTarget:
-    """Where engines are timed: target `trt` or `trt-rtx`, GPU `cuda:N`, whether to build an artifact's engine here."""
-
-    name: str
-    device: str = "cuda:0"
-    rebuild: bool = False
+_logger = logging.getLogger(__name__)
 
 
 class EngineBench:
@@ -64,7 +57,7 @@ class EngineBench:
         self._module = import_tensorrt(target.name)
         self._cuda = open_cuda(target.device)
         self._stack = contextlib.ExitStack()
-        self._peers: list[TensorRTPeer] = []
+        self._engines = OpenEngines()
         self._records: list[EngineRecord] = []
 
     def __enter__(self) -> Self:
@@ -92,9 +85,9 @@ class EngineBench:
         identifier = self._cuda.properties().nvidia_smi_id
         settings = []
         for batch in self._batches:
-            log(f"GPU time, batch {batch}: up to {rounds} rounds")
+            _logger.info("GPU time, batch %d: up to %d rounds", batch, rounds)
             clock = DeviceClock()
-            timed = {peer.name: DeviceTimed(peer, clock) for peer in self._peers}
+            timed = {peer.name: DeviceTimed(peer, clock) for peer in self._engines.peers}
             times = time_in_turn(timed, draw_batches(images, batch), rounds=rounds, seconds=seconds, clock=clock)
             clocks = read_clocks(identifier)
             networks = tuple(gpu_time(name, values, batch) for name, values in times.items())
@@ -107,7 +100,7 @@ class EngineBench:
         sources = []
         for precision in FLOAT_PRECISIONS:
             name = f"{network} {precision} (TensorRT)"
-            log(f"{name}: building its engine")
+            _logger.info("%s: building its engine", name)
             sources.append(
                 float_engine(
                     precision,
@@ -137,7 +130,7 @@ class EngineBench:
         taken = max(before - self._free_memory(), 0)
         size = source.plan.stat().st_size
         peer = TensorRTPeer(source.name, model, plan_bytes=size)
-        self._peers.append(peer)
+        self._engines.peers.append(peer)
         self._records.append(
             EngineRecord(
                 network=source.name,
@@ -148,10 +141,10 @@ class EngineBench:
             )
         )
         return Candidate(
-            spec=PeerSpec(name=source.name, kind="engine", path=str(source.plan), precision=source.precision),
+            spec=PeerSpec(name=source.name, kind=self._engines.name, path=str(source.plan), precision=source.precision),
+            opener=self._engines,
             description=source.description,
             is_float=source.precision != "int8",
-            engine=peer,
         )
 
     def _blank_images(self) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""Accuracy of the compared networks on faces, and how far they agree."""
