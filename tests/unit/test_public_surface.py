@@ -34,12 +34,14 @@ SURFACE = {
     "runtime.backends": set(),
     "runtime.cuda": set(),
     "runtime.faces": set(),
+    "runtime.machine": set(),
     "runtime.tensorrt": set(),
     "runtime.tensorrt.build": set(),
     "runtime.tensorrt.run": set(),
     "toolchain": {
         *("EmbeddingNetwork", "FaceSet", "Licences", "Recipe", "Student", "Teacher", "calibrate_teacher", "distill"),
-        *("load_recipe", "load_student", "open_faces", "open_network", "open_teacher", "save_student"),
+        *("embed_faces", "evaluate", "load_recipe", "load_student", "open_evaluation_faces", "open_faces"),
+        *("open_network", "open_teacher", "save_student"),
     },
     "toolchain.backbones": {
         "Backbone",

@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from efq.runtime import versions
 from efq.runtime.backends.choice import cache_path
 from efq.runtime.doctor import examine
-from efq.runtime.versions import installed_versions
+from efq.runtime.machine import versions
+from efq.runtime.machine.versions import installed_versions
 
 
 def install(folder: Path, name: str, version: str) -> None:
