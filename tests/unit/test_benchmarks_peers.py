@@ -28,7 +28,6 @@ from efq.benchmarks.peers.onnxruntime import (
     quantize_onnxruntime_static,
 )
 from efq.benchmarks.peers.openvino import OpenVinoPeer, computes_bfloat16, convert_to_openvino
-from efq.benchmarks.peers.peer import Normalization
 from efq.benchmarks.peers.registry import find_opener, open_peer, peer_tools
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, PeerTool
@@ -37,6 +36,7 @@ from efq.benchmarks.timing.latency import SelfTimed
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.errors import EfqError, MissingDependencyError, UsageError
+from efq.runtime.faces.normalization import Normalization
 
 needs_openvino, needs_nncf = (
     pytest.mark.skipif(
