@@ -17,4 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Bench", "BenchConfig", "Latency", "Machine", "describe_machine", "measure", "run_bench"]
 
-__getattr__ = lazy_names(__name__, {"Bench": "bench", "BenchConfig": "bench", "run_bench": "bench"})
+__getattr__, __dir__ = lazy_names(__name__, {"Bench": "bench", "BenchConfig": "bench", "run_bench": "bench"})

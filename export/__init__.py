@@ -33,7 +33,7 @@ __all__ = [
     "measure_coverage",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "CoverageReport": "coverage.report",

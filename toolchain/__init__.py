@@ -49,4 +49,4 @@ _ROOMS = {
     "teachers": ("Teacher", "open_teacher"),
 }
 
-__getattr__ = lazy_names(__name__, {name: room for room, names in _ROOMS.items() for name in names})
+__getattr__, __dir__ = lazy_names(__name__, {name: room for room, names in _ROOMS.items() for name in names})

@@ -116,7 +116,7 @@ def test_what_the_file_says_of_itself(teacher: Teacher, tmp_path: Path) -> None:
     assert student.training_hashes == tuple(sorted(FACES.short_hashes))
     assert (student.training["steps"], student.training["images"], student.training["seed"]) == (6, 48, 0)
     assert list(student.thresholds) == ["1e-2", "1e-3", "1e-4"]
-    assert Recipe.from_dict(student.recipe) == recipe()
+    assert student.recipe == recipe()
     assert not student.network.training
     assert [path.name for path in output.parent.iterdir()] == ["student.pt"]
 
