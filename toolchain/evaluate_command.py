@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.backends.open import AUTOMATIC
+from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet
