@@ -128,7 +128,7 @@ def test_another_artifact_of_the_same_student_may_be_ahead(
 
 def last_paragraph(results: BenchResults) -> str:
     """The end of the report's comparison with the rivals: the slower cases, or what is said of them or of none."""
-    (section,) = (part for part in to_markdown(results).split("\n## ") if "| batch 1, 1 thread " in part)
+    (section,) = (part for part in to_markdown(results).split("\n## ") if "\n| batch 1, 1 thread " in part)
     return section.strip().split("\n\n")[-1]
 
 
