@@ -22,8 +22,8 @@ from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.errors import UsageError
+from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.runtime.progress import ShowProgress, no_progress
-from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.toolchain.student import Student
 
 _CHECK_IMAGES = 8

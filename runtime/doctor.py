@@ -6,11 +6,11 @@ import dataclasses
 from typing import Any
 
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
-from efq.runtime.cpu import Cpu
 from efq.runtime.errors import DeviceError, MissingDependencyError, UsageError
-from efq.runtime.hardware import Gpu, Hardware, Need, find_hardware
+from efq.runtime.machine.cpu import Cpu
+from efq.runtime.machine.hardware import Gpu, Hardware, Need, find_hardware
+from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.runtime.targets import Target, targets
-from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
 _VERSIONS = (
     *("efq", "numpy", *ONNXRUNTIME_PACKAGES, "opencv-python-headless", "openvino"),

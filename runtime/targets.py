@@ -17,7 +17,7 @@ from efq.runtime.backends.open import ONNXRUNTIME, OPENVINO, open_on_cpu
 from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.errors import UsageError
 from efq.runtime.extensions import load_extensions
-from efq.runtime.hardware import Hardware, Need
+from efq.runtime.machine.hardware import Hardware, Need
 from efq.runtime.tensorrt.needs import tensorrt_needs
 
 __all__ = ["ENTRY_POINTS", "Artifact", "Hardware", "Model", "Need", "OpenOptions", "Target", "find_target", "targets"]

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from efq.runtime.cpu import describe_cpu
-from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
+from efq.runtime.machine.cpu import describe_cpu
+from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
 _PACKAGES = (
     *("efq", "numpy", *ONNXRUNTIME_PACKAGES, "torch", "onnx", "openvino", "nncf"),
@@ -23,7 +23,7 @@ class Machine:
     """The machine and software a figure belongs to.
 
     `isa` holds those instruction sets of interest that the processor reports; None when the system does not say.
-    `cpu_class`: how many products of bytes a core does in a cycle, as far as known (efq.runtime.cpu.Cpu).
+    `cpu_class`: how many products of bytes a core does in a cycle, as far as known (efq.runtime.machine.cpu.Cpu).
     `cores` is the number of logical processors this process may use; `memory_gib` is in GiB, None when unknown.
     """
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.model import Model
-from efq.runtime.cpu import describe_cpu
 from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text, cache_folder
-from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
+from efq.runtime.machine.cpu import describe_cpu
+from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
 FORMAT = 2
 WARM_UP = 3

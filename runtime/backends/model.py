@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.cpu import usable_cores
 from efq.runtime.errors import IncompatibleArtifactError, UsageError
+from efq.runtime.machine.cpu import usable_cores
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"

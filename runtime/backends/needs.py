@@ -5,10 +5,10 @@ from __future__ import annotations
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.target import Target
-from efq.runtime.cpu import Cpu
 from efq.runtime.errors import MissingDependencyError
-from efq.runtime.hardware import Hardware, Need, checked_need
-from efq.runtime.versions import ONNXRUNTIME_PACKAGES, installed_versions
+from efq.runtime.machine.cpu import Cpu
+from efq.runtime.machine.hardware import Hardware, Need, checked_need
+from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 
 _EXACT = "weights of 7 and 8 bits are computed exactly, in the fast kernels"
 _SATURATING_IN_ONNXRUNTIME = (

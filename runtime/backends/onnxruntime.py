@@ -17,8 +17,8 @@ from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, c
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.single_image import SingleImageThreads
-from efq.runtime.cpu import cpus_to_bind
 from efq.runtime.errors import IncompatibleArtifactError
+from efq.runtime.machine.cpu import cpus_to_bind
 
 if TYPE_CHECKING:
     import onnxruntime

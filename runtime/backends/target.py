@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.model import Model
-from efq.runtime.hardware import Hardware, Need
+from efq.runtime.machine.hardware import Hardware, Need
 from efq.runtime.progress import ShowProgress, no_progress
 
 AUTOMATIC = "auto"

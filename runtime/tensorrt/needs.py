@@ -5,9 +5,9 @@ from __future__ import annotations
 from efq.runtime.backends.target import Target
 from efq.runtime.cuda.seam import PACKAGES as CUDA_PACKAGES
 from efq.runtime.errors import MissingDependencyError
-from efq.runtime.hardware import Gpu, Hardware, Need, checked_need
+from efq.runtime.machine.hardware import Gpu, Hardware, Need, checked_need
+from efq.runtime.machine.versions import installed_versions
 from efq.runtime.tensorrt.module import TensorRTPackage, find_package
-from efq.runtime.versions import installed_versions
 
 _NO_CPU = Need(what="CPU", met=True, detail="any: it computes only what --device cpu asks for, in float, slowly")
 

@@ -4,7 +4,7 @@
 #   [VENV=.venv] tests/avx2/run.sh .venv/bin/pytest
 #
 # ONNX Runtime and OpenVINO have no switch for all of their kernels: copies of them ask cpuid.c instead of the CPU.
-# torch has one. /proc/cpuinfo, where efq.runtime.cpu looks, is covered for this command only.
+# torch has one. /proc/cpuinfo, where efq.runtime.machine.cpu looks, is covered for this command only.
 # The copies take 260 MB in $VENV/avx2 and a minute to make.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -18,7 +18,7 @@ from efq.runtime import Embedder, InputContract, UsageError
 from efq.runtime.backends import choice as choice_module
 from efq.runtime.backends import open as opening
 from efq.runtime.backends.choice import Choice, cache_path, choose, read_choice
-from efq.runtime.cpu import Cpu
+from efq.runtime.machine.cpu import Cpu
 
 BACKENDS = {"onnxruntime": None, "openvino": None}
 

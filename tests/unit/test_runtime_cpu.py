@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from efq.runtime.cpu import cpus_to_bind, describe_cpu
-from efq.runtime.dot_products import pairs_per_cycle
+from efq.runtime.machine.cpu import cpus_to_bind, describe_cpu
+from efq.runtime.machine.dot_products import pairs_per_cycle
 
 X86 = """processor\t: 0
 vendor_id\t: AuthenticAMD

@@ -10,9 +10,9 @@ from messages import names
 
 from efq.runtime import doctor
 from efq.runtime.backends import needs
-from efq.runtime.cpu import describe_cpu
 from efq.runtime.doctor_command import main
 from efq.runtime.errors import MissingDependencyError
+from efq.runtime.machine.cpu import describe_cpu
 from efq.runtime.targets import targets
 
 

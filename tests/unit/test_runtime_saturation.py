@@ -17,7 +17,7 @@ from efq.runtime import DeviceError, Embedder
 from efq.runtime.backends import onnxruntime as onnxruntime_backend
 from efq.runtime.backends import openvino as openvino_backend
 from efq.runtime.backends.saturation import LARGEST_WEIGHT, PROBE, TERMS, products_saturate
-from efq.runtime.cpu import describe_cpu
+from efq.runtime.machine.cpu import describe_cpu
 
 
 def test_the_probe_is_the_model_it_is_said_to_be() -> None:

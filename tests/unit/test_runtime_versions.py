@@ -13,7 +13,7 @@ import pytest
 from efq.runtime import versions
 from efq.runtime.backends.choice import cache_path
 from efq.runtime.doctor import examine
-from efq.runtime.versions import installed_versions
+from efq.runtime.machine.versions import installed_versions
 
 
 def install(folder: Path, name: str, version: str) -> None:

@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from efq.runtime.dot_products import pairs_per_cycle
+from efq.runtime.machine.dot_products import pairs_per_cycle
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -32,7 +32,7 @@ class Cpu:
     """A CPU; `isa` holds the instruction sets of interest it reports, None when the system does not say.
 
     `name` has the family and model, too, where the system gives them (x86): many hosts hide the rest. `cores` is the
-    number of logical processors this process may use. `pairs_per_cycle`: see efq.runtime.dot_products.
+    number of logical processors this process may use. `pairs_per_cycle`: see efq.runtime.machine.dot_products.
     """
 
     name: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from efq.runtime.cpu import Cpu, describe_cpu
 from efq.runtime.cuda.seam import Cuda, open_cuda
 from efq.runtime.errors import EfqError
+from efq.runtime.machine.cpu import Cpu, describe_cpu
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The machine this runs on: CPU, GPUs, versions, and what each target needs of it."""
