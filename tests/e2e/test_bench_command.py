@@ -12,6 +12,7 @@ import pytest
 import torch
 from artifacts import EMBEDDING_SIZE, PATCH, make_artifact, make_manifest, weights
 from click.testing import CliRunner, Result
+from messages import names
 from networks import TEACHER, make_faces, make_teacher
 from torch import nn
 
@@ -21,7 +22,7 @@ from efq.benchmarks.peers.openvino import computes_bfloat16
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime import Embedder
-from efq.runtime.artifact.folder import write_checksums
+from efq.runtime.artifact.folder import Artifact, write_checksums
 from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.files import sha256_file
 from efq.toolchain.distillation import distill
@@ -97,8 +98,8 @@ def test_latency_only(artifact: Path, checkpoint: Path, tmp_path: Path) -> None:
     assert [(setting["batch"], setting["threads"]) for setting in printed["latency"]] == [(1, 1), (3, 1)]
     assert [network["network"] for network in printed["latency"][0]["networks"]] == [printed["reference"], "tiny"]
     assert printed["accuracy"] is None
-    assert "accuracy skipped" in printed["faces"]
-    assert "accuracy skipped" in (out / "report.md").read_text(encoding="utf-8")
+    names(printed["faces"], "--faces")
+    names((out / "report.md").read_text(encoding="utf-8"), printed["faces"])
     assert not (artifact / "parity.json").exists()
 
 
@@ -113,7 +114,7 @@ def test_accuracy_report_and_parity_record(artifact: Path, checkpoint: Path, fac
     assert teacher["tar"] == tiny["tar"]
     assert tiny["ten_fold"].keys() == {"pairs"}
     assert report["accuracy"]["parity"][0]["cosine_min"] == pytest.approx(1.0, abs=1e-5)
-    assert report["notes"] == [note for note in report["notes"] if note.startswith("Other work")]
+    assert all("cores busy" in note for note in report["notes"])  # of this machine, nothing of the networks
     assert {path.name for path in (out / "plots").iterdir()} == {
         "latency_batch1_threads1.png",
         "roc.png",
@@ -137,9 +138,11 @@ def test_a_failed_gate_ends_with_3_and_leaves_the_artifact_alone(
     torch.save({name: torch.randn_like(value) for name, value in network.state_dict().items()}, other)
     result = bench(artifact, "--teacher", other, "--faces", faces, "--min-cosine", "0.99", "-o", tmp_path / "out")
     assert result.exit_code == 3
-    assert "0.99" in result.stderr
-    assert (tmp_path / "out" / "report.md").is_file()
-    assert "another teacher" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    names(result.stderr, 0.99, "tiny")
+    notes = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["notes"]
+    (note,) = (note for note in notes if "teacher" in note)
+    names(note, "tiny", Artifact.open(artifact).manifest.teacher["name"])
+    names((tmp_path / "out" / "report.md").read_text(encoding="utf-8"), note)
     assert not (artifact / "parity.json").exists()
 
 
@@ -151,23 +154,24 @@ def test_faces_an_artifact_was_fine_tuned_on_are_refused(
     write_checksums(artifact)
     result = bench(artifact, "--teacher", checkpoint, "--faces", faces, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "found 1 of 84" in result.stderr
-    assert "person03/2.png" in result.stderr
+    names(result.stderr.partition("error: ")[2], artifact, 1, IDENTITIES * IMAGES_EACH, "person03/2.png")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "facts"),
     [
-        (["--batch", "1,x"], "1,x"),
-        (["--threads", "0"], "--threads"),
-        (["--min-cosine", "0.9"], "--faces"),
-        (["--list", "some.txt"], "--faces"),
+        (["--batch", "1,x"], ("--batch", "1,x")),
+        (["--threads", "0"], ("--threads", "0")),
+        (["--min-cosine", "0.9"], ("--min-cosine", "--faces")),
+        (["--list", "some.txt"], ("--list", "--faces")),
     ],
 )
-def test_usage_errors(artifact: Path, checkpoint: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
+def test_usage_errors(
+    artifact: Path, checkpoint: Path, tmp_path: Path, arguments: list[str], facts: tuple[str, ...]
+) -> None:
     result = bench(artifact, "--teacher", checkpoint, *arguments, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert expected in result.stderr
+    names(result.stderr, *facts)
     assert not (tmp_path / "out").exists()
 
 
@@ -217,19 +221,19 @@ def test_everything_a_user_could_pick(
     result = bench(artifact, "--teacher", checkpoint, "--faces", faces, *settings, "-o", out)
     assert result.exit_code == 0, result.stderr
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    names = [network["name"] for network in report["networks"]]
-    assert names[1] == "tiny", report["notes"]
-    assert {name.split(" (")[0] for name in names[2:]} >= {
+    networks = [network["name"] for network in report["networks"]]
+    assert networks[1] == "tiny", report["notes"]
+    assert {name.split(" (")[0] for name in networks[2:]} >= {
         *("quantize_static u8", "quantize_static s8", "quantize_dynamic", "float32"),
         *("NNCF INT8 performance", "NNCF INT8 mixed", "torch.compile float32"),
     }
-    assert ("torch.compile bfloat16" in names) == ("bfloat16 (OpenVINO)" in names) == computes_bfloat16()
+    assert ("torch.compile bfloat16" in networks) == ("bfloat16 (OpenVINO)" in networks) == computes_bfloat16()
     assert len(report["latency"]) == 4
-    assert all(len(setting["networks"]) == len(names) for setting in report["latency"])
-    assert [network["network"] for network in report["accuracy"]["networks"]] == names
-    assert [footprint["network"] for footprint in report["footprints"]] == names
+    assert all(len(setting["networks"]) == len(networks) for setting in report["latency"])
+    assert [network["network"] for network in report["accuracy"]["networks"]] == networks
+    assert [footprint["network"] for footprint in report["footprints"]] == networks
     assert report["floor"]["multiply_adds_per_ns"] > 0
     markdown = (out / "report.md").read_text(encoding="utf-8")
     assert markdown.startswith("# Tiny\n")
-    assert "## Against what a user could pick" in markdown
+    assert "\n| batch 4, 2 threads | tiny |" in markdown  # against its fastest rival
     assert (out / "plots" / "throughput.png").stat().st_size > 10_000

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from messages import names
 from networks import TEACHER, make_teacher, write_faces
 
 from efq.benchmarks.studies.data_study import main, variants
@@ -64,20 +65,20 @@ def test_runs_of_other_options_are_refused(inputs: Path, tmp_path: Path, monkeyp
     assert run(inputs, output).exit_code == 0
     other = run(inputs, output, "--seed", 1)
     assert other.exit_code == 2
-    assert "belongs to a run with another seed" in other.stderr
+    names(other.stderr, output / "6.json", "seed")
     (output / "6.json").unlink()
     assert run(inputs, output, "--seed", 1).exit_code == 2
     assert not (output / "6.json").exists()  # refused before anything is made
     (output / "6.json").write_text("{}")
     damaged = run(inputs, output)
     assert damaged.exit_code == 1
-    assert "delete it" in damaged.stderr
+    names(damaged.stderr, output / "6.json")
 
 
 def test_sizes_are_numbers(inputs: Path, tmp_path: Path) -> None:
     result = run(inputs, tmp_path, "--sizes", "500;1000")
     assert result.exit_code == 2
-    assert "expected positive integers separated by commas after --sizes" in result.stderr
+    names(result.stderr, "--sizes", "500;1000")
 
 
 def test_the_sets() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from messages import names
 
 from efq.benchmarks.demo_command import MARKER, PAGE, main
 
@@ -38,8 +39,8 @@ def test_quick_demo_ends_with_an_integer_artifact_near_its_teacher(demo: tuple[P
     assert found["multiply_adds_in_integer_kernels"] == 1.0
     assert list(found["networks"]) == ["teacher", "student", "artifact"]
     assert found["networks"]["artifact"]["cosine_mean"] > 0.9
-    names = ["faces", "teacher", "distillation", "export", "speed and parity", "accuracy"]
-    assert [step["name"] for step in found["steps"]] == names
+    steps = ["faces", "teacher", "distillation", "export", "speed and parity", "accuracy"]
+    assert [step["name"] for step in found["steps"]] == steps
     assert (output / "artifact" / "parity.json").is_file()
     assert not (output / "cache").exists()
 
@@ -66,7 +67,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letters" / "letter.txt").write_text("dear")
     result = run("-o", str(tmp_path / "letters"), "--quick")
     assert result.exit_code == 2
-    assert "--force" in result.stderr
+    names(result.stderr, tmp_path / "letters", "--force")
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["letter.txt"]
 
 
@@ -80,6 +81,6 @@ def test_faces_without_their_files_are_named_and_the_older_demo_stays(
     monkeypatch.setenv("EFQ_FACES", str(tmp_path / "nowhere"))
     result = run("-o", str(output), "--quick")
     assert result.exit_code == 1
-    assert "unset EFQ_FACES" in result.stderr
+    names(result.stderr, "EFQ_FACES", tmp_path / "nowhere")
     assert (output / PAGE).read_text() == "older"
     assert [path.name for path in tmp_path.iterdir()] == ["output"]

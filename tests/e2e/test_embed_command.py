@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from artifacts import EMBEDDING_SIZE, random_faces, reference_embeddings
 from click.testing import CliRunner, Result
+from messages import names
 
 from efq.runtime import InputContract
 from efq.runtime.embed_command import main
 from efq.runtime.faces.alignment import ARCFACE_TEMPLATE
-from efq.runtime.faces.images import read_faces
+from efq.runtime.faces.images import IMAGE_SUFFIXES, read_faces
 
 FACES = random_faces(5)
 
@@ -39,7 +40,8 @@ def test_folder_to_npz(tiny_artifact: Path, folder: Path, tmp_path: Path) -> Non
     output = tmp_path / "out.npz"
     result = embed(tiny_artifact, folder, "-o", output, "--batch", 2, "--backend", "onnxruntime")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout == f"{output}: 5 embeddings of size {EMBEDDING_SIZE} by onnxruntime\n"
+    (line,) = result.stdout.splitlines()
+    names(line, output, 5, EMBEDDING_SIZE, "onnxruntime")
     with np.load(output, allow_pickle=False) as saved:
         assert sorted(saved) == ["embeddings", "paths"]
         assert saved["embeddings"].dtype == np.float32
@@ -58,7 +60,7 @@ def test_json_summary_is_the_only_thing_on_stdout(tiny_artifact: Path, folder: P
     result = embed(tiny_artifact, folder, "-o", tmp_path / "out.npz", "--json", "--skip-unreadable")
     summary = json.loads(result.stdout)
     assert (summary["images"], summary["skipped"]) == (5, [str(folder / "a" / "broken.jpg")])
-    assert f"skipped: expected a JPEG or PNG image in {folder}/a/broken.jpg" in result.stderr
+    names(result.stderr, folder / "a" / "broken.jpg")
 
 
 def test_every_unusable_image_is_named_and_nothing_is_written(
@@ -68,8 +70,8 @@ def test_every_unusable_image_is_named_and_nothing_is_written(
     cv2.imwrite(str(folder / "b" / "large.png"), np.zeros((200, 200, 3), np.uint8))
     result = embed(tiny_artifact, folder, tmp_path / "nobody.jpg", "-o", tmp_path / "out.npz")
     assert result.exit_code == 1
-    for name in ("broken.jpg", "large.png", "nobody.jpg", "--landmarks", "found 3 of 8"):
-        assert name in result.stderr
+    unusable = (folder / "a" / "broken.jpg", folder / "b" / "large.png", tmp_path / "nobody.jpg")
+    names(result.stderr.partition("error: ")[2], *unusable, 3, 8, "--landmarks", "--skip-unreadable")
     assert not (tmp_path / "out.npz").exists()
     assert embed(tiny_artifact, folder, "-o", tmp_path / "out.npz", "--skip-unreadable").exit_code == 1
 
@@ -89,18 +91,19 @@ def test_landmarks_align(tiny_artifact: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "other.png"), picture)
     result = embed(tiny_artifact, tmp_path / "other.png", "-o", output, "--landmarks", landmarks)
     assert result.exit_code == 1
-    assert "add a row" in result.stderr
+    names(result.stderr, tmp_path / "other.png", landmarks)
 
 
 def test_no_images(tiny_artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = embed(tiny_artifact, tmp_path / "empty", "-o", tmp_path / "out.npz")
     assert result.exit_code == 1
-    assert "expected images (.jpg, .jpeg, .png) in the folder" in result.stderr
+    names(result.stderr, tmp_path / "empty", *IMAGE_SUFFIXES)
     (tmp_path / "empty" / "broken.jpg").write_bytes(b"")
     result = embed(tiny_artifact, tmp_path / "empty", "-o", tmp_path / "out.npz", "--skip-unreadable")
     assert result.exit_code == 1
-    assert "none among 1" in result.stderr
+    names(result.stderr, tmp_path / "empty" / "broken.jpg")
+    names(result.stderr.partition("error: ")[2], 1)
 
 
 def test_installed_command_without_an_artifact_exits_with_5(folder: Path, tmp_path: Path) -> None:
@@ -108,13 +111,14 @@ def test_installed_command_without_an_artifact_exits_with_5(folder: Path, tmp_pa
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 5
     assert result.stdout == ""
-    assert result.stderr.startswith("error: expected an artifact folder at")
+    assert result.stderr.startswith("error: ")
+    names(result.stderr, tmp_path / "none", "efq-export")
 
 
 @pytest.mark.faces
 def test_real_faces(tiny_artifact: Path, faces_root: Path, tmp_path: Path) -> None:
-    names = (faces_root / "splits" / "dev.txt").read_text().splitlines()[:40]
-    paths = [faces_root / name for name in names]
+    listed = (faces_root / "splits" / "dev.txt").read_text().splitlines()[:40]
+    paths = [faces_root / name for name in listed]
     result = embed(tiny_artifact, *paths, "-o", tmp_path / "out.npz")
     assert result.exit_code == 0, result.stderr
     with np.load(tmp_path / "out.npz") as saved:

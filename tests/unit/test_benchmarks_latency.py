@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import raises_naming
 from numpy.typing import NDArray
 
 from efq.benchmarks.timing.latency import SPIN_SECONDS, draw_batches, measure, rotated, summarize
@@ -116,11 +117,11 @@ def test_a_time_budget_ends_the_run_after_at_least_ten_rounds() -> None:
 
 def test_bad_requests_are_usage_errors() -> None:
     candidates, _ = sleepers(Clock(), a=1.0)
-    with pytest.raises(UsageError, match="reference"):
+    with raises_naming(UsageError, "reference", "'a'", "'b'"):
         measure(candidates, batches(), reference="b")
-    with pytest.raises(UsageError, match="rounds"):
+    with raises_naming(UsageError, "rounds", 0):
         measure(candidates, batches(), reference="a", rounds=0)
-    with pytest.raises(UsageError, match="batch of images"):
+    with raises_naming(UsageError, "batch", "[]"):
         measure(candidates, [], reference="a")
 
 

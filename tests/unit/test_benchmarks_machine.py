@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from messages import names
 
 from efq.benchmarks.report.notes import other_work
 from efq.benchmarks.timing.machine import busy_cores, describe_machine
@@ -34,4 +35,4 @@ def test_work_of_another_process_is_seen() -> None:
 def test_a_report_says_when_other_work_ran() -> None:
     assert other_work(None, None) == other_work(0.1, None) == other_work(0.0, 0.2) == []
     (note,) = other_work(0.1, 1.04)
-    assert note.startswith("Other work kept 1.0 cores busy")
+    names(note, "1.0 cores")

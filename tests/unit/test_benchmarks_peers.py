@@ -12,6 +12,7 @@ import pytest
 import torch
 from artifacts import random_faces, reference_embeddings
 from extensions import install
+from messages import names, raises_naming
 from networks import TEACHER, make_teacher
 from numpy.typing import NDArray
 from torch import nn
@@ -169,7 +170,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
 def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.pt").write_bytes(b"nothing")
     peer = open_peer(_spec("torch_compile", tmp_path / "none.pt"), 1)
-    with pytest.raises(EfqError, match="CheckpointError"):
+    with raises_naming(EfqError, "openable", tmp_path / "none.pt"):
         peer.run(np.zeros((1, 3, 112, 112), np.float32))
     peer.close()
 
@@ -180,19 +181,19 @@ def test_a_peer_that_cannot_run_becomes_a_note(teacher: FloatTeacher, tmp_path: 
     candidates = [Candidate(spec=spec, opener=onnxruntime.TOOL, description="") for spec in (sound, broken, sound)]
     kept, (note,) = usable(candidates, 1, FACES[:1])
     assert kept == [candidates[0], candidates[2]]
-    assert note.startswith("openable could not be run: ")
+    names(note, "openable", tmp_path / "broken.onnx")
     with pytest.raises(Exception, match="broken"):
         usable([candidates[1]], 1, FACES[:1])
 
 
 def test_the_tools_are_ordered_as_reports_are_and_each_opens_its_own_kind() -> None:
-    names = [tool.name for tool in peer_tools()]
-    assert names[:4] == ["onnxruntime", "openvino", "nncf", "torch_compile"]
+    tools = [tool.name for tool in peer_tools()]
+    assert tools[:4] == ["onnxruntime", "openvino", "nncf", "torch_compile"]
     assert all(isinstance(tool, PeerTool) for tool in peer_tools())
     assert [tool.name for tool in peer_tools(["torch_compile", "onnxruntime"])] == ["torch_compile", "onnxruntime"]
-    assert all(find_opener(name).name == name for name in (*names, "artifact"))
+    assert all(find_opener(name).name == name for name in (*tools, "artifact"))
     for unknown in (lambda: peer_tools(["nothing"]), lambda: find_opener("nothing")):
-        with pytest.raises(UsageError, match="nothing"):
+        with raises_naming(UsageError, "nothing", *tools):
             unknown()
 
 
@@ -209,8 +210,9 @@ def test_a_broken_entry_point_is_a_warning_and_leaves_the_others(
     assert [tool.name for tool in peer_tools()] == ["onnxruntime", "openvino", "nncf", "torch_compile"]
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == 3
-    assert all(value in message for value, message in zip(points.values(), warned, strict=True))
-    with pytest.raises(UsageError, match="number"):
+    for value, message in zip(points.values(), warned, strict=True):
+        names(message, value)
+    with raises_naming(UsageError, "number"):
         find_opener("number")
 
 
@@ -234,7 +236,7 @@ def test_memory_and_start_up_are_those_of_fresh_processes(teacher: FloatTeacher,
     assert all(30 < footprint.peak_mib < 200 for footprint in found)
     assert all(5 < footprint.start_up_ms < 20_000 for footprint in found)
     assert held.nbytes == 2**28
-    with pytest.raises(EfqError, match=r"tiny.*FileNotFoundError"):
+    with raises_naming(EfqError, "tiny", "nowhere/model.onnx"):
         measure_footprints([PeerSpec(name="tiny", kind="artifact", path="nowhere")], repeats=1)
 
 

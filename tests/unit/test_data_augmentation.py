@@ -5,6 +5,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from messages import raises_naming
 from numpy.typing import NDArray
 
 from efq.runtime.errors import UsageError
@@ -89,7 +90,14 @@ def test_is_deterministic_and_leaves_the_images_alone() -> None:
     assert first.shape == before.shape
 
 
-@pytest.mark.parametrize("changes", [{"flip": 1.5}, {"shift": -1.0}, {"smallest_size": 2}])
-def test_wrong_amounts_are_errors(changes: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="expected"):
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({"flip": 1.5}, ("flip", 0, 1, 1.5)),
+        ({"shift": -1.0}, ("shift", 0, -1.0)),
+        ({"smallest_size": 2}, ("size", 8, 2)),
+    ],
+)
+def test_wrong_amounts_are_errors(changes: dict[str, float], facts: tuple[object, ...]) -> None:
+    with raises_naming(UsageError, *facts):
         Augmentation(**changes)  # type: ignore[arg-type]

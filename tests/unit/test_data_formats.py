@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from extensions import install
+from messages import raises_naming
 
 from efq.runtime.errors import InputError
 from efq.toolchain.data import open_source
@@ -72,5 +73,5 @@ def test_broken_formats_are_named_and_break_nothing(tmp_path: Path, caplog: pyte
 
 @pytest.mark.usefixtures("extension")
 def test_what_no_format_recognizes_names_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="marked, raising, folder"):
+    with raises_naming(InputError, tmp_path / "nothing", "marked", "raising", "folder"):
         open_source(tmp_path / "nothing")

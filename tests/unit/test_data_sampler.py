@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import raises_naming
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import IdentityBalancedSampler
@@ -23,7 +24,7 @@ def test_an_epoch_holds_every_image_and_no_batch_repeats_one(
 ) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     if identities * images > len(labels):
-        with pytest.raises(UsageError, match="smaller batch"):
+        with raises_naming(UsageError, len(labels), identities, images):
             IdentityBalancedSampler(labels, identities_per_batch=identities, images_per_identity=images)
         return
     sampler = IdentityBalancedSampler(labels, identities_per_batch=identities, images_per_identity=images, seed=seed)
@@ -67,13 +68,13 @@ def test_processes_share_every_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "facts"),
     [
-        {"identities_per_batch": 0, "images_per_identity": 4},
-        {"identities_per_batch": 3, "images_per_identity": 3, "world_size": 2},
-        {"identities_per_batch": 2, "images_per_identity": 2, "rank": 2, "world_size": 2},
+        ({"identities_per_batch": 0, "images_per_identity": 4}, (len(LABELS), 0, 4)),
+        ({"identities_per_batch": 3, "images_per_identity": 3, "world_size": 2}, (2, 9)),
+        ({"identities_per_batch": 2, "images_per_identity": 2, "rank": 2, "world_size": 2}, (2,)),
     ],
 )
-def test_wrong_sizes_are_errors(options: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="expected"):
+def test_wrong_sizes_are_errors(options: dict[str, int], facts: tuple[int, ...]) -> None:
+    with raises_naming(UsageError, *facts):
         IdentityBalancedSampler(LABELS, **options)  # type: ignore[arg-type]

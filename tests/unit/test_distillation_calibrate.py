@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from messages import raises_naming
 from networks import make_teacher, write_faces
 
 from efq.runtime.errors import InputError
@@ -30,5 +31,5 @@ def test_the_exact_recipe_is_close_and_says_how_close(tmp_path: Path) -> None:
 
 def test_a_folder_without_faces(tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
-    with pytest.raises(InputError, match="found none"):
+    with raises_naming(InputError, tmp_path / "faces"):
         calibrate_teacher(make_teacher(tmp_path / "teacher.pt"), tmp_path / "faces")

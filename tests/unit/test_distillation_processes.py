@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from messages import raises_naming
 from networks import make_teacher
 
 from efq.runtime.errors import DeviceError
@@ -53,7 +54,7 @@ def test_alone() -> None:
 
 def test_a_device_that_is_not_there() -> None:
     for device in ("tpu", "cuda:99" if not torch.cuda.is_available() else "mps"):
-        with pytest.raises(DeviceError, match="use cpu"):
+        with raises_naming(DeviceError, repr(device), "cpu"):
             join_processes(device)
 
 
@@ -77,5 +78,7 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert ranks[0] == ranks[1]
     student = load_student(tmp_path / "student.pt")
     assert student.training["processes"] == 2
-    assert [result.stderr.count(text) for text in ("distilling: 32/32 images", "quantizers on at step")] == [1, 1]
-    assert result.stderr.count("finished") == 2
+    lines = result.stderr.splitlines()
+    assert sum("32/32 images" in line for line in lines) == 1
+    assert sum("quantizers" in line for line in lines) == 1
+    assert lines.count("finished") == 2

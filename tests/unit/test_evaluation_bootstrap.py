@@ -76,7 +76,7 @@ def test_resamples_without_genuine_pairs_are_undefined() -> None:
 
 
 def test_other_images_are_an_error() -> None:
-    with pytest.raises(InputError, match="same images"):
+    with pytest.raises(InputError):
         bootstrap_tar([all_pairs(*clusters(1.0, 30)), all_pairs(*clusters(1.0, 31))], [0.1])
 
 

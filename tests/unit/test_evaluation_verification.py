@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+from messages import raises_naming
 
 from efq.runtime.errors import InputError
 from efq.toolchain.evaluation import fold_accuracy, pair_similarities
@@ -55,7 +55,7 @@ def test_weights_count_pairs_again() -> None:
 
 
 def test_one_fold_is_an_error() -> None:
-    with pytest.raises(InputError, match="two folds"):
+    with raises_naming(InputError, "folds", 1):
         fold_accuracy(np.array([0.1, 0.2]), np.array([True, False]), np.array([4, 4]))
 
 

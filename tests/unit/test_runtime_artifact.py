@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from artifacts import make_artifact, make_manifest
+from messages import raises_naming
 
 from efq.runtime import ChecksumError, IncompatibleArtifactError, ParityRecord, SchemaError
 from efq.runtime.artifact.folder import (
@@ -17,6 +18,7 @@ from efq.runtime.artifact.folder import (
     read_checksums,
     write_checksums,
 )
+from efq.runtime.files import sha256_file
 
 
 def test_opens_a_whole_artifact(tiny_artifact: Path) -> None:
@@ -35,12 +37,12 @@ def test_checksums_are_those_of_sha256sum(tmp_path: Path) -> None:
 
 
 def test_no_artifact_there(tmp_path: Path) -> None:
-    with pytest.raises(IncompatibleArtifactError, match="found nothing; make one with efq-export"):
+    with raises_naming(IncompatibleArtifactError, tmp_path / "nothing", "efq-export"):
         Artifact.open(tmp_path / "nothing")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(IncompatibleArtifactError, match="found a file"):
-        Artifact.open(tmp_path / "file")
-    with pytest.raises(SchemaError, match=MANIFEST_FILE):
+    (tmp_path / "taken").write_text("")
+    with raises_naming(IncompatibleArtifactError, tmp_path / "taken", "file"):
+        Artifact.open(tmp_path / "taken")
+    with raises_naming(SchemaError, tmp_path / MANIFEST_FILE):
         Artifact.open(tmp_path)
 
 
@@ -49,7 +51,8 @@ def test_a_changed_byte_is_found(tmp_path: Path, name: str) -> None:
     directory = make_artifact(tmp_path / "artifact")
     data = (directory / name).read_bytes()
     (directory / name).write_bytes(data.replace(b"tiny", b"tini"))
-    with pytest.raises(ChecksumError, match=f"{name}, found"):
+    recorded, found = read_checksums(directory)[name], sha256_file(directory / name)
+    with raises_naming(ChecksumError, directory / name, recorded, found):
         Artifact.open(directory)
 
 
@@ -57,7 +60,7 @@ def test_a_changed_byte_is_found(tmp_path: Path, name: str) -> None:
 def test_a_missing_file_is_found(tmp_path: Path, name: str) -> None:
     directory = make_artifact(tmp_path / "artifact")
     (directory / name).unlink()
-    with pytest.raises(ChecksumError, match=name):
+    with raises_naming(ChecksumError, directory / name):
         Artifact.open(directory)
 
 
@@ -77,7 +80,7 @@ def test_a_listing_that_cannot_be_trusted_is_refused(tmp_path: Path, line: str) 
     directory = make_artifact(tmp_path / "artifact")
     with (directory / CHECKSUMS_FILE).open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(ChecksumError, match=f"{CHECKSUMS_FILE}:3"):
+    with raises_naming(ChecksumError, f"{directory / CHECKSUMS_FILE}:3", repr(line)):
         Artifact.open(directory)
 
 
@@ -86,7 +89,7 @@ def test_the_listing_must_cover_the_model_and_the_manifest(tmp_path: Path, name:
     directory = make_artifact(tmp_path / "artifact")
     listing = directory / CHECKSUMS_FILE
     listing.write_text("".join(line for line in listing.read_text().splitlines(keepends=True) if name not in line))
-    with pytest.raises(ChecksumError, match=f"expected the hash of {name}"):
+    with raises_naming(ChecksumError, name, listing):
         Artifact.open(directory)
 
 
@@ -95,7 +98,7 @@ def test_unknown_schema_version(tmp_path: Path) -> None:
     values = json.loads((directory / MANIFEST_FILE).read_text())
     (directory / MANIFEST_FILE).write_text(json.dumps(values | {"schema_version": 2}))
     write_checksums(directory)
-    with pytest.raises(SchemaError, match="update efq"):
+    with raises_naming(SchemaError, MANIFEST_FILE, "schema_version", 1, 2, "pip install --upgrade efq"):
         Artifact.open(directory)
 
 

@@ -11,6 +11,7 @@ import pytest
 from artifacts import make_artifact, make_manifest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import names, raises_naming
 from numpy.typing import NDArray
 
 from efq.runtime import Embedder, InputContract, UsageError
@@ -146,8 +147,12 @@ def test_a_choice_survives_its_file(found: Choice) -> None:
 
 def test_an_explicit_other_backend_is_said_to_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("openvino")
-    Embedder.open(make_artifact(tmp_path / "artifact"), backend="openvino")
-    assert "is served by openvino: its embeddings differ" in caplog.text
+    directory = make_artifact(tmp_path / "artifact")
+    Embedder.open(directory, backend="onnxruntime")
+    assert not caplog.records
+    Embedder.open(directory, backend="openvino")
+    (warning,) = caplog.messages
+    names(warning, directory, "onnxruntime", "openvino")
 
 
 def test_an_artifact_for_openvino_is_served_by_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +160,6 @@ def test_an_artifact_for_openvino_is_served_by_nothing_else(tmp_path: Path, monk
     monkeypatch.setattr(opening, "choose", lambda *_, **__: pytest.fail("there is nothing to choose"))
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
     assert Embedder.open(directory, threads=1, tolerance=2.0).backend == "openvino"
-    with pytest.raises(UsageError, match="export the student for ort-cpu") as caught:
+    with raises_naming(UsageError, directory, "openvino", "onnxruntime", "ort-cpu") as caught:
         Embedder.open(directory, backend="onnxruntime")
     assert caught.value.exit_code == 2

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from artifacts import EMBEDDING_SIZE, make_artifact, make_manifest, make_model, random_faces, reference_embeddings
+from messages import raises_naming
 from numpy.typing import NDArray
 
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
@@ -21,8 +22,10 @@ from efq.runtime.backends import openvino as openvino_backend
 from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
 from efq.runtime.backends.onnxruntime_module import LEAST_VERSION, import_onnxruntime
+from efq.runtime.backends.target import AUTOMATIC
 
 BACKENDS = ("onnxruntime", "openvino")
+PRODUCTS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 @pytest.fixture(autouse=True)
@@ -101,25 +104,33 @@ def test_closing_waits_for_the_calls_that_run() -> None:
 def test_a_model_that_does_not_fit_is_refused(tmp_path: Path, backend: str) -> None:
     manifest = make_manifest()
     wrong = {
-        "fixed": (manifest, make_model(manifest, batch=1), "expected one input images"),
-        "renamed": (manifest, make_model(manifest, output_name="features_out"), "expected one output embeddings"),
-        "size": (make_manifest(embedding_size=EMBEDDING_SIZE + 1), make_model(manifest), "expected one output"),
+        "fixed": (manifest, make_model(manifest, batch=1), ("input", "images", "[1, 112, 112, 3]")),
+        "renamed": (
+            manifest,
+            make_model(manifest, output_name="features_out"),
+            ("output", "embeddings", "features_out"),
+        ),
+        "size": (
+            make_manifest(embedding_size=EMBEDDING_SIZE + 1),
+            make_model(manifest),
+            ("output", EMBEDDING_SIZE, EMBEDDING_SIZE + 1),
+        ),
     }
-    for name, (other, model, message) in wrong.items():
+    for name, (other, model, facts) in wrong.items():
         directory = make_artifact(tmp_path / name, manifest=other, model=model)
-        with pytest.raises(IncompatibleArtifactError, match=message):
+        with raises_naming(IncompatibleArtifactError, directory / MODEL_FILE, *facts, "efq-export"):
             Embedder.open(directory, backend=backend)
     directory = make_artifact(tmp_path / "damaged")
     (directory / MODEL_FILE).write_bytes((directory / MODEL_FILE).read_bytes()[:1000])
     write_checksums(directory)
-    with pytest.raises(IncompatibleArtifactError, match=rf"(?i)expected a model that {backend[:4]}.* can load"):
+    with raises_naming(IncompatibleArtifactError, PRODUCTS[backend], directory / MODEL_FILE, "efq-export"):
         Embedder.open(directory, backend=backend)
 
 
 def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openvino_backend._core.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'efq\[openvino\]'") as caught:
+    with raises_naming(MissingDependencyError, "OpenVINO", "pip install 'efq[openvino]'") as caught:
         Embedder.open(tiny_artifact, backend="openvino")
     assert caught.value.exit_code == 4
 
@@ -129,16 +140,20 @@ def test_an_artifact_for_openvino_names_what_is_missing(tmp_path: Path, monkeypa
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     monkeypatch.setattr("efq.runtime.backends.open.is_installed", lambda backend: backend != "openvino")
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
-    with pytest.raises(MissingDependencyError, match="openvino"):
+    with raises_naming(MissingDependencyError, "OpenVINO", "pip install 'efq[openvino]'"):
         Embedder.open(directory)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [({"backend": "tflite"}, "found 'tflite'"), ({"tolerance": -0.1}, "found -0.1"), ({"tolerance": 3.0}, "found 3.0")],
+    ("options", "facts"),
+    [
+        ({"backend": "tflite"}, (AUTOMATIC, *BACKENDS, "tflite")),
+        ({"tolerance": -0.1}, ("tolerance", 0, 2, -0.1)),
+        ({"tolerance": 3.0}, ("tolerance", 0, 2, 3.0)),
+    ],
 )
-def test_wrong_options_are_refused(tiny_artifact: Path, options: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_wrong_options_are_refused(tiny_artifact: Path, options: dict[str, object], facts: tuple[object, ...]) -> None:
+    with raises_naming(UsageError, *facts):
         Embedder.open(tiny_artifact, **options)  # type: ignore[arg-type]
 
 
@@ -221,7 +236,7 @@ def test_an_onnxruntime_too_old_to_be_safe(version: str, old: bool, monkeypatch:
     if not old:
         assert import_onnxruntime() is onnxruntime
         return
-    with pytest.raises(MissingDependencyError, match=f"1.30 or newer, found {version}") as caught:
+    with raises_naming(MissingDependencyError, "1.30", version, "pip install --upgrade onnxruntime") as caught:
         import_onnxruntime()
     assert caught.value.exit_code == 4
 

@@ -5,6 +5,7 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
+from messages import names
 
 from efq.runtime import errors
 from efq.runtime.console import efq_command, progress
@@ -53,10 +54,9 @@ def test_progress_without_a_terminal_is_plain_lines_on_stderr(
         shown.advance(10)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines() == [
-        "distil: 20/40 images, 3.33 images/s, loss 0.25, 6 s left",
-        "distil: 30/40 images, 3 images/s, loss 0.25, took 10 s",
-    ]
+    halfway, last = captured.err.splitlines()
+    names(halfway, "distil", "20/40 images", "3.33 images/s", "loss 0.25", "6 s")
+    names(last, "distil", "30/40 images", "3 images/s", "loss 0.25", "10 s")
 
 
 def test_progress_on_a_terminal_is_a_bar_with_its_fields(
@@ -68,5 +68,4 @@ def test_progress_on_a_terminal_is_a_bar_with_its_fields(
     with progress("distil", 40, "images") as shown:
         shown.advance(40, loss=0.25, stage="relu")
     error_output = capsys.readouterr().err
-    assert "40/40" in error_output
-    assert "loss 0.25, stage relu" in error_output
+    assert all(shown in error_output for shown in ("40/40", "loss 0.25", "stage relu"))

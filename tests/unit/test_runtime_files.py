@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from messages import raises_naming
 
 from efq.runtime import InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, cache_folder, sha256_file
@@ -24,7 +25,7 @@ def test_a_place_that_cannot_be_written_is_a_usage_error_and_leaves_nothing(tmp_
     (tmp_path / "folder" / "inside").mkdir(parents=True)
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "folder", tmp_path / "file" / "below"):
-        with pytest.raises(UsageError, match="cannot write"):
+        with raises_naming(UsageError, path, "-o"):
             atomic_write_bytes(path, b"data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
@@ -51,7 +52,7 @@ def test_an_existing_folder_is_replaced_only_by_force(tmp_path: Path) -> None:
     target.mkdir()
     with atomic_directory(target, force=False) as folder:
         (folder / "first").write_text("")
-    with pytest.raises(UsageError, match="--force"), atomic_directory(target, force=False):
+    with raises_naming(UsageError, target, "--force"), atomic_directory(target, force=False):
         pass
     with atomic_directory(target, force=True) as folder:
         (folder / "second").write_text("")
@@ -73,7 +74,7 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     data = os.urandom(100_000)
     (tmp_path / "data").write_bytes(data)
     assert sha256_file(tmp_path / "data") == hashlib.sha256(data).hexdigest()
-    with pytest.raises(InputError, match="nothing-here"):
+    with raises_naming(InputError, tmp_path / "nothing-here"):
         sha256_file(tmp_path / "nothing-here")
 
 

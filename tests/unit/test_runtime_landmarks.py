@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import raises_naming
 
 from efq.runtime import InputError
 from efq.runtime.faces.landmarks import COLUMNS, read_landmarks
@@ -22,22 +23,22 @@ def test_rows_with_or_without_column_names(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "facts"),
     [
-        (ROW.rsplit(",", 1)[0], "row 1"),
-        (ROW + ",11", "row 1"),
-        (f"{ROW}\nother.jpg,a,2,3,4,5,6,7,8,9,10", "row 2"),
-        (f"{ROW}\n./{ROW}", "second one"),
+        (ROW.rsplit(",", 1)[0], ("row 1", *COLUMNS)),
+        (ROW + ",11", ("row 1", *COLUMNS)),
+        (f"{ROW}\nother.jpg,a,2,3,4,5,6,7,8,9,10", ("row 2", *COLUMNS)),
+        (f"{ROW}\n./{ROW}", ("row 2", "./face.jpg")),
     ],
 )
-def test_other_rows_are_refused(tmp_path: Path, text: str, expected: str) -> None:
+def test_other_rows_are_refused(tmp_path: Path, text: str, facts: tuple[str, ...]) -> None:
     (tmp_path / "landmarks.csv").write_text(text)
-    with pytest.raises(InputError, match=expected):
+    with raises_naming(InputError, tmp_path / "landmarks.csv", *facts):
         read_landmarks(tmp_path / "landmarks.csv")
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b'"' + b"a" * 200_000])
 def test_files_that_are_no_csv_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "landmarks.csv").write_bytes(data)
-    with pytest.raises(InputError, match=r"landmarks\.csv"):
+    with raises_naming(InputError, tmp_path / "landmarks.csv"):
         read_landmarks(tmp_path / "landmarks.csv")

@@ -6,6 +6,7 @@ import pytest
 from artifacts import make_manifest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import names, raises_naming
 
 from efq.runtime import Manifest, SchemaError
 
@@ -27,18 +28,20 @@ def test_json_round_trip_is_exact_and_canonical() -> None:
 
 @pytest.mark.parametrize("version", [2, 0, "1", 1.0, True, None])
 def test_another_schema_version_is_refused(version: object) -> None:
-    with pytest.raises(SchemaError, match="expected schema_version 1") as caught:
+    with raises_naming(SchemaError, "manifest.json", "schema_version", 1, repr(version)) as caught:
         parse(schema_version=version)
-    assert ("update efq" in str(caught.value)) == (version == 2)
+    assert ("pip install --upgrade efq" in str(caught.value)) == (version == 2)
 
 
 def test_unknown_and_missing_keys_are_named() -> None:
-    with pytest.raises(SchemaError, match="with unknown colour"):
+    with raises_naming(SchemaError, "manifest.json", "colour", *VALUES):
         parse(colour="RGB")
-    with pytest.raises(SchemaError, match="without bits"):
+    with raises_naming(SchemaError, "manifest.json", *VALUES) as caught:
         Manifest.from_json(json.dumps({key: value for key, value in VALUES.items() if key != "bits"}))
-    with pytest.raises(SchemaError, match="without sha256"):
+    names(str(caught.value).replace(", ".join(sorted(VALUES)), ""), "bits")
+    with raises_naming(SchemaError, "teacher", "licence", "name", "sha256") as caught:
         parse(teacher={"name": "a", "licence": "b"})
+    names(str(caught.value).replace("licence, name, sha256", ""), "sha256")
 
 
 @pytest.mark.parametrize(

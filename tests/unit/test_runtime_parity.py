@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import raises_naming
 
 from efq.runtime import InputError, SchemaError
 from efq.runtime.artifact.parity import (
@@ -98,9 +99,9 @@ def test_an_evaluation_of_version_1_is_read(student: dict[str, Any] | None) -> N
 
 @pytest.mark.parametrize("version", [3, 0, "2", 2.0, True, None])
 def test_another_schema_version_is_refused(version: object) -> None:
-    with pytest.raises(SchemaError, match="schema_version") as caught:
+    with raises_naming(SchemaError, "parity.json", "schema_version", 2, repr(version)) as caught:
         ParityRecord.from_json(json.dumps({"schema_version": version, "export_check": None, "evaluation": None}))
-    assert ("update efq" in str(caught.value)) == (version == 3)
+    assert ("pip install --upgrade efq" in str(caught.value)) == (version == 3)
 
 
 @pytest.mark.parametrize(

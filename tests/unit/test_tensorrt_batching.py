@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import raises_naming
 
 from efq.runtime import UsageError
 from efq.runtime.tensorrt.run.batching import BatchLimits, checked_buckets, default_buckets, split
@@ -45,6 +45,6 @@ def test_split_covers_every_image_once_in_the_fewest_runs(count: int, sizes: lis
 
 def test_chosen_buckets_are_sorted_and_held_against_the_limits() -> None:
     assert checked_buckets([8, 1, 8], limits(1, 4, 8)) == (1, 8)
-    for wrong in ([], [0], [9], [1, 9]):
-        with pytest.raises(UsageError, match=r"from 1 to 8.*--batch"):
+    for wrong, found in (([], ()), ([0], (0,)), ([9], (9,)), ([1, 9], (9,))):
+        with raises_naming(UsageError, 1, 8, *found, "--batch"):
             checked_buckets(wrong, limits(1, 4, 8))

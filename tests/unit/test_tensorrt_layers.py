@@ -104,7 +104,7 @@ def test_float_weights_are_not_integer() -> None:
 
 def test_nothing_to_read_is_an_error() -> None:
     for text in ("", "no layers here", '{"Layers": ["conv1", "conv2"]}'):
-        with pytest.raises(EngineBuildError, match=r"expected (layers with their types|the engine inspector's JSON)"):
+        with pytest.raises(EngineBuildError):
             layers_of_inspector(text) if text.startswith("{") else layers_of_log(text)
-    with pytest.raises(EngineBuildError, match="expected the engine inspector's JSON"):
+    with pytest.raises(EngineBuildError):
         layers_of_inspector("[]")
