@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from efq.benchmarks.engines.gpu_target import GpuTarget, gpu_targets
+from efq.benchmarks.engines.gpu_target import GpuTarget
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import MissingDependencyError, UsageError
 from efq.runtime.files import atomic_directory
+from efq.runtime.tensorrt.module import TARGETS
 
 if TYPE_CHECKING:
     from efq.benchmarks.bench import Bench, BenchConfig
@@ -36,7 +37,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--peers", is_flag=True, help="Also what ONNX Runtime, OpenVINO with NNCF, and torch.compile make of the teacher."
 )
-@click.option("--target", type=click.Choice(gpu_targets()), help="Compare INT8, FP16 and FP32 engines on a GPU.")
+@click.option("--target", type=click.Choice(TARGETS), help="Compare INT8, FP16 and FP32 engines on a GPU.")
 @click.option("--device", metavar="cuda:N", help="GPU of --target.  [default: cuda:0]")
 @click.option("--rebuild", is_flag=True, help="With --target: build engines of DIR that are missing or from elsewhere.")
 @click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=1), help="Timed rounds a setting.")
@@ -88,7 +89,7 @@ def main(
         message = "expected --faces DIR with --min-cosine or --min-decisions, found none; add the faces to compare on"
         raise UsageError(message)
     if target is None and (device is not None or rebuild):
-        message = f"expected --target {' or '.join(gpu_targets())} with --device or --rebuild, found none; add it"
+        message = f"expected --target {' or '.join(TARGETS)} with --device or --rebuild, found none; add it"
         raise UsageError(message)
     _require_train_packages()
     from efq.benchmarks.bench import BenchConfig, run_bench

@@ -11,13 +11,13 @@ from efq.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from efq.export.artifact.inspection import inspect
+    from efq.export.coverage.measurement import measure_coverage
     from efq.export.coverage.report import CoverageReport
-    from efq.export.coverage_measurement import measure_coverage
     from efq.export.engine_settings import EngineSettings
     from efq.export.exporter import Export, export_student
     from efq.export.qdq.graph_pass import GraphPass
     from efq.export.qdq.target import QdqTarget
-    from efq.export.targets import ExportTarget, all_targets, find_target
+    from efq.export.targets import ExportTarget, find_target
 
 __all__ = [
     "CoverageReport",
@@ -26,7 +26,6 @@ __all__ = [
     "ExportTarget",
     "GraphPass",
     "QdqTarget",
-    "all_targets",
     "export_student",
     "find_target",
     "inspect",
@@ -42,10 +41,9 @@ __getattr__, __dir__ = lazy_names(
         "ExportTarget": "targets",
         "GraphPass": "qdq.graph_pass",
         "QdqTarget": "qdq.target",
-        "all_targets": "targets",
         "export_student": "exporter",
         "find_target": "targets",
         "inspect": "artifact.inspection",
-        "measure_coverage": "coverage_measurement",
+        "measure_coverage": "coverage.measurement",
     },
 )

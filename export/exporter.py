@@ -17,6 +17,7 @@ from efq.export.artifact.writer import write_artifact
 from efq.export.changes import StudentChanges
 from efq.export.coverage.report import CoverageReport
 from efq.export.engine_settings import EngineSettings
+from efq.export.targets.table import find_target
 from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
@@ -24,6 +25,7 @@ from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.errors import UsageError
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.targets import find_target as find_row
 from efq.toolchain.student import Student
 
 _CHECK_IMAGES = 8
@@ -65,7 +67,7 @@ class Export:
 
 def export_student(
     student: Student,
-    target: ExportTarget,
+    target: ExportTarget | str,
     directory: Path,
     *,
     bits: int,
@@ -76,16 +78,17 @@ def export_student(
     engine: EngineSettings | None = None,
     progress: ShowProgress = no_progress,
 ) -> Export:
-    """Write the artifact of `student` for `target` into `directory`; `engine` is for targets that build one.
+    """Write the artifact of `student` for `target`, or that of such a name, into `directory`.
 
-    Where the target's products may saturate, weights of 8 bits are quantized anew to 7, whose products are exact on
-    every CPU, unless `full_range`.
+    `engine` is for targets that build one. Where the target's products may saturate, weights of 8 bits are quantized
+    anew to 7, whose products are exact on every CPU, unless `full_range`.
     Raises UsageError when the student was not made for `bits` or `full_range`, or the folder is taken, CoverageError
     (exit 3) when multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings
     are not the student's; where an engine is built LintError for a graph that its runtime would refuse or run in float,
     EngineBuildError when none comes of it, MissingDependencyError or DeviceError when this machine cannot build one.
     Nothing is written then.
     """
+    target = find_target(target) if isinstance(target, str) else target
     check_bits(student, bits)
     images = check_images(student)
     options = ExportOptions(
@@ -162,7 +165,7 @@ def make_manifest(
         licence=student.teacher["licence"],
         thresholds=dict(student.thresholds),
         coverage={} if coverage is None else coverage.to_dict(),
-        tools=installed_versions((*_TOOLS, *target.packages)),
+        tools=installed_versions((*_TOOLS, *find_row(target.name).packages)),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 

@@ -66,12 +66,12 @@ def main(
 
     Without --landmarks every image has to be an aligned face of the artifact's size (112x112).
     """
-    embedder = Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress)
-    paths = _expand(images)
-    read = _face_reader(embedder.contract, landmarks)
-    start = time.monotonic()
-    embedded = _embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable)
-    seconds = time.monotonic() - start
+    with Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress) as embedder:
+        paths = _expand(images)
+        read = _face_reader(embedder.contract, landmarks)
+        start = time.monotonic()
+        embedded = _embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable)
+        seconds = time.monotonic() - start
     _write(output, embedded)
     summary = {
         "output": str(output),

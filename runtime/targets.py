@@ -56,6 +56,7 @@ _ROWS = (
         open=_open_tensorrt,
         needs=tensorrt_needs,
         exporter="efq.export.targets.tensorrt:TRT",
+        symmetric_activations=True,
     ),
     Target(
         name="trt-rtx",
@@ -64,6 +65,7 @@ _ROWS = (
         open=_open_tensorrt,
         needs=tensorrt_needs,
         exporter="efq.export.targets.tensorrt:TRT_RTX",
+        symmetric_activations=True,
     ),
 )
 

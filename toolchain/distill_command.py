@@ -9,6 +9,7 @@ import click
 
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
+from efq.runtime.targets import targets
 from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
 
@@ -116,10 +117,10 @@ def main(
 
 
 def _export_options(recipe: Recipe) -> str:
-    """Those that export the student as it was trained."""
-    target = "trt" if recipe.symmetric_activations else "ort-cpu"
+    """Those that export the student as it was trained, for the first target that takes it so."""
+    fitting = [name for name, row in targets().items() if row.symmetric_activations == recipe.symmetric_activations]
     full_range = " --full-range" if recipe.full_range and not recipe.symmetric_activations else ""
-    return f"--bits {recipe.weight_bits} --target {target}{full_range}"
+    return f"--bits {recipe.weight_bits} --target {fitting[0]}{full_range}"
 
 
 def _recipe(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.console import efq_command, progress
@@ -24,11 +26,12 @@ from efq.toolchain.evaluation import (
     read_protocol,
     training_images,
 )
-from efq.toolchain.evaluation.table import print_report
+from efq.toolchain.evaluation.table import report_parts
 
 if TYPE_CHECKING:
     from efq.toolchain.networks import EmbeddingNetwork
 
+_PLAIN_WIDTH = 140
 _TRAINED_ON = (
     "evaluate on other identities (--list, --pairs), or give --allow-training-images for figures that are not a clean "
     "test"
@@ -127,7 +130,16 @@ def main(
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
-        print_report(report)
+        _print(report)
+
+
+def _print(report: EvaluationReport) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+    for part in report_parts(report):
+        if isinstance(part, str):
+            console.print(part, markup=False, soft_wrap=True)
+        else:
+            console.print(part)
 
 
 def _root(root: Path | None, listing: Path | None, pair_files: tuple[Path, ...]) -> Path:

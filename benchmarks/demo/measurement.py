@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from efq.toolchain.evaluation import (
     open_evaluation_faces,
 )
 from efq.toolchain.evaluation.rates import SMALL_SET_FARS
-from efq.toolchain.networks import open_network
+from efq.toolchain.networks import EmbeddingNetwork, open_network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,15 @@ def measure_networks(
     source: Source, student: Path, artifact: Path, *, resamples: int, progress: ShowProgress = no_progress
 ) -> Measurement:
     """Embed the development faces with all three networks and compare them with the teacher."""
-    networks = [open_network(source.teacher, backbone=source.backbone), open_network(student), open_network(artifact)]
+    with open_network(artifact) as served:
+        networks = [open_network(source.teacher, backbone=source.backbone), open_network(student), served]
+        return _measure(networks, source, resamples=resamples, progress=progress)
+
+
+def _measure(
+    networks: Sequence[EmbeddingNetwork], source: Source, *, resamples: int, progress: ShowProgress
+) -> Measurement:
+    """The first is the teacher, the last the artifact."""
     faces = open_evaluation_faces(
         source.root,
         listing=source.dev,

@@ -58,7 +58,7 @@ def float_engine(
 
     `progress` shows the build. Raises what `build_engine` raises.
     """
-    module, normalization = import_tensorrt(target), teacher.preprocess
+    module, normalization = import_tensorrt(target), teacher.normalization
     network = onnx.load(teacher.path)
     graph = engine_graph(
         network, mean=normalization.mean, std=normalization.std, contract=contract, precision=precision

@@ -12,18 +12,18 @@ from typing import Any
 
 import click
 
-from efq.benchmarks.engines.gpu_target import gpu_targets
 from efq.benchmarks.gpu.distill_iresnets import REPORT
 from efq.benchmarks.gpu.steps import run_step, write_report
 from efq.runtime.console import efq_command
 from efq.runtime.errors import InputError
+from efq.runtime.tensorrt.module import TARGETS
 
 _PATH = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("students", metavar="DIR", type=_PATH)
-@click.option("--target", required=True, type=click.Choice(gpu_targets()), help="Which TensorRT.")
+@click.option("--target", required=True, type=click.Choice(TARGETS), help="Which TensorRT.")
 @click.option("--backbone", help="The teachers' network; found by their keys when left out.")
 @click.option("--batch", default="1,8,64", show_default=True, help="Least, optimal and largest batch; all are timed.")
 @click.option("--device", default="cuda:0", show_default=True, help="cuda:N.")

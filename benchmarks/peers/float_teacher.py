@@ -27,7 +27,7 @@ class FloatTeacher:
 
     name: str
     path: Path
-    preprocess: Normalization
+    normalization: Normalization
     checkpoint: Path
     backbone: str | None
 
@@ -50,7 +50,7 @@ def export_teacher(
         name=name,
         path=destination,
         checkpoint=checkpoint,
-        preprocess=teacher.normalization,
+        normalization=teacher.normalization,
         backbone=backbone,
     )
 

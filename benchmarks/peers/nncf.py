@@ -45,7 +45,7 @@ class NncfTool:
             name = f"NNCF INT8 {preset} (OpenVINO)"
             _logger.info("%s: calibrating on %d faces", name, len(calibration))
             path = quantize_nncf(
-                teacher.path, folder / f"nncf_{preset}.xml", calibration, teacher.preprocess, preset=preset
+                teacher.path, folder / f"nncf_{preset}.xml", calibration, teacher.normalization, preset=preset
             )
             yield Candidate(
                 spec=teacher_spec(teacher, name, self.name, path),

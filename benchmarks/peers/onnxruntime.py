@@ -77,7 +77,7 @@ class OnnxRuntimeTool:
             teacher.path,
             folder / f"static_{activations}.onnx",
             calibration,
-            teacher.preprocess,
+            teacher.normalization,
             signed=signed,
             reduce_range=reduce_range,
         )

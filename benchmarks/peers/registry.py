@@ -6,8 +6,6 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from efq.benchmarks.peers.peer import Peer
-from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import PeerOpener, PeerTool
 from efq.runtime.errors import UsageError
 from efq.runtime.extensions import load_extensions
@@ -44,11 +42,6 @@ def find_opener(name: str) -> PeerOpener:
         return found[name]
     message = f"expected a network of {', '.join(_OPENERS)} or of the entry points {ENTRY_POINTS}, found {name!r}"
     raise UsageError(message)
-
-
-def open_peer(spec: PeerSpec, threads: int) -> Peer:
-    """Open the network on `threads` threads; imports its runtime only. Raises what opening it raises."""
-    return find_opener(spec.kind).open(spec, threads)
 
 
 def _built_in(name: str) -> Any:

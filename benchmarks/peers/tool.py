@@ -87,6 +87,6 @@ def teacher_spec(teacher: FloatTeacher, name: str, kind: str, path: Path, *, pre
         path=str(path.resolve()),
         precision=precision,
         backbone=teacher.backbone,
-        mean=teacher.preprocess.mean,
-        std=teacher.preprocess.std,
+        mean=teacher.normalization.mean,
+        std=teacher.normalization.std,
     )

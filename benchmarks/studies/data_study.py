@@ -192,7 +192,8 @@ def _run(
     folder = output.with_suffix("")
     export_student(student, find_target("ort-cpu"), folder, bits=recipe.weight_bits, force=True)
     dev = open_faces(faces, listing=dev_list, contract=teacher.contract, progress=progress)
-    embeddings = Embedder.open(folder, backend="onnxruntime").embed(np.array(dev.images))
+    with Embedder.open(folder, backend="onnxruntime") as embedder:
+        embeddings = embedder.embed(np.array(dev.images))
     measured = measure_all_pairs(embeddings, dev.labels, seed=seed)
     return {
         "name": variant.name,

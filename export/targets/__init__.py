@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efq.export.targets.table import all_targets, find_target
+from efq.export.targets.table import find_target
 from efq.export.targets.target import ExportTarget
 
-__all__ = ["ExportTarget", "all_targets", "find_target"]
+__all__ = ["ExportTarget", "find_target"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 
 from efq.export.targets.target import ExportTarget
 from efq.runtime import targets as rows
@@ -28,8 +27,3 @@ def find_target(name: str) -> ExportTarget:
         message = f"expected an ExportTarget named {name!r} at {reference}, found {found!r}; update what offers it"
         raise MissingDependencyError(message)
     return found
-
-
-def all_targets() -> Mapping[str, ExportTarget]:
-    """Every target's export side, by name. Raises as `find_target` does."""
-    return {name: find_target(name) for name in rows.targets()}

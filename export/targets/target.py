@@ -62,16 +62,15 @@ class Checked:
 class ExportTarget(abc.ABC):
     """The export side of a target; `name` is that of its row in `efq.runtime.targets`.
 
-    opset, ir_version: of the ONNX graph. packages: distributions whose versions an artifact records besides the usual
-    ones. products_saturate: on some CPUs the runtime's fast kernels add products of bytes in 16 bits that saturate, so
-    that weights take 7 bits unless asked otherwise. builds_engine: whether the runtime builds an engine of the graph.
+    opset, ir_version: of the ONNX graph. products_saturate: on some CPUs the runtime's fast kernels add products of
+    bytes in 16 bits that saturate, so that weights take 7 bits unless asked otherwise. builds_engine: whether the
+    runtime builds an engine of the graph.
     """
 
     name: str
     description: str
     opset: int
     ir_version: int
-    packages: tuple[str, ...] = ()
     products_saturate: bool = False
     builds_engine: bool = False
 

@@ -46,6 +46,7 @@ class Target:
     needs: what this machine has and lacks, for efq-doctor.
     exporter: "package.module:ATTRIBUTE", an `efq.export.targets.ExportTarget`, which only `efq.export` loads.
     packages: distributions whose versions an artifact for it records besides the usual ones.
+    symmetric_activations: whether its graphs hold no others; students are trained for one or the other kind.
     """
 
     name: str
@@ -55,3 +56,4 @@ class Target:
     needs: Callable[[Target, Hardware], tuple[Need, ...]]
     exporter: str
     packages: tuple[str, ...] = ()
+    symmetric_activations: bool = False

@@ -16,7 +16,7 @@ from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine, build_engine
 from efq.runtime.tensorrt.build.options import BuildOptions
-from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
+from efq.runtime.tensorrt.fingerprint import EngineMachine, Fingerprint
 from efq.runtime.tensorrt.module import find_package
 
 FINGERPRINT_FILE, OPTIONS_FILE = "fingerprint.json", "options.json"
@@ -45,7 +45,7 @@ def read_options(folder: Path) -> BuildOptions:
         raise EngineError(message) from error
 
 
-def read_engine(folder: Path, model: Path, machine: Machine) -> tuple[bytes, Fingerprint]:
+def read_engine(folder: Path, model: Path, machine: EngineMachine) -> tuple[bytes, Fingerprint]:
     """The plan in the engine folder, after every check that needs no GPU.
 
     Raises EngineError when there is none, when its bytes are not those recorded, or when it was built with or for
@@ -81,7 +81,7 @@ def rebuild_engine(
     folder: Path,
     model: Path,
     target: str,
-    machine: Machine,
+    machine: EngineMachine,
     *,
     device: str,
     allow_float: bool,
@@ -111,7 +111,7 @@ def rebuild_engine(
 
 
 def fingerprint_of(
-    built: BuiltEngine, target: str, model: Path, options: BuildOptions, machine: Machine | None
+    built: BuiltEngine, target: str, model: Path, options: BuildOptions, machine: EngineMachine | None
 ) -> Fingerprint:
     """The fingerprint of a new plan, built on `machine`, or ahead of time (None)."""
     here = None if find_package(target).builds_ahead else machine

@@ -13,7 +13,7 @@ _LEAST_AMPERE = (8, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Machine:
+class EngineMachine:
     """Where an engine is to run: versions of TensorRT and of the driver's CUDA ("13.0"), GPU and capability ("8.6")."""
 
     version: str
@@ -60,7 +60,7 @@ class Fingerprint:
             message = f"expected the fingerprint of an engine, found something else ({error}); build the engine again"
             raise EngineError(message) from error
 
-    def differences(self, machine: Machine, onnx_sha256: str) -> tuple[str, ...]:
+    def differences(self, machine: EngineMachine, onnx_sha256: str) -> tuple[str, ...]:
         """What keeps the plan from being loaded on `machine` for the model of that hash, a line each."""
         found = []
         if self.onnx_sha256 != onnx_sha256:
@@ -80,7 +80,7 @@ class Fingerprint:
             return _numbers(version) >= _numbers(self.version)
         return version == self.version
 
-    def _fits_gpu(self, machine: Machine) -> bool:
+    def _fits_gpu(self, machine: EngineMachine) -> bool:
         if self.options.hardware_compatible:
             return _numbers(machine.compute_capability) >= _LEAST_AMPERE
         if self.gpu is not None:

@@ -43,6 +43,8 @@ TENSORRT_RTX = TensorRTPackage(
 
 _PACKAGES = {package.target: package for package in (TENSORRT, TENSORRT_RTX)}
 
+TARGETS = tuple(_PACKAGES)
+
 
 def find_package(target: str) -> TensorRTPackage:
     """The package of a target. Raises UsageError for a target that takes none."""

@@ -22,7 +22,7 @@ from efq.runtime.errors import DeviceError, EngineError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.tensorrt.engine_cache import read_engine, read_fingerprint, rebuild_engine
-from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
+from efq.runtime.tensorrt.fingerprint import EngineMachine, Fingerprint
 from efq.runtime.tensorrt.module import import_tensorrt
 from efq.runtime.tensorrt.run.model import TensorRTModel
 
@@ -103,7 +103,7 @@ def open_engine(
 
 
 def _plan_for(
-    artifact: Artifact, machine: Machine, device: str, *, rebuild: bool, progress: ShowProgress
+    artifact: Artifact, machine: EngineMachine, device: str, *, rebuild: bool, progress: ShowProgress
 ) -> tuple[bytes, Fingerprint]:
     folder, model = artifact.directory / ENGINE_FOLDER, artifact.model_path
     try:
@@ -152,10 +152,10 @@ def _read_runtime_cache(folder: Path, fingerprint: Fingerprint) -> bytes:
     return content.removeprefix(prefix) if content.startswith(prefix) else b""
 
 
-def machine_of(module: Any, cuda: Cuda) -> Machine:
+def machine_of(module: Any, cuda: Cuda) -> EngineMachine:
     """What decides whether an engine runs here."""
     properties = cuda.properties()
-    return Machine(
+    return EngineMachine(
         version=str(module.__version__),
         cuda=".".join(map(str, properties.driver_version)),
         gpu=properties.name,

@@ -56,6 +56,7 @@ TARGET = Target(
     open=open_toy,
     needs=lambda target, hardware: (),
     exporter="toy_export:TARGET",
+    packages=("click",),
 )
 """
 EXPORT = """
@@ -79,7 +80,7 @@ class Toy(QdqTarget):
         return ["Toys are not for service."]
 
 
-TARGET = Toy(name="toy", description="a runtime from outside", packages=("onnxruntime",))
+TARGET = Toy(name="toy", description="a runtime from outside")
 """
 EMBED = """
 import sys
@@ -117,6 +118,7 @@ def test_a_student_is_exported_to_it_and_served_by_it(environment: dict[str, str
     result = json.loads(exported.stdout)
     assert result["coverage"]["multiply_adds"]["integer"] == result["coverage"]["multiply_adds"]["total"]
     assert "Toys are not for service." in (artifact / "README.md").read_text(encoding="utf-8")
+    assert "click" in json.loads((artifact / "manifest.json").read_text(encoding="utf-8"))["tools"]
     images = random_images(4, seed=1).numpy()
     np.save(tmp_path / "images.npy", images)
     served = run(

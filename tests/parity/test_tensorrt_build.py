@@ -23,7 +23,7 @@ from efq.runtime.errors import CoverageError, EngineBuildError, MissingDependenc
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, build_engine
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import read_engine, rebuild_engine, write_options
-from efq.runtime.tensorrt.fingerprint import Machine
+from efq.runtime.tensorrt.fingerprint import EngineMachine
 from efq.runtime.tensorrt.module import is_installed
 
 RTX = pytest.mark.skipif(not is_installed("trt-rtx"), reason="tensorrt-rtx is not installed")
@@ -177,7 +177,7 @@ def test_rebuild_from_the_model(tmp_path: Path) -> None:
     """The plan is a cache: made again by the real builder, with the options stored beside it."""
     write_graph("bottleneck", tmp_path / "model.onnx", symmetric_activations=True)
     write_options(tmp_path / "engine", SMALL)
-    machine = Machine(version="1.7.1.116", cuda="13.0", gpu="NVIDIA L4", compute_capability="8.9")
+    machine = EngineMachine(version="1.7.1.116", cuda="13.0", gpu="NVIDIA L4", compute_capability="8.9")
     plan, fingerprint = rebuild_engine(
         tmp_path / "engine", tmp_path / "model.onnx", "trt-rtx", machine, device="cuda:0", allow_float=False
     )

@@ -17,6 +17,7 @@ from efq.runtime.targets import targets
 ROOT = Path(__file__).parents[2]
 LAYERS = ("runtime", "toolchain", "export", "benchmarks")  # each may import those before it
 MOST_FILES = 15
+PRINTS = ("print(", "click.echo(", "sys.stdout.write", "sys.stderr.write", "Console(")
 HEAVY = {"torch", "onnx", "onnx_ir", "openvino", "nncf", "matplotlib"}
 
 IMPORT_ALL = """
@@ -164,10 +165,17 @@ def test_a_target_is_named_in_its_own_rooms_only() -> None:
 
 
 def test_only_what_is_run_prints() -> None:
-    """Libraries log and take a progress object: the console belongs to commands and scripts."""
-    users = [name for name, others in imports().items() if "efq.runtime.console" in others]
-    libraries = [name for name in users if not name.endswith("_command") and "def main(" not in text_of(name)]
-    assert libraries == []
+    """Libraries log and take a progress object: the console, and streams, belong to commands and scripts."""
+    libraries = [name for name in sources() if not name.endswith(("_command", "runtime.console"))]
+    libraries = [name for name in libraries if '__name__ == "__main__"' not in text_of(name)]
+    found = {name for name in libraries if "efq.runtime.console" in imports()[name]}
+    found |= {
+        f"{name}:{node.lineno}"
+        for name in libraries
+        for node in ast.walk(tree_of(sources()[name]))
+        if isinstance(node, ast.Call | ast.Attribute) and ast.unparse(node).startswith(PRINTS)
+    }
+    assert found == set()
 
 
 def text_of(name: str) -> str:

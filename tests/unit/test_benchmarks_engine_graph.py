@@ -72,7 +72,7 @@ def test_every_weight_of_the_float16_graph_is_float16(tmp_path: Path) -> None:
 def test_a_real_teacher_in_float16_is_itself(faces_root: Path, tmp_path: Path) -> None:
     checkpoint = faces_root / "weights" / "mobilefacenet_y1.pt"
     teacher = export_teacher(checkpoint, tmp_path / "y1.onnx", name="y1")
-    mean, std, contract = teacher.preprocess.mean, teacher.preprocess.std, InputContract()
+    mean, std, contract = teacher.normalization.mean, teacher.normalization.std, InputContract()
     network, faces = onnx.load(teacher.path), drawn_faces(16)
     wanted = TOOL.reference(teacher).open(1).embed(faces)
     for precision, least in (("float32", 0.999999), ("float16", 0.9999)):

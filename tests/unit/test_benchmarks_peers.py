@@ -29,7 +29,7 @@ from efq.benchmarks.peers.onnxruntime import (
     quantize_onnxruntime_static,
 )
 from efq.benchmarks.peers.openvino import OpenVinoPeer, computes_bfloat16, convert_to_openvino
-from efq.benchmarks.peers.registry import find_opener, open_peer, peer_tools
+from efq.benchmarks.peers.registry import find_opener, peer_tools
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, PeerTool
 from efq.benchmarks.timing.footprint import measure_footprints
@@ -65,7 +65,7 @@ def teacher(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Flo
     path = tmp_path_factory.mktemp("teacher") / "teacher.onnx"
     export_float_onnx(network, path, InputContract())
     preprocess = Normalization(mean=(127.5,) * 3, std=(128.0,) * 3)
-    return FloatTeacher(name="teacher", path=path, preprocess=preprocess, checkpoint=path, backbone="tiny")
+    return FloatTeacher(name="teacher", path=path, normalization=preprocess, checkpoint=path, backbone="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_normalization_is_per_channel_and_channels_first() -> None:
 
 
 def test_exported_teacher_computes_what_torch_does(teacher: FloatTeacher, expected: NDArray[np.float32]) -> None:
-    peer = OnnxRuntimePeer("teacher", teacher.path, teacher.preprocess, threads=1)
+    peer = OnnxRuntimePeer("teacher", teacher.path, teacher.normalization, threads=1)
     np.testing.assert_allclose(peer.embed(FACES), expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(peer.embed(FACES[:1]), axis=1), 1.0, atol=1e-6)
     assert peer.file_bytes == teacher.path.stat().st_size
@@ -109,9 +109,9 @@ def test_onnxruntime_quantization_is_close_to_the_teacher(
     else:
         reduce_range = products_saturate()
         quantize_onnxruntime_static(
-            teacher.path, path, FACES, teacher.preprocess, signed=kind == "s8", reduce_range=reduce_range
+            teacher.path, path, FACES, teacher.normalization, signed=kind == "s8", reduce_range=reduce_range
         )
-    found = OnnxRuntimePeer("quantized", path, teacher.preprocess, threads=1).embed(FACES)
+    found = OnnxRuntimePeer("quantized", path, teacher.normalization, threads=1).embed(FACES)
     cosine = (found * expected).sum(axis=1)
     assert 0.98 < cosine.min() < 0.999999
     activations = {tensor.data_type for tensor in onnx.load(path).graph.initializer if "zero_point" in tensor.name}
@@ -123,7 +123,7 @@ def test_openvino_float32_computes_what_torch_does(
     teacher: FloatTeacher, expected: NDArray[np.float32], tmp_path: Path
 ) -> None:
     path = convert_to_openvino(teacher.path, tmp_path / "float32.xml")
-    peer = OpenVinoPeer("float32", path, teacher.preprocess, threads=1, precision="f32")
+    peer = OpenVinoPeer("float32", path, teacher.normalization, threads=1, precision="f32")
     np.testing.assert_allclose(peer.embed(FACES), expected, atol=1e-5)
     assert peer.file_bytes == path.stat().st_size + path.with_suffix(".bin").stat().st_size
 
@@ -132,8 +132,8 @@ def test_openvino_float32_computes_what_torch_does(
 def test_nncf_int8_is_close_to_the_teacher(
     teacher: FloatTeacher, expected: NDArray[np.float32], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = quantize_nncf(teacher.path, tmp_path / "int8.xml", FACES, teacher.preprocess, preset="mixed")
-    found = OpenVinoPeer("int8", path, teacher.preprocess, threads=1).embed(FACES)
+    path = quantize_nncf(teacher.path, tmp_path / "int8.xml", FACES, teacher.normalization, preset="mixed")
+    found = OpenVinoPeer("int8", path, teacher.normalization, threads=1).embed(FACES)
     cosine = (found * expected).sum(axis=1)
     assert 0.98 < cosine.min() < 0.999999
     assert capfd.readouterr().out == ""
@@ -146,7 +146,7 @@ def test_openvino_bfloat16_rounds_more_than_float32(
     if not computes_bfloat16():
         pytest.skip("OpenVINO has no bfloat16 kernels for this CPU")
     spec = _spec("openvino", convert_to_openvino(teacher.path, tmp_path / "float.xml"), precision="bfloat16")
-    cosine = (open_peer(spec, 1).embed(FACES) * expected).sum(axis=1)
+    cosine = (find_opener(spec.kind).open(spec, 1).embed(FACES) * expected).sum(axis=1)
     assert 0.99 < cosine.min() < 0.999999
 
 
@@ -158,7 +158,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
     network = make_teacher(tmp_path / "teacher.pt").network.eval()
     spec = _spec("torch_compile", tmp_path / "teacher.pt", precision="float32", backbone=TEACHER)
     assert PeerSpec.from_json(spec.to_json()) == spec
-    peer = open_peer(spec, 1)
+    peer = find_opener(spec.kind).open(spec, 1)
     assert isinstance(peer, SelfTimed)
     prepared = peer.prepare(FACES[:1])
     with torch.no_grad():
@@ -169,7 +169,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
 
 def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.pt").write_bytes(b"nothing")
-    peer = open_peer(_spec("torch_compile", tmp_path / "none.pt"), 1)
+    peer = find_opener("torch_compile").open(_spec("torch_compile", tmp_path / "none.pt"), 1)
     with raises_naming(EfqError, "openable", tmp_path / "none.pt"):
         peer.run(np.zeros((1, 3, 112, 112), np.float32))
     peer.close()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
 from messages import names
 from numpy.typing import NDArray
+from rich.console import Console
 
 from efq.toolchain.evaluation import (
     EvaluationReport,
@@ -16,7 +18,7 @@ from efq.toolchain.evaluation import (
     measure_folds,
 )
 from efq.toolchain.evaluation.rates import far_name
-from efq.toolchain.evaluation.table import print_report
+from efq.toolchain.evaluation.table import report_parts
 
 LABELS = np.repeat(np.arange(40), 3)
 
@@ -96,11 +98,19 @@ def report(reference: bool) -> EvaluationReport:
     )
 
 
-@pytest.mark.parametrize("reference", [True, False])
-def test_report_prints_and_is_json(reference: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def text_of(found: EvaluationReport) -> str:
+    """The report as a command prints it."""
+    console = Console(file=io.StringIO(), width=140, highlight=False)
+    for part in report_parts(found):
+        console.print(part, markup=False, soft_wrap=isinstance(part, str))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_report_is_read_and_is_json(reference: bool) -> None:
     found = report(reference)
-    print_report(found)
-    text = capsys.readouterr().out
+    text = text_of(found)
     assert found.all_pairs is not None
     for row in found.all_pairs.rows:
         (line,) = (line for line in text.splitlines() if f"TAR@FAR={far_name(row.far)}," in line)
@@ -115,10 +125,8 @@ def test_report_prints_and_is_json(reference: bool, capsys: pytest.CaptureFixtur
     assert values["all_pairs"]["rows"][0]["tar"]["value"] == found.all_pairs.rows[0].tar.value
 
 
-def test_a_report_says_when_an_image_was_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_says_when_an_image_was_trained_on() -> None:
     found = report(reference=False)
-    print_report(dataclasses.replace(found, clean=True))
-    clean = capsys.readouterr().out.splitlines()
-    print_report(found)
-    (warning,) = set(capsys.readouterr().out.splitlines()) - set(clean)
+    clean = text_of(dataclasses.replace(found, clean=True)).splitlines()
+    (warning,) = set(text_of(found).splitlines()) - set(clean)
     names(warning, "fine-tuned")

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from efq.export.artifact.model_card import model_card
 from efq.export.artifact.writer import update_parity, write_artifact
+from efq.export.coverage.measurement import measure_coverage
 from efq.export.coverage.report import CoverageReport
-from efq.export.coverage_measurement import measure_coverage
 from efq.runtime import ChecksumError, Embedder, InputContract, InputError, Manifest, SchemaError, UsageError
 from efq.runtime.artifact.parity import (
     AccuracyRecord,

@@ -13,8 +13,8 @@ from messages import names, raises_naming
 from onnx import TensorProto, helper, numpy_helper
 
 from efq.export.coverage.count import weighted_nodes
+from efq.export.coverage.measurement import measure_coverage
 from efq.export.coverage.report import CoverageReport
-from efq.export.coverage_measurement import measure_coverage
 from efq.export.targets.ort_cpu.evidence import collect_evidence
 from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError
 

@@ -9,8 +9,8 @@ import pytest
 from messages import raises_naming
 from test_export_coverage import DEPTHWISE, GEMM, POINTWISE, STEM, Network, faces, op_types
 
+from efq.export.coverage.measurement import measure_coverage
 from efq.export.coverage.report import CoverageReport
-from efq.export.coverage_measurement import measure_coverage
 from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError
 
 pytest.importorskip("openvino")

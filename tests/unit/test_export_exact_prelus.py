@@ -14,7 +14,7 @@ from networks import NETWORKS, SLOPES, conv_block, linear_block, make_student, r
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from efq.export.coverage_measurement import measure_coverage
+from efq.export.coverage.measurement import measure_coverage
 from efq.export.qdq.exact_prelus import exact_prelus
 from efq.export.qdq.fuse_prelus import FUSE_PRELUS
 from efq.export.qdq.target import QdqTarget

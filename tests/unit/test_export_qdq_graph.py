@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from efq.export.coverage_measurement import measure_coverage
+from efq.export.coverage.measurement import measure_coverage
 from efq.export.qdq.weights import integer_layer
 from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target

@@ -14,15 +14,16 @@ from onnx import numpy_helper
 
 from efq.export.engine_settings import EngineSettings
 from efq.export.reduced_range import RangeReduction, weights_for
-from efq.export.targets import all_targets, find_target
+from efq.export.targets import find_target
 from efq.export.targets.target import ExportOptions
 from efq.runtime import UsageError
+from efq.runtime.targets import targets
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student
 
 IMAGES = random_images(8, seed=2).numpy()
 LARGEST_PAIR = 2**15 - 1  # of the 16 bits that two products are added in
-CPU_TARGETS = [name for name, target in all_targets().items() if target.products_saturate]
+CPU_TARGETS = [name for name in targets() if find_target(name).products_saturate]
 
 
 def student(**recipe: object) -> Student:

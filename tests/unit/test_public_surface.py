@@ -86,7 +86,7 @@ SURFACE = {
     "toolchain.quantizers": {"ActivationQuantizer", "WeightQuantizer", "set_enabled"},
     "toolchain.recipes": set(),
     "export": {
-        *("CoverageReport", "EngineSettings", "Export", "ExportTarget", "all_targets", "export_student", "find_target"),
+        *("CoverageReport", "EngineSettings", "Export", "ExportTarget", "export_student", "find_target"),
         *("GraphPass", "QdqTarget", "inspect", "measure_coverage"),
     },
     "export.artifact": set(),
@@ -96,7 +96,7 @@ SURFACE = {
     "export.targets.openvino": set(),
     "export.targets.tensorrt": set(),
     "export.targets.tensorrt.lint": {"Finding", "Severity", "check", "lint"},
-    "export.targets": {"ExportTarget", "all_targets", "find_target"},
+    "export.targets": {"ExportTarget", "find_target"},
     "export.targets.ort_cpu": set(),
     "benchmarks": {"Bench", "BenchConfig", "Latency", "Machine", "describe_machine", "measure", "run_bench"},
     "benchmarks.accuracy": set(),

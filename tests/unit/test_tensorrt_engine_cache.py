@@ -22,9 +22,9 @@ from efq.runtime.tensorrt.engine_cache import (
     write_engine,
     write_options,
 )
-from efq.runtime.tensorrt.fingerprint import Fingerprint, Machine
+from efq.runtime.tensorrt.fingerprint import EngineMachine, Fingerprint
 
-A10 = Machine(version="10.16.1.11", cuda="13.0", gpu="NVIDIA A10", compute_capability="8.6")
+A10 = EngineMachine(version="10.16.1.11", cuda="13.0", gpu="NVIDIA A10", compute_capability="8.6")
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ from efq.toolchain.data.sources.source import FaceSource
 
 _CONTRACT = InputContract()
 
+PREFIX_DIGITS = 16
+"""Of an image's SHA-256, in which students and artifacts name the images they were fine-tuned on."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FaceSet:
@@ -49,8 +52,8 @@ class FaceSet:
 
     @property
     def short_hashes(self) -> frozenset[str]:
-        """The first 16 digits of every image's hash, the form in which a student names its training images."""
-        return frozenset(value[:16] for value in self.hashes)
+        """The first digits of every image's hash, the form in which a student names its training images."""
+        return frozenset(value[:PREFIX_DIGITS] for value in self.hashes)
 
     @property
     def sha256(self) -> str:

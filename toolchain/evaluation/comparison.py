@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.errors import UsageError
 from efq.toolchain.evaluation.bootstrap import DEFAULT_RESAMPLES
 from efq.toolchain.evaluation.faces import EvaluationFaces
 from efq.toolchain.evaluation.far import AllPairs, all_pairs, tar_at_far
@@ -61,8 +62,10 @@ def evaluate(
         fars: to measure TAR at. only_reached: leave out those that fewer than ten false accepts would decide.
         resamples: of the bootstrap intervals; 0 leaves them out. seed: of the resamples, the same for all networks.
 
-    Raises InputError when all pairs are compared and there is no genuine or no impostor one.
+    Raises InputError when all pairs are compared and there is no genuine or no impostor one, UsageError for no FAR, or
+    for a network in `reference` or `also` that is not among the embeddings.
     """
+    _check_names(embeddings, reference, also, fars)
     names = list(embeddings)
     place = None if reference is None else names.index(reference)
     compared = {name: vectors[faces.compared] for name, vectors in embeddings.items()}
@@ -87,6 +90,18 @@ def evaluate(
         agreements={pair: _agreement(*pair, compared, networks, far) for pair in (*against_reference, *also)},
         pairs=pairs,
     )
+
+
+def _check_names(
+    embeddings: Mapping[str, object], reference: str | None, also: Sequence[tuple[str, str]], fars: Sequence[float]
+) -> None:
+    wanted = {name for pair in also for name in pair} | ({reference} if reference is not None else set())
+    unknown = sorted(wanted - set(embeddings))
+    if unknown or not fars:
+        known = ", ".join(embeddings)
+        found = f"no embeddings of {', '.join(unknown)}" if unknown else "no FAR"
+        message = f"expected at least one FAR and networks among {known}, found {found}"
+        raise UsageError(message)
 
 
 def _all_pairs(

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from efq.toolchain.evaluation.rates import far_name
 from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary
 
-_PLAIN_WIDTH = 140
 
-
-def print_report(report: EvaluationReport) -> None:
-    """Print the report to stdout; shares in percent, differences in percentage points."""
-    terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if terminal else _PLAIN_WIDTH, highlight=False)
-    for role, network in (("model", report.model), ("reference", report.reference)):
-        if network is not None:
-            console.print(_network_line(role, network), markup=False, soft_wrap=True)
-    for line in _note_lines(report):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(_table(report))
-    if report.agreement is not None:
-        console.print(_agreement_line(report.agreement), markup=False, soft_wrap=True)
+def report_parts(report: EvaluationReport) -> list[str | Table]:
+    """Lines and a table, from top to bottom; shares in percent, differences in percentage points."""
+    networks = (("model", report.model), ("reference", report.reference))
+    lines = [_network_line(role, network) for role, network in networks if network is not None]
+    agreement = [] if report.agreement is None else [_agreement_line(report.agreement)]
+    return [*lines, *_note_lines(report), _table(report), *agreement]
 
 
 def _network_line(role: str, network: NetworkSummary) -> str:

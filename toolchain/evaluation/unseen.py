@@ -6,9 +6,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from efq.runtime.errors import UsageError
-from efq.toolchain.data.faces import FaceSet
-
-PREFIX_DIGITS = 16
+from efq.toolchain.data.faces import PREFIX_DIGITS, FaceSet
 
 
 def training_images(faces: FaceSet, training_hashes: Set[str]) -> list[str]:

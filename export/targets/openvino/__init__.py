@@ -42,7 +42,6 @@ class OpenVino(QdqTarget):
 TARGET = OpenVino(
     name="openvino",
     description="OpenVINO on CPUs: the graph of ort-cpu, whose first convolution OpenVINO runs as it is",
-    packages=("openvino",),
     products_saturate=True,
     passes=(LATE_CLAMPS, FUSE_PRELUS, QUANTIZED_IMAGE),
     least_cosine=0.97,

@@ -29,7 +29,7 @@ from efq.runtime.errors import DeviceError, MissingDependencyError
 from efq.runtime.files import atomic_write_text
 from efq.runtime.tensorrt.build.builder import BuiltEngine, build_engine
 from efq.runtime.tensorrt.engine_cache import fingerprint_of, write_engine, write_options
-from efq.runtime.tensorrt.fingerprint import Machine
+from efq.runtime.tensorrt.fingerprint import EngineMachine
 from efq.runtime.tensorrt.module import find_package
 from efq.runtime.tensorrt.open import machine_of
 from efq.toolchain.student import Student
@@ -121,7 +121,7 @@ class TensorRTTarget(ExportTarget):
         coverage.check(allow_float=options.allow_float)
         return built, coverage
 
-    def _machine_to_build_on(self, engine: EngineSettings) -> Machine | None:
+    def _machine_to_build_on(self, engine: EngineSettings) -> EngineMachine | None:
         """The GPU that the engine is built on; None for a package that builds ahead of time and needs none."""
         try:
             package = find_package(self.name)

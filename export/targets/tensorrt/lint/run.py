@@ -19,9 +19,9 @@ import efq.export.targets.tensorrt.lint.weights as weights
 from efq.export.targets.tensorrt.lint.finding import Finding
 from efq.export.targets.tensorrt.lint.graph import Graph, read_model
 from efq.runtime.errors import LintError, UsageError
+from efq.runtime.tensorrt.module import TARGETS
 
 Rule = Callable[[Graph], Iterator[Finding]]
-TARGETS = ("trt", "trt-rtx")
 RULES: tuple[Rule, ...] = (
     scales_and_zero_points.zero_point_not_zero,
     scales_and_zero_points.zero_point_not_constant,

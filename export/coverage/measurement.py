@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from efq.export.coverage.report import CoverageReport, coverage_report
 from efq.export.qdq.target import COVERAGE_RUNS, QdqTarget
-from efq.export.targets import all_targets
+from efq.export.targets import find_target
 from efq.runtime import targets as rows
 from efq.runtime.errors import UsageError
 
@@ -38,9 +38,10 @@ def measure_coverage(
 
 
 def _target_checked_with(backend: str) -> QdqTarget:
-    found = {row.backends[0]: row.name for row in reversed(list(rows.targets().values())) if row.backends}
-    target = all_targets().get(found.get(backend, ""))
-    if isinstance(target, QdqTarget):
-        return target
-    message = f"expected the backend of a target on CPUs, one of {', '.join(found)}; found {backend!r}"
+    known = rows.targets().values()
+    for row in known:
+        if row.backends[:1] == (backend,) and isinstance(target := find_target(row.name), QdqTarget):
+            return target
+    names = dict.fromkeys(row.backends[0] for row in known if row.backends)
+    message = f"expected the backend of a target on CPUs, one of {', '.join(names)}; found {backend!r}"
     raise UsageError(message)
