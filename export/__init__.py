@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from efq.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from efq.export.artifact.inspection import inspect
     from efq.export.coverage.measurement import measure_coverage
     from efq.export.coverage.report import CoverageReport
     from efq.export.engine_settings import EngineSettings
     from efq.export.exporter import Export, export_student
-    from efq.export.qdq.graph_pass import GraphPass
+    from efq.export.inspection import inspect
+    from efq.export.qdq.passes.graph_pass import GraphPass
     from efq.export.qdq.target import QdqTarget
     from efq.export.targets import ExportTarget, find_target
 
@@ -39,11 +39,11 @@ __getattr__, __dir__ = lazy_names(
         "EngineSettings": "engine_settings",
         "Export": "exporter",
         "ExportTarget": "targets",
-        "GraphPass": "qdq.graph_pass",
+        "GraphPass": "qdq.passes.graph_pass",
         "QdqTarget": "qdq.target",
         "export_student": "exporter",
         "find_target": "targets",
-        "inspect": "artifact.inspection",
+        "inspect": "inspection",
         "measure_coverage": "coverage.measurement",
     },
 )

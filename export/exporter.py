@@ -58,7 +58,7 @@ class Export:
         return {
             "directory": str(self.directory),
             "model_bytes": self.model_bytes,
-            "parity": {**self.parity, **self.changes.requantized_entry},
+            "parity": dict(self.parity),
             "coverage": None if self.coverage is None else self.coverage.to_dict(),
             "engine": None if self.engine is None else dict(self.engine),
             "notes": list(self.notes),
@@ -89,6 +89,10 @@ def export_student(
     Nothing is written then.
     """
     target = find_target(target) if isinstance(target, str) else target
+    find_row(target.name)  # before any work: without its row an artifact could not be opened
+    if engine is not None and not target.builds_engine:
+        message = f"expected no engine settings for the target {target.name}, which builds no engine: leave them out"
+        raise UsageError(message)
     check_bits(student, bits)
     images = check_images(student)
     options = ExportOptions(
@@ -112,7 +116,7 @@ def export_student(
         directory=directory,
         manifest=manifest,
         coverage=checked.coverage,
-        parity=checked.parity,
+        parity={**checked.parity, **prepared.changes.requantized_entry},
         changes=prepared.changes,
         model_bytes=(directory / MODEL_FILE).stat().st_size,
         engine=checked.engine,

@@ -48,7 +48,7 @@ def main(
     if model.is_dir() and sensitivity:
         message = f"expected a student file for --sensitivity, found the artifact {model}: name the student.pt"
         raise UsageError(message)
-    from efq.export.artifact.inspection import inspect
+    from efq.export.inspection import inspect
 
     found = inspect(model)
     if faces is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from efq.export.changes import StudentChanges
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.errors import UsageError
-from efq.toolchain.graph.description import copy_graph
+from efq.toolchain.graph.description import clone_network
 from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import WeightQuantizer
@@ -75,7 +75,7 @@ def reduce_range(student: Student) -> tuple[Student, int]:
 
     Also how many layers were changed. The student is left as it is.
     """
-    network = copy_graph(student.network)
+    network = clone_network(student.network)
     layers = 0
     for module in network.modules():
         if not isinstance(module, WEIGHTED) or module.weight_quantizer is None:

@@ -30,7 +30,6 @@ from efq.runtime.errors import (
     UsageError,
 )
 from efq.runtime.faces.alignment import align
-from efq.runtime.targets import Target, find_target
 
 __all__ = [
     "Artifact",
@@ -54,9 +53,7 @@ __all__ = [
     "ParityError",
     "ParityRecord",
     "SchemaError",
-    "Target",
     "UnreadableImageError",
     "UsageError",
     "align",
-    "find_target",
 ]

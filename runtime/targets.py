@@ -38,7 +38,7 @@ _ROWS = (
         backends=(ONNXRUNTIME, OPENVINO),
         open=open_on_cpu,
         needs=onnxruntime_needs,
-        exporter="efq.export.targets.ort_cpu:TARGET",
+        exporter="efq.export.targets.ort_cpu.target:TARGET",
     ),
     Target(
         name="openvino",
@@ -46,7 +46,7 @@ _ROWS = (
         backends=(OPENVINO,),  # another runtime computes parts of its graph in float (PRelu behind a convolution)
         open=open_on_cpu,
         needs=openvino_needs,
-        exporter="efq.export.targets.openvino:TARGET",
+        exporter="efq.export.targets.openvino.target:TARGET",
         packages=("openvino",),
     ),
     Target(
@@ -55,7 +55,7 @@ _ROWS = (
         backends=(ONNXRUNTIME, OPENVINO),
         open=_open_tensorrt,
         needs=tensorrt_needs,
-        exporter="efq.export.targets.tensorrt:TRT",
+        exporter="efq.export.targets.tensorrt.target:TRT",
         symmetric_activations=True,
     ),
     Target(
@@ -64,7 +64,7 @@ _ROWS = (
         backends=(ONNXRUNTIME, OPENVINO),
         open=_open_tensorrt,
         needs=tensorrt_needs,
-        exporter="efq.export.targets.tensorrt:TRT_RTX",
+        exporter="efq.export.targets.tensorrt.target:TRT_RTX",
         symmetric_activations=True,
     ),
 )

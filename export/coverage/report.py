@@ -144,7 +144,7 @@ class CoverageReport:
             f"expected every multiply-add in an integer kernel, found {self.multiply_adds} in {self.runtime}. "
             f"These nodes are not integer:\n{names}\n"
             "Choose a recipe without them (activations `relu`, `leaky` or `prelu`, a quantizer on every tensor that a "
-            "convolution, linear layer or addition reads, uint8 activations for ort-cpu), or pass --allow-float"
+            "convolution, linear layer or addition reads, unsigned activations on CPUs), or pass --allow-float"
         )
         raise CoverageError(message)
 

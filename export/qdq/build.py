@@ -12,14 +12,15 @@ What a target wants otherwise is a pass over the student's graph before it is wr
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 
 import onnx
 from torch import nn
 
-from efq.export.qdq.clamp_narrow_grids import CLAMP_NARROW_GRIDS
-from efq.export.qdq.graph_pass import GraphPass, QdqHandler
 from efq.export.qdq.operators import operator_of
+from efq.export.qdq.passes.clamp_narrow_grids import CLAMP_NARROW_GRIDS
+from efq.export.qdq.passes.graph_pass import GraphPass, QdqHandler
 from efq.export.qdq.weighted import write_convolution, write_linear, write_slopes
 from efq.export.qdq.writer import Grid, QdqValue, QdqWriter, Quantized, grid_of
 from efq.toolchain.graph.operations import (
@@ -32,25 +33,26 @@ from efq.toolchain.graph.operations import (
     QuantizedConv2d,
     QuantizedLinear,
 )
-from efq.toolchain.graph.traversal import copy_of_graph
+from efq.toolchain.graph.traversal import share_modules
 from efq.toolchain.graph.walker import Call, walk
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
 
 IMAGE_GRID = Grid(IMAGE_SCALE, IMAGE_ZERO_POINT)
 
+_logger = logging.getLogger(__name__)
 
-def build_qdq_model(
-    student: Student, *, passes: Sequence[GraphPass] = (), opset: int = 21, ir_version: int = 10
-) -> onnx.ModelProto:
+
+def build_qdq_model(student: Student, *, passes: Sequence[GraphPass], opset: int, ir_version: int) -> onnx.ModelProto:
     """The ONNX model of `student`, its graph rewritten by `passes` in their order, checked by onnx's own checker.
 
     Raises UsageError for an operation that has no such form, or a layer that reads what is not quantized.
     """
-    network = copy_of_graph(student.network)
+    network = share_modules(student.network)
     handlers = dict(_HANDLERS)
     for graph_pass in (CLAMP_NARROW_GRIDS, *passes):
-        graph_pass.rewrite(network, student.contract)
+        result = graph_pass.rewrite(network, student.contract)
+        _logger.debug("%s: %d", graph_pass.rewrite.__name__, result.changed)
         handlers |= graph_pass.handlers
     writer = QdqWriter(student)
     images: QdqValue = writer.images
@@ -93,7 +95,7 @@ _HANDLERS: dict[type[nn.Module], QdqHandler] = {
     QuantizedConv2d: write_convolution,
     QuantizedLinear: write_linear,
     ChannelAffine: write_slopes,
-    **dict.fromkeys(SCALE_PRESERVING, _scale_preserving),
+    **dict.fromkeys((kind for kind in SCALE_PRESERVING if kind is not Maximum), _scale_preserving),
     Maximum: _maximum,
     nn.Module: _operator,
 }

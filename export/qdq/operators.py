@@ -10,8 +10,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from torch import nn
 
-from efq.runtime.errors import UsageError
 from efq.toolchain.graph.operations import Add, Concat, Crop, Flatten, GlobalAveragePool, LeakyRelu, QuantizedConv2d
+from efq.toolchain.graph.walker import of_kind
 
 Operator = tuple[str, list[ir.Value], dict[str, Any]]
 """Type, inputs and attributes of a node."""
@@ -36,11 +36,7 @@ def operator_of(module: nn.Module, inputs: list[ir.Value], constant: Constant) -
 
     `constant` makes an initializer of an array. Raises UsageError for an operation that has none.
     """
-    form = _OPERATORS.get(type(module))
-    if form is None:
-        message = f"{type(module).__name__} has no ONNX operator"
-        raise UsageError(message)
-    return form(module, inputs, constant)
+    return of_kind(module, _OPERATORS)(module, inputs, constant)
 
 
 def _leaky_relu(module: Any, inputs: list[ir.Value], constant: Constant) -> Operator:

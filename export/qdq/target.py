@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from efq.export.changes import StudentChanges
 from efq.export.coverage.evidence import Evidence
 from efq.export.coverage.report import coverage_report
 from efq.export.qdq.build import build_qdq_model
-from efq.export.qdq.graph_pass import GraphPass
+from efq.export.qdq.passes.graph_pass import GraphPass
 from efq.export.qdq.weighted import PACKED_BITS
 from efq.export.reduced_range import weights_for
 from efq.export.references.integer import IntegerReference
@@ -77,7 +78,8 @@ class QdqTarget(ExportTarget):
         coverage = coverage_report(self.collect_evidence(path, images=images, runs=COVERAGE_RUNS))
         coverage.check(allow_float=options.allow_float)
         reduced_range = prepared.changes.reduced_range is True
-        least = _least_cosine(prepared.form, self.open_model(path, reduced_range=reduced_range), images)
+        with contextlib.closing(self.open_model(path, reduced_range=reduced_range)) as opened:
+            least = _least_cosine(prepared.form, opened, images)
         if not least >= self.least_cosine:  # NaN too
             message = (
                 f"expected the exported graph to give the student's embeddings, found a cosine of {least:.6f}: this "

@@ -26,6 +26,7 @@ from efq.toolchain.graph.operations import (
     ImageInput,
     QuantizedConv2d,
     QuantizedLinear,
+    WeightedOperation,
 )
 from efq.toolchain.graph.walker import Call, Handler, walk
 from efq.toolchain.quantizers import ActivationQuantizer
@@ -118,7 +119,7 @@ def _in_float(call: Call, inputs: list[_Value]) -> _Value:
     return result
 
 
-def _accumulate(name: str, module: QuantizedConv2d | QuantizedLinear | ChannelAffine, value: _Levels) -> _Accumulator:
+def _accumulate(name: str, module: WeightedOperation, value: _Levels) -> _Accumulator:
     layer = integer_layer(name, module, value.scale)
     bound = np.abs(layer.weights.astype(np.int64)).reshape(len(layer.scales), -1).sum(1).max() * 255
     kind = torch.float32 if bound < _EXACT_IN_FLOAT32 else torch.float64

@@ -1,4 +1,4 @@
-"""The export sides of the targets, each loaded when it is asked for: `efq.runtime.targets` says where it is."""
+"""The export side of each target, loaded when it is asked for: `efq.runtime.targets` says where it is."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ def find_target(name: str) -> ExportTarget:
     module, _, attribute = reference.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        message = (
-            f"expected the export side of the target {name} at {reference}, found: {error}; install what offers it"
-        )
+    except Exception as error:  # another package's code may raise anything
+        message = f"expected the export side of the target {name} at {reference!r}, found: {error!r}; install it again"
         raise MissingDependencyError(message) from error
     if not isinstance(found, ExportTarget) or found.name != name:
-        message = f"expected an ExportTarget named {name!r} at {reference}, found {found!r}; update what offers it"
+        message = f"expected an ExportTarget named {name!r} at {reference!r}, found {found!r}; update what offers it"
         raise MissingDependencyError(message)
     return found

@@ -17,8 +17,8 @@ from networks import NETWORKS, make_student, random_images, randomize
 from onnx import TensorProto, helper
 
 from efq.export.targets.tensorrt.engine_coverage import engine_coverage
-from efq.export.targets.tensorrt.graph import build_tensorrt_model
 from efq.export.targets.tensorrt.symmetric_student import symmetric_form
+from efq.export.targets.tensorrt.target import TRT
 from efq.runtime.errors import CoverageError, EngineBuildError, MissingDependencyError, UsageError
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, build_engine
 from efq.runtime.tensorrt.build.options import BuildOptions
@@ -33,7 +33,7 @@ SMALL = BuildOptions(batches=(1, 2, 4), compute_capabilities=("8.6",))
 
 def write_graph(name: str, path: Path, **recipe: object) -> onnx.ModelProto:
     student = make_student(randomize(NETWORKS[name]()), **recipe)
-    model = build_tensorrt_model(symmetric_form(student, IMAGES)[0])
+    model = TRT.write(symmetric_form(student, IMAGES)[0])
     path.write_bytes(model.SerializeToString())
     return model
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from efq.export.coverage.measurement import measure_coverage
-from efq.export.qdq.exact_prelus import exact_prelus
-from efq.export.qdq.fuse_prelus import FUSE_PRELUS
+from efq.export.qdq.passes.exact_prelus import exact_prelus
+from efq.export.qdq.passes.fuse_prelus import FUSE_PRELUS
 from efq.export.qdq.target import QdqTarget
 from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target

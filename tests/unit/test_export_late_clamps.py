@@ -9,11 +9,11 @@ import torch
 from networks import NETWORKS, conv_block, linear_block, make_student, random_images, randomize
 from torch import Tensor, fx, nn
 
-from efq.export.qdq.clamp_narrow_grids import clamp_narrow_grids
-from efq.export.qdq.late_clamps import late_clamps
+from efq.export.qdq.passes.clamp_narrow_grids import clamp_narrow_grids
+from efq.export.qdq.passes.late_clamps import late_clamps
 from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target
-from efq.toolchain.graph.traversal import copy_of_graph
+from efq.toolchain.graph.traversal import share_modules
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
@@ -47,7 +47,7 @@ def saturating(network: nn.Module) -> Student:
 
 
 def clamped(student: Student) -> fx.GraphModule:
-    network = copy_of_graph(student.network)
+    network = share_modules(student.network)
     clamp_narrow_grids(network, student.contract)
     return network
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from efq.export.qdq.four_pixel_stem import FourPixelStem, on_four_pixels, stem_form
+from efq.export.qdq.passes.four_pixel_stem import FourPixelStem, on_four_pixels, stem_form
 from efq.export.qdq.weights import IntegerLayer
 from efq.toolchain.graph.operations import QuantizedConv2d
 

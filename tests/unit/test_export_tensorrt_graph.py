@@ -14,7 +14,6 @@ from onnx.reference import ReferenceEvaluator
 from efq.export.qdq.weights import symmetric_layer
 from efq.export.references.float16 import Float16Reference
 from efq.export.targets import find_target
-from efq.export.targets.tensorrt.graph import build_tensorrt_model
 from efq.export.targets.tensorrt.layer_parity import CHANCE, LayerParity, layer_parity
 from efq.export.targets.tensorrt.symmetric_student import symmetric_form
 from efq.runtime.errors import ParityError, UsageError
@@ -34,7 +33,7 @@ def symmetric(name: str, **recipe: object) -> Student:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_pattern(name: str) -> None:
     """Every product reads DequantizeLinear on both sides, int8 with zero point 0; all scales and biases are float16."""
-    model = build_tensorrt_model(symmetric(name))
+    model = TRT.write(symmetric(name))
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     made_by = {output: node for node in model.graph.node for output in node.output}
     assert model.opset_import[0].version == 19
@@ -58,7 +57,7 @@ def test_the_pattern(name: str) -> None:
 @pytest.mark.parametrize("activation", ["prelu", "relu", "leaky"])
 def test_layer_for_layer_it_is_the_student(name: str, activation: str) -> None:
     student = symmetric(name, activation=activation)
-    parity = layer_parity(student, build_tensorrt_model(student), IMAGES)
+    parity = layer_parity(student, TRT.write(student), IMAGES)
     parity.check()
     assert parity.values > 1000
     assert parity.least_cosine_of_layers > 0.99999
@@ -68,7 +67,7 @@ def test_layer_for_layer_it_is_the_student(name: str, activation: str) -> None:
 @pytest.mark.parametrize("name", ["bottleneck", "pooling"])
 def test_requantized_students_too(name: str) -> None:
     form, _ = symmetric_form(make_student(randomize(NETWORKS[name]())), IMAGES)
-    layer_parity(form, build_tensorrt_model(form), IMAGES).check()
+    layer_parity(form, TRT.write(form), IMAGES).check()
 
 
 @pytest.mark.parametrize(
@@ -88,14 +87,14 @@ def test_a_few_values_may_differ_by_chance(values: int, differing: int, passes: 
 def test_onnx_reference_evaluator_agrees() -> None:
     """Operator for operator in NumPy float16: the semantics ONNX's specification gives the graph."""
     student = symmetric("bottleneck")
-    found = ReferenceEvaluator(build_tensorrt_model(student)).run(None, {"images": IMAGES[:2]})[0]
+    found = ReferenceEvaluator(TRT.write(student)).run(None, {"images": IMAGES[:2]})[0]
     wanted = torch.nn.functional.normalize(Float16Reference(student)(torch.from_numpy(IMAGES[:2])), dim=1).numpy()
     assert float((found * wanted).sum(1).min()) > 0.99
 
 
 def test_a_wrong_graph_is_noticed() -> None:
     student = symmetric("bottleneck")
-    model = build_tensorrt_model(student)
+    model = TRT.write(student)
     weights = next(t for t in model.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) == 4)
     array = numpy_helper.to_array(weights).copy()
     array[0] = -array[0]
@@ -107,11 +106,11 @@ def test_a_wrong_graph_is_noticed() -> None:
 
 def test_students_of_another_form_are_refused() -> None:
     with raises_naming(UsageError, "stem.2"):
-        build_tensorrt_model(make_student(randomize(NETWORKS["bottleneck"]()), activation="relu"))
+        TRT.write(make_student(randomize(NETWORKS["bottleneck"]()), activation="relu"))
 
 
 def test_fewer_bits_are_values_on_their_grid_in_int8() -> None:
-    model = build_tensorrt_model(symmetric("bottleneck", weight_bits=4, edge_weight_bits=8))
+    model = TRT.write(symmetric("bottleneck", weight_bits=4, edge_weight_bits=8))
     weights = [numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.INT8 and t.dims]
     inner = np.concatenate([w.ravel() for w in weights if w.ndim == 4][1:])
     assert (inner.min(), inner.max()) == (-8, 7)

@@ -14,8 +14,8 @@ from tensorrt_graphs import GraphBuilder, exported
 from tensorrt_patterns import placement, types, weights
 
 from efq.export.targets import find_target
-from efq.export.targets.tensorrt.graph import build_tensorrt_model
 from efq.export.targets.tensorrt.lint import Finding, Severity, check, lint
+from efq.export.targets.tensorrt.target import TRT
 from efq.runtime import InputError, LintError, UsageError
 
 
@@ -129,7 +129,7 @@ def test_types_by_compute_capability() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_students_written_for_tensorrt_are_only_narrow(name: str, activation: str) -> None:
     student = make_student(randomize(NETWORKS[name]()), activation=activation, symmetric_activations=True)
-    findings = check(build_tensorrt_model(student))
+    findings = check(TRT.write(student))
     assert set(rules(findings)) <= {"narrow-operator"}  # these networks have 8 channels
 
 

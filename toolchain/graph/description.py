@@ -20,6 +20,7 @@ def describe_graph(network: fx.GraphModule) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"name": node.name, "inputs": [source.name for source in node.all_input_nodes]}
         if node.op == "call_module":
             module = network.get_submodule(str(node.target))
+            assert type(module) in OPERATIONS, f"{type(module).__name__} is no operation of a student"
             entry |= {
                 "layer": str(node.target),
                 "kind": type(module).__name__,
@@ -50,7 +51,7 @@ def build_graph(entries: list[dict[str, Any]]) -> fx.GraphModule:
     return built
 
 
-def copy_graph(network: fx.GraphModule) -> fx.GraphModule:
+def clone_network(network: fx.GraphModule) -> fx.GraphModule:
     """A network of its own with the same weights."""
     copy = build_graph(describe_graph(network))
     copy.load_state_dict(network.state_dict())

@@ -26,7 +26,18 @@ class ImageInput(nn.Module):
         return values
 
 
-class QuantizedConv2d(nn.Conv2d):
+class _Weighted:
+    """An operation whose weight passes a quantizer, or none."""
+
+    weight_quantizer: WeightQuantizer | None
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Of the weight's quantizer, None without one."""
+        return None if self.weight_quantizer is None else self.weight_quantizer.bits
+
+
+class QuantizedConv2d(_Weighted, nn.Conv2d):
     """Convolution with bias whose weight passes a quantizer; without one (None) it is the float convolution."""
 
     ARGUMENTS: ClassVar[tuple[str, ...]] = (
@@ -37,11 +48,6 @@ class QuantizedConv2d(nn.Conv2d):
     def __init__(self, *arguments: Any, weight_bits: int | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.weight_quantizer = _weight_quantizer(self.out_channels, weight_bits)
-
-    @property
-    def weight_bits(self) -> int | None:
-        """Of the weight's quantizer, None without one."""
-        return None if self.weight_quantizer is None else self.weight_quantizer.bits
 
     def forward(self, input: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
@@ -58,7 +64,7 @@ def _is_bfloat16_on_cpu(values: Tensor) -> bool:
     return values.device.type == "cpu" and values.dtype == torch.bfloat16
 
 
-class QuantizedLinear(nn.Linear):
+class QuantizedLinear(_Weighted, nn.Linear):
     """Matrix product with bias whose weight passes a quantizer; without one (None) it is the float product."""
 
     ARGUMENTS: ClassVar[tuple[str, ...]] = ("in_features", "out_features", "weight_bits")
@@ -67,17 +73,12 @@ class QuantizedLinear(nn.Linear):
         super().__init__(*arguments, **options)
         self.weight_quantizer = _weight_quantizer(self.out_features, weight_bits)
 
-    @property
-    def weight_bits(self) -> int | None:
-        """Of the weight's quantizer, None without one."""
-        return None if self.weight_quantizer is None else self.weight_quantizer.bits
-
     def forward(self, input: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
         return functional.linear(input, weight, self.bias)
 
 
-class ChannelAffine(nn.Module):
+class ChannelAffine(_Weighted, nn.Module):
     """weight[c] * x + bias[c] on (N, C, H, W) or (N, C), a depthwise 1x1 convolution.
 
     What is left of a BatchNorm; without a learned bias (`has_bias` False: it stays 0) the slopes of an exact PReLU.
@@ -91,11 +92,6 @@ class ChannelAffine(nn.Module):
         self.weight_quantizer = _weight_quantizer(channels, weight_bits)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels), requires_grad=has_bias)
-
-    @property
-    def weight_bits(self) -> int | None:
-        """Of the weight's quantizer, None without one."""
-        return None if self.weight_quantizer is None else self.weight_quantizer.bits
 
     def forward(self, values: Tensor) -> Tensor:
         weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight[:, None])[:, 0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from efq.toolchain.graph.operations import ChannelAffine, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine, QuantizedConv2d, QuantizedLinear
 
 
 @torch.no_grad()
 def scale_output(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
     """Replace f(x) of a weighted operation by weight[c] * f(x) + bias[c]; `weight`, `bias` (C,)."""
-    assert isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine)
+    assert isinstance(module, WEIGHTED)
     assert module.bias is not None
     module.weight.mul_(weight.reshape(-1, *[1] * (module.weight.dim() - 1)))
     module.bias.mul_(weight).add_(bias)
@@ -23,7 +23,7 @@ def scale_input(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
 
     `weight`, `bias` (C,) over the input channels; a layer behind a Flatten has C * H * W inputs.
     """
-    assert isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine)
+    assert isinstance(module, WEIGHTED)
     assert module.bias is not None
     if isinstance(module, ChannelAffine):
         positions = module.weight.numel() // weight.numel()

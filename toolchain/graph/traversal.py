@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx, nn
 
-from efq.toolchain.graph.operations import ChannelAffine, Crop, Flatten, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.operations import WEIGHTED, Crop, Flatten, WeightedOperation
 
 
 def to_channels_last(network: nn.Module) -> None:
@@ -58,7 +58,7 @@ def insert_behind(network: fx.GraphModule, node: fx.Node, name: str, module: nn.
     return behind
 
 
-def copy_of_graph(network: fx.GraphModule) -> fx.GraphModule:
+def share_modules(network: fx.GraphModule) -> fx.GraphModule:
     """A graph of its own over the same modules: rewriting it leaves `network` as it is."""
     graph = fx.Graph()
     graph.output(graph.graph_copy(network.graph, {}))
@@ -71,14 +71,12 @@ def remove(network: fx.GraphModule, node: fx.Node) -> None:
     network.graph.erase_node(node)
 
 
-def weighted_users(
-    network: fx.GraphModule, node: fx.Node
-) -> list[tuple[fx.Node, QuantizedConv2d | QuantizedLinear | ChannelAffine]] | None:
+def weighted_users(network: fx.GraphModule, node: fx.Node) -> list[tuple[fx.Node, WeightedOperation]] | None:
     """The weighted operations that read `node`, also through Flatten or Crop; None when anything else reads it."""
-    found: list[tuple[fx.Node, QuantizedConv2d | QuantizedLinear | ChannelAffine]] = []
+    found: list[tuple[fx.Node, WeightedOperation]] = []
     for user in node.users:
         module = module_of(network, user)
-        if isinstance(module, QuantizedConv2d | QuantizedLinear | ChannelAffine):
+        if isinstance(module, WEIGHTED):
             found.append((user, module))
         elif isinstance(module, Flatten | Crop):
             deeper = weighted_users(network, user)

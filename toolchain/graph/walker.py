@@ -12,6 +12,7 @@ from efq.runtime.errors import UsageError
 from efq.toolchain.graph.traversal import module_of
 
 Value = TypeVar("Value")
+Entry = TypeVar("Entry")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +48,15 @@ def walk(network: fx.GraphModule, images: Value, handlers: Mapping[type[nn.Modul
         elif module is None:
             return inputs[0]
         else:
-            values[node] = handler_of(module, handlers)(Call(node, module), inputs)
+            values[node] = of_kind(module, handlers)(Call(node, module), inputs)
     message = "the graph has no output"
     raise AssertionError(message)
 
 
-def handler_of(module: nn.Module, handlers: Mapping[type[nn.Module], Handler[Value]]) -> Handler[Value]:
-    """The handler of an operation's kind. Raises UsageError where there is none."""
+def of_kind(module: nn.Module, table: Mapping[type[nn.Module], Entry]) -> Entry:
+    """The table's entry for the kind of `module`, or for the nearest it derives from. Raises UsageError without one."""
     for kind in type(module).__mro__:
-        if kind in handlers:
-            return handlers[kind]
-    message = f"{type(module).__name__} has no form here: expected one of {', '.join(k.__name__ for k in handlers)}"
+        if kind in table:
+            return table[kind]
+    message = f"{type(module).__name__} has no form here: expected one of {', '.join(k.__name__ for k in table)}"
     raise UsageError(message)

@@ -38,7 +38,7 @@ def find_format(path: Path) -> TeacherFormat:
             return candidate
     names = ", ".join(candidate.name for candidate in formats)
     message = (
-        f"cannot read {path} as a teacher: expected a file of one of the formats {names}; "
+        f"cannot read {path} as a network: expected a file of one of the formats {names}; "
         "torch.save(model.state_dict(), path) writes a checkpoint"
     )
     raise CheckpointError(message)

@@ -22,7 +22,7 @@ _DTYPES = {"f32": "float", "f16": "float16", "bf16": "bfloat16", "f64": "double"
 }
 _FOLDED = ("Const", "Input", "Output")  # no work at run time
 
-_PRODUCTS = {"Convolution": "Conv", "Deconvolution": "ConvTranspose"}  # as coverage_count names them
+_PRODUCTS = {"Convolution": "Conv", "Deconvolution": "ConvTranspose"}  # as `efq.export.coverage.count` names them
 
 
 def collect_openvino_evidence(model: Path, *, images: np.ndarray, runs: int) -> Evidence:
@@ -118,7 +118,7 @@ def _node(operation: Any, layer: str, tensors: dict[str, TensorFact], times: lis
 
 
 def _op_type(layer: str, inputs: tuple[str, ...], tensors: dict[str, TensorFact], name: str) -> str:
-    """As `coverage_count` names products; a Reorder that changes the type is a conversion, not a layout change."""
+    """As `coverage.count` names products; a Reorder that changes the type is a conversion, not a layout change."""
     if layer.startswith("FullyConnected"):
         return "MatMul"
     if layer == "Reorder" and tensors[inputs[0]].dtype != tensors[f"{name}:0"].dtype:

@@ -38,7 +38,7 @@ IMAGE_QUANTIZER = "image_quantizer"
 """The name of the QuantizeLinear that gives the image's integers."""
 
 
-def build_tensorrt_model(student: Student, *, opset: int = 19, ir_version: int = 9) -> onnx.ModelProto:
+def build_tensorrt_model(student: Student, *, opset: int, ir_version: int) -> onnx.ModelProto:
     """The ONNX model of a symmetric student, checked by onnx's own checker.
 
     Raises UsageError for a student whose quantizers are not symmetric 8-bit ones, or for a convolution without one.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
-from efq.toolchain.graph.description import copy_graph
+from efq.toolchain.graph.description import clone_network
 from efq.toolchain.graph.operations import IMAGE_SCALE, SCALE_PRESERVING, ChannelAffine, ImageInput, Maximum
 from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer, remove
 from efq.toolchain.lowering.quantization.insert_symmetric_quantizers import insert_quantizers_where_read
@@ -63,7 +63,7 @@ def symmetric_form(student: Student, images: NDArray[np.uint8]) -> tuple[Student
 
     `images` uint8 (N, H, W, 3) are what both are compared on. Raises UsageError for activations of other than 8 bits.
     """
-    network = copy_graph(student.network)
+    network = clone_network(student.network)
     if student.recipe.symmetric_activations:
         _round_scales(network)
         return dataclasses.replace(student, network=network.eval()), None

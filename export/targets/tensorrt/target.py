@@ -49,9 +49,9 @@ class TensorRTTarget(ExportTarget):
 
     def prepare(self, student: Student, images: NDArray[np.uint8], options: ExportOptions) -> Prepared:
         """Raises MissingDependencyError or DeviceError, too, when this machine cannot build the engine asked for."""
-        self.refuse_full_range(options)
         if options.engine.build:
             self._machine_to_build_on(options.engine)
+        self.refuse_full_range(options)
         form, requantized = symmetric_form(student, images)
         return Prepared(student=student, form=form, changes=StudentChanges(requantized=requantized))
 
@@ -143,3 +143,14 @@ def _report(built: BuiltEngine) -> Mapping[str, Any]:
         "plan_bytes": built.plan.stat().st_size,
         "layers": [dataclasses.asdict(layer) for layer in built.layers],
     }
+
+
+TRT = TensorRTTarget(
+    name="trt",
+    description="TensorRT 10 and 11 on NVIDIA GPUs: int8 activations with zero point 0, int8 weights per channel, "
+    "float16 in between; the engine is built on the GPU it runs on",
+)
+TRT_RTX = TensorRTTarget(
+    name="trt-rtx",
+    description="TensorRT-RTX on NVIDIA RTX GPUs: the same graph; the engine is built on any machine for named GPUs",
+)

@@ -10,7 +10,8 @@ With stride 2 a position gives two columns, which read pixels -1 to 3 from its f
 which read pixels -1 to 4: the image is padded by a pixel on the left (and three on the right), so that two positions
 hold them.
 
-Requires: the image is read by one convolution, that by one quantizer; a 3x3 convolution on a width in fours.
+Requires: the image is read by one convolution itself, and that by one quantizer, so no quantized image and no fused
+PReLU in the stem; a 3x3 convolution on a width in fours. A network without such a stem is left as it is.
 Ensures: the bytes behind the quantizer are the same.
 """
 
@@ -21,8 +22,8 @@ import dataclasses
 import numpy as np
 from torch import fx, nn
 
-from efq.export.qdq.clamp_narrow_grids import Clamp
-from efq.export.qdq.graph_pass import GraphPass
+from efq.export.qdq.passes.clamp_narrow_grids import Clamp
+from efq.export.qdq.passes.graph_pass import GraphPass
 from efq.export.qdq.weighted import quantized_input, write_conv
 from efq.export.qdq.weights import IntegerLayer, integer_layer
 from efq.export.qdq.writer import Grid, QdqValue, QdqWriter, Quantized

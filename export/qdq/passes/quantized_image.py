@@ -1,13 +1,14 @@
 """The image passes a QuantizeLinear of its own scale, which changes nothing but that a runtime takes it for quantized.
 
-Requires: nothing. Ensures: a QuantizedImage behind the ImageInput, which all its readers read.
+Requires: the image as ImageInput, which the stem on four pixels takes away. Ensures: a QuantizedImage behind it, which
+all its readers read.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
-from efq.export.qdq.graph_pass import GraphPass
+from efq.export.qdq.passes.graph_pass import GraphPass
 from efq.export.qdq.writer import QdqValue, QdqWriter, Quantized
 from efq.runtime.artifact.contract import InputContract
 from efq.toolchain.graph.operations import ImageInput
@@ -18,9 +19,6 @@ from efq.toolchain.graph.walker import Call
 
 class QuantizedImage(nn.Module):
     """The image on the grid it is on."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values
 
 
 def quantize_image(network: fx.GraphModule, contract: InputContract) -> PassResult:

@@ -6,9 +6,9 @@ Requires: a student's graph. Ensures: a Clamp behind every quantizer of fewer th
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
-from efq.export.qdq.graph_pass import GraphPass
+from efq.export.qdq.passes.graph_pass import GraphPass
 from efq.export.qdq.writer import QdqValue, QdqWriter, Quantized
 from efq.runtime.artifact.contract import InputContract
 from efq.toolchain.graph.pass_result import PassResult
@@ -23,9 +23,6 @@ class Clamp(nn.Module):
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values
 
 
 def clamp_narrow_grids(network: fx.GraphModule, contract: InputContract) -> PassResult:

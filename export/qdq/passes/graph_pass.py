@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from torch import fx, nn
 
@@ -16,9 +17,21 @@ QdqHandler = Callable[[QdqWriter, Call, list[QdqValue]], QdqValue]
 """Writes one call: from the values it reads to the value it gives."""
 
 
+class Rewrite(Protocol):
+    """The function of a pass; its name is what the log calls the pass."""
+
+    __name__: str
+
+    def __call__(self, network: fx.GraphModule, contract: InputContract, /) -> PassResult: ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GraphPass:
-    """`rewrite` changes a graph in place, for images of a contract; `handlers` write the operations it puts there."""
+    """`rewrite` changes a graph in place, for images of a contract; `handlers` write the operations it puts there.
 
-    rewrite: Callable[[fx.GraphModule, InputContract], PassResult]
+    Such operations are never computed in torch, only written. A handler of a kind that is known already replaces the
+    former one.
+    """
+
+    rewrite: Rewrite
     handlers: Mapping[type[nn.Module], QdqHandler] = dataclasses.field(default_factory=dict)

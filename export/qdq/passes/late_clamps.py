@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from efq.export.qdq.clamp_narrow_grids import Clamp
-from efq.export.qdq.exact_prelus import exact_prelus
-from efq.export.qdq.graph_pass import GraphPass
+from efq.export.qdq.passes.clamp_narrow_grids import Clamp
+from efq.export.qdq.passes.exact_prelus import exact_prelus
+from efq.export.qdq.passes.graph_pass import GraphPass
 from efq.runtime.artifact.contract import InputContract
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.traversal import insert_behind, module_of, remove

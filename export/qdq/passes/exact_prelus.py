@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import fx
 
-from efq.export.qdq.clamp_narrow_grids import Clamp
+from efq.export.qdq.passes.clamp_narrow_grids import Clamp
 from efq.toolchain.graph.operations import ChannelAffine, Maximum
 from efq.toolchain.graph.traversal import calls, module_of, producer
 from efq.toolchain.quantizers import ActivationQuantizer

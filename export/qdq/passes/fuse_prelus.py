@@ -1,16 +1,16 @@
 """An exact PReLU behind a convolution as the operator PRelu, which a runtime fuses into the convolution's kernel.
 
-Requires: late clamps. Ensures: where a convolution that nothing else reads gives x, max(x, a * x) is one FusedPrelu of
+Requires: late clamps, where there are grids of fewer than 8 bits: a PReLU with clamps in between is left as it is.
+Ensures: where a convolution that nothing else reads gives x, max(x, a * x) is one FusedPrelu of
 the convolution's float value, rounded once, on the grid of the maximum's operands; others stay maxima.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, fx, nn
-from torch.nn import functional
+from torch import fx, nn
 
-from efq.export.qdq.exact_prelus import exact_prelus
-from efq.export.qdq.graph_pass import GraphPass
+from efq.export.qdq.passes.exact_prelus import exact_prelus
+from efq.export.qdq.passes.graph_pass import GraphPass
 from efq.export.qdq.weights import integer_layer
 from efq.export.qdq.writer import QdqValue, QdqWriter, grid_of
 from efq.runtime.artifact.contract import InputContract
@@ -22,18 +22,11 @@ from efq.toolchain.quantizers import ActivationQuantizer
 
 
 class FusedPrelu(nn.Module):
-    """quantizer(prelu(x, slopes)); `name` is that of the slopes' layer."""
+    """quantizer(prelu(x, slopes)); `layer` is the name of the slopes' layer."""
 
-    def __init__(self, name: str, slopes: ChannelAffine, quantizer: ActivationQuantizer) -> None:
+    def __init__(self, layer: str, slopes: ChannelAffine, quantizer: ActivationQuantizer) -> None:
         super().__init__()
-        self.layer, self.slopes, self.quantizer = name, slopes, quantizer
-
-    def forward(self, values: Tensor) -> Tensor:
-        weight = self.slopes.weight
-        if self.slopes.weight_quantizer is not None:
-            weight = self.slopes.weight_quantizer(weight[:, None])[:, 0]
-        quantized: Tensor = self.quantizer(functional.prelu(values, weight))
-        return quantized
+        self.layer, self.slopes, self.quantizer = layer, slopes, quantizer
 
 
 def fuse_prelus(network: fx.GraphModule, contract: InputContract) -> PassResult:
