@@ -6,21 +6,15 @@ Importing this package imports no torch: what a benchmark needs is loaded with t
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from efq.benchmarks.timing.latency import Latency, measure
 from efq.benchmarks.timing.machine import Machine, describe_machine
+from efq.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from efq.benchmarks.bench import Bench, BenchConfig, run_bench
 
 __all__ = ["Bench", "BenchConfig", "Latency", "Machine", "describe_machine", "measure", "run_bench"]
 
-
-def __getattr__(name: str) -> Any:
-    """The names of `efq.benchmarks.bench`, which needs torch."""
-    if name not in __all__:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(importlib.import_module("efq.benchmarks.bench"), name)
+__getattr__, __dir__ = lazy_names(__name__, {"Bench": "bench", "BenchConfig": "bench", "run_bench": "bench"})

@@ -209,8 +209,9 @@ def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress)
         progress=progress,
     )
     for path in (*config.artifacts, *config.students):
-        network = open_network(path, device="cpu", threads=1)
-        check_unseen(faces.faces, path, network.training_hashes, remedy="give other faces (--faces, --list, --pairs)")
+        with open_network(path, device="cpu", threads=1) as network:
+            seen = network.training_hashes
+        check_unseen(faces.faces, path, seen, remedy="give other faces (--faces, --list, --pairs)")
     return faces
 
 

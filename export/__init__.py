@@ -1,9 +1,13 @@
-"""Export: a student becomes an artifact for a runtime, with a report of what runs in integers."""
+"""Export: a student becomes an artifact for a runtime, with a report of what runs in integers.
+
+Each name is loaded when it is asked for, so that a command's --help waits for neither torch nor onnx.
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from efq.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from efq.export.artifact.inspection import inspect
@@ -29,24 +33,19 @@ __all__ = [
     "measure_coverage",
 ]
 
-_HOMES = {
-    "CoverageReport": "coverage.report",
-    "EngineSettings": "engine_settings",
-    "Export": "exporter",
-    "ExportTarget": "targets",
-    "GraphPass": "qdq.graph_pass",
-    "QdqTarget": "qdq.target",
-    "all_targets": "targets",
-    "export_student": "exporter",
-    "find_target": "targets",
-    "inspect": "artifact.inspection",
-    "measure_coverage": "coverage_measurement",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Loaded when it is asked for, so that a command's --help waits for neither torch nor onnx."""
-    if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(importlib.import_module(f"efq.export.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "CoverageReport": "coverage.report",
+        "EngineSettings": "engine_settings",
+        "Export": "exporter",
+        "ExportTarget": "targets",
+        "GraphPass": "qdq.graph_pass",
+        "QdqTarget": "qdq.target",
+        "all_targets": "targets",
+        "export_student": "exporter",
+        "find_target": "targets",
+        "inspect": "artifact.inspection",
+        "measure_coverage": "coverage_measurement",
+    },
+)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec
 
-from efq.runtime.errors import EfqError
+from efq.runtime.errors import EfqError, MissingDependencyError
 from efq.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 PLAIN_LINE_SECONDS = 5.0
 
+_TRAIN_PACKAGES = ("torch", "onnx", "onnx_ir", "ml_dtypes", "matplotlib")  # of the extra `train`
+
 Arguments = ParamSpec("Arguments")
 
 
 def efq_command(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Decorate the function of a click command: an EfqError becomes `error: ...` on stderr and its exit code.
 
-    An interrupt (Ctrl-C) ends with exit code 130. Any other exception is a bug and keeps its traceback. What EFQ's
-    modules log, from INFO on, is printed to stderr meanwhile.
+    So does a package of the extra `train` that is not installed; an interrupt (Ctrl-C) ends with exit code 130. Any
+    other exception is a bug and keeps its traceback. What EFQ's modules log, from INFO on, is printed to stderr
+    meanwhile.
     """
 
     @functools.wraps(function)
@@ -38,6 +41,12 @@ def efq_command(function: Callable[Arguments, None]) -> Callable[Arguments, None
             except EfqError as error:
                 log(f"error: {error}")
                 sys.exit(error.exit_code)
+            except ModuleNotFoundError as error:
+                package = str(error.name).partition(".")[0]
+                if package not in _TRAIN_PACKAGES:
+                    raise
+                log(f"error: this command needs {package}; install it with: pip install 'efq[train]'")
+                sys.exit(MissingDependencyError.exit_code)
             except KeyboardInterrupt:
                 log("interrupted")
                 sys.exit(130)

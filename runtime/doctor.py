@@ -10,7 +10,7 @@ from efq.runtime.errors import DeviceError, MissingDependencyError, UsageError
 from efq.runtime.machine.cpu import Cpu
 from efq.runtime.machine.hardware import Gpu, Hardware, Need, find_hardware
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
-from efq.runtime.targets import Target, targets
+from efq.runtime.targets import Target, is_built_in, targets
 
 _VERSIONS = (
     *("efq", "numpy", *ONNXRUNTIME_PACKAGES, "opencv-python-headless", "openvino"),
@@ -88,6 +88,8 @@ def _needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
     try:
         return target.needs(target, hardware)
     except Exception as error:  # whatever another package does
+        if is_built_in(target):
+            raise
         return (Need(what="the package that adds it", met=False, detail=f"{type(error).__name__}: {error}"),)
 
 

@@ -80,6 +80,11 @@ def targets() -> Mapping[str, Target]:
     return MappingProxyType(_BUILT_IN | load_extensions(ENTRY_POINTS, Target, taken=_BUILT_IN))
 
 
+def is_built_in(target: Target) -> bool:
+    """Whether it is one of EFQ's own."""
+    return _BUILT_IN.get(target.name) is target
+
+
 def find_target(name: str) -> Target:
     """The target of that name; other packages are loaded only for one that is not EFQ's own.
 

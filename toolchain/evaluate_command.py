@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.backends.open import AUTOMATIC
+from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet
@@ -24,7 +25,9 @@ from efq.toolchain.evaluation import (
     training_images,
 )
 from efq.toolchain.evaluation.table import print_report
-from efq.toolchain.networks import EmbeddingNetwork, open_network
+
+if TYPE_CHECKING:
+    from efq.toolchain.networks import EmbeddingNetwork
 
 _TRAINED_ON = (
     "evaluate on other identities (--list, --pairs), or give --allow-training-images for figures that are not a clean "
@@ -79,6 +82,8 @@ def main(
     own folder, and all pairs are then only compared with --list. With --reference both networks are measured on the
     same images and resamples, and their difference has an interval of its own.
     """
+    from efq.toolchain.networks import open_network
+
     protocol = read_protocol(
         _root(root, listing, pair_files),
         listing=listing,

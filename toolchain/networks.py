@@ -16,14 +16,15 @@ from torch import nn
 from torch.nn import functional
 
 from efq.runtime import Embedder, InputContract
-from efq.runtime.backends.open import AUTOMATIC
+from efq.runtime.artifact.folder import MODEL_FILE, TRAINING_DATA_FILE
+from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import DeviceError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
-from efq.toolchain.backbones import read_checkpoint
+from efq.toolchain.backbones.checkpoint import looks_like_checkpoint, read_checkpoint
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
-from efq.toolchain.teachers.formats import CHECKPOINT, find_format, open_teacher
+from efq.toolchain.teachers.formats import find_format, open_teacher
 
 _BATCH = 64
 
@@ -93,8 +94,9 @@ def network_kind(path: Path) -> Kind:
     """What is at `path`; a folder is taken for an artifact. Raises CheckpointError for a file that is no network."""
     if path.is_dir():
         return "artifact"
-    if find_format(path) is CHECKPOINT and is_student(read_checkpoint(path, mapped=True)):
+    if looks_like_checkpoint(path) and is_student(read_checkpoint(path, mapped=True)):
         return "student"
+    find_format(path)
     return "teacher"
 
 
@@ -172,17 +174,17 @@ def _open_student(path: Path, device: torch.device, *, quantized: bool) -> Embed
 def _open_artifact(path: Path, device: str | None, threads: int | None, runtime: str) -> EmbeddingNetwork:
     embedder = Embedder.open(path, device=device, threads=threads, backend=runtime)
     try:
-        hashes = json.loads((path / "training_data.json").read_text())["sha256_prefixes"]
+        hashes = json.loads((path / TRAINING_DATA_FILE).read_text())["sha256_prefixes"]
     except (OSError, ValueError, KeyError) as error:
         embedder.close()
-        message = f"expected training_data.json in {path}, found {error!r}: export the student again"
+        message = f"expected {TRAINING_DATA_FILE} in {path}, found {error!r}: export the student again"
         raise SchemaError(message) from error
     return EmbeddingNetwork(
         kind="artifact",
         name=embedder.manifest.name,
         contract=embedder.contract,
         path=path,
-        sha256=sha256_file(path / "model.onnx"),
+        sha256=sha256_file(path / MODEL_FILE),
         training_hashes=frozenset(hashes),
         embed=embedder.embed,
         backend=embedder.backend,

@@ -12,11 +12,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.benchmarks.engines.engine_sources import EngineSource, artifact_engine, float_engine
 from efq.benchmarks.engines.gpu import describe_gpu, read_clocks
 from efq.benchmarks.engines.gpu_results import EngineRecord, GpuResults, GpuSetting, GpuTime
 from efq.benchmarks.engines.gpu_target import GpuTarget
-from efq.benchmarks.engines.peer import DeviceClock, DeviceTimed, OpenEngines, TensorRTPeer
-from efq.benchmarks.engines.sources import EngineSource, artifact_engine, float_engine
+from efq.benchmarks.engines.open_engines import DeviceClock, DeviceTimed, OpenEngines, TensorRTPeer
 from efq.benchmarks.engines.teacher_graph import Precision
 from efq.benchmarks.peers.float_teacher import FloatTeacher
 from efq.benchmarks.peers.spec import PeerSpec

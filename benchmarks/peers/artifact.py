@@ -47,7 +47,8 @@ class ArtifactPeer:
         return self._embedder.embed(np.asarray(images))
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Free the model and its threads."""
+        self._embedder.close()
 
 
 TOOL = ArtifactOpener()

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from efq.benchmarks.peers.peer import Normalization
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.faces.normalization import Normalization
 from efq.toolchain.teachers import open_teacher
 
 OPSET = 17
@@ -50,7 +50,7 @@ def export_teacher(
         name=name,
         path=destination,
         checkpoint=checkpoint,
-        preprocess=Normalization(mean=teacher.normalization.mean, std=teacher.normalization.std),
+        preprocess=teacher.normalization,
         backbone=backbone,
     )
 

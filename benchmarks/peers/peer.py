@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -37,18 +36,6 @@ class Peer(Protocol):
 
     def close(self) -> None:
         """End what it started; it is not used afterwards."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Normalization:
-    """(pixel - mean) / std for each RGB channel: uint8 (N, H, W, 3) -> float32 (N, 3, H, W)."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        offset, scale = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(((images - offset) / scale).transpose(0, 3, 1, 2), np.float32)
 
 
 def embed_in_batches(peer: Peer, images: NDArray[np.uint8], batch: int = EMBEDDING_BATCH) -> NDArray[np.float32]:

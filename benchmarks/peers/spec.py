@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, Self
 
-from efq.benchmarks.peers.peer import Normalization
+from efq.runtime.faces.normalization import Normalization
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -78,8 +78,9 @@ def update_parity(directory: Path, evaluation: EvaluationRecord) -> None:
     Raises IncompatibleArtifactError, SchemaError or ChecksumError when `directory` holds no sound artifact (a changed
     file must not get a new checksum), UsageError when it cannot be written.
     """
-    manifest = Artifact.open(directory).manifest
-    parity = dataclasses.replace(_read_parity(directory), evaluation=evaluation)
+    artifact = Artifact.open(directory)
+    manifest, found = artifact.manifest, artifact.parity() or ParityRecord()
+    parity = dataclasses.replace(found, evaluation=evaluation)
     text = parity.to_json()
     with atomic_directory(directory, force=True) as folder:
         try:
@@ -90,11 +91,6 @@ def update_parity(directory: Path, evaluation: EvaluationRecord) -> None:
         atomic_write_text(folder / PARITY_FILE, text)
         atomic_write_text(folder / CARD_FILE, model_card(manifest, manifest.coverage, parity))
         write_checksums(folder)
-
-
-def _read_parity(directory: Path) -> ParityRecord:
-    file = directory / PARITY_FILE
-    return ParityRecord.from_json(file.read_text(encoding="utf-8")) if file.exists() else ParityRecord()
 
 
 def onnx_metadata(manifest: Manifest) -> dict[str, str]:

@@ -12,8 +12,7 @@ from efq.runtime.backends.choice import Choice, cache_path, choose, is_installed
 from efq.runtime.backends.model import Model, thread_count
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.openvino import OpenVinoModel
-from efq.runtime.backends.target import AUTOMATIC as AUTOMATIC
-from efq.runtime.backends.target import OpenOptions, Target
+from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.errors import DeviceError, UsageError
 
 ONNXRUNTIME, OPENVINO = OnnxRuntimeModel.name, OpenVinoModel.name
@@ -55,8 +54,8 @@ def _check_options(target: Target, artifact: Artifact, options: OpenOptions) -> 
     if backend not in (AUTOMATIC, *target.backends):
         message = (
             f"expected the backend {' or '.join(target.backends)} for {artifact.directory}, an artifact for the target "
-            f"{target.name}, found {backend!r}, which would compute parts of it in float: export the student for "
-            "ort-cpu"
+            f"{target.name}, found {backend!r}, which its graph is not for: leave it out, or export the student for a "
+            "target of that backend"
         )
         raise UsageError(message)
 
@@ -98,6 +97,9 @@ def _measure(artifact: Artifact, backends: Sequence[str], threads: int, toleranc
 def _load(artifact: Artifact, backend: str, threads: int) -> Model:
     manifest = artifact.manifest
     model = BACKENDS[backend](artifact.model_path, threads=threads, reduced_range=manifest.reduced_range)
-    artifact.check_model_metadata(model.metadata)
-    model.check_signature(manifest.input, manifest.embedding_size)
+    with contextlib.ExitStack() as refused:
+        refused.callback(model.close)
+        artifact.check_model_metadata(model.metadata)
+        model.check_signature(manifest.input, manifest.embedding_size)
+        refused.pop_all()
     return model

@@ -1,1 +1,1 @@
-"""The machine this runs on: CPU, GPUs, versions, and what each target needs of it."""
+"""The machine this runs on: its CPU and GPUs, and the versions of what is installed."""

@@ -53,8 +53,10 @@ class ArtifactEngine:
 
     def close(self) -> None:
         """Keep the compiled kernels in the artifact, then free the GPU's memory."""
-        _save_runtime_cache(self._artifact, self._engine)
-        self._engine.close()
+        try:
+            _save_runtime_cache(self._artifact, self._engine)
+        finally:
+            self._engine.close()
 
 
 def open_tensorrt(target: Target, artifact: Artifact, options: OpenOptions) -> Model:
@@ -92,7 +94,11 @@ def open_engine(
         allow_host_code=fingerprint.options.version_compatible,
         runtime_cache=_read_runtime_cache(artifact.directory / ENGINE_FOLDER, fingerprint),
     )
-    opened.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
+    try:
+        opened.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
+    except EngineError:
+        opened.close()
+        raise
     return opened
 
 

@@ -17,7 +17,7 @@ from messages import names
 from networks import TEACHER, make_faces, make_teacher, write_faces
 
 from efq.benchmarks.bench_command import main
-from efq.benchmarks.engines import engine_bench, sources
+from efq.benchmarks.engines import engine_bench, engine_sources
 from efq.export.export_command import main as export
 from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.cuda.seam import open_cuda
@@ -88,8 +88,8 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     for place in (engine_bench, engine_open):
         monkeypatch.setattr(place, "open_cuda", lambda device: cuda)
         monkeypatch.setattr(place, "import_tensorrt", lambda target: module)
-    monkeypatch.setattr(sources, "import_tensorrt", lambda target: module)
-    for place in (sources, engine_cache):
+    monkeypatch.setattr(engine_sources, "import_tensorrt", lambda target: module)
+    for place in (engine_sources, engine_cache):
         monkeypatch.setattr(place, "build_engine", build_engine)
     return cuda
 

@@ -12,7 +12,7 @@ from tensorrt_plans import SHAPE, build_mean_plan, mean_color
 
 from efq.runtime import DeviceError, MissingDependencyError
 from efq.runtime.cuda.seam import open_cuda
-from efq.runtime.tensorrt.module import PACKAGES, import_tensorrt
+from efq.runtime.tensorrt.module import TENSORRT, TENSORRT_RTX, import_tensorrt
 from efq.runtime.tensorrt.run.model import TensorRTModel
 
 if not CUDA_PACKAGES:
@@ -21,7 +21,7 @@ if not CUDA_PACKAGES:
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=PACKAGES)
+@pytest.fixture(scope="module", params=(TENSORRT.target, TENSORRT_RTX.target))
 def module(request: pytest.FixtureRequest) -> Any:
     try:
         return import_tensorrt(request.param)

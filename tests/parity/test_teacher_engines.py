@@ -8,7 +8,7 @@ import onnx
 import pytest
 from networks import MEAN, NETWORKS, STD, randomize
 
-from efq.benchmarks.engines.sources import types_of_products
+from efq.benchmarks.engines.engine_sources import types_of_products
 from efq.benchmarks.engines.teacher_graph import Precision, engine_graph
 from efq.benchmarks.peers.float_teacher import export_float_onnx
 from efq.runtime.artifact.contract import InputContract

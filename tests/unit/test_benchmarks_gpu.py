@@ -15,10 +15,10 @@ from messages import names
 from onnx import helper
 
 from efq.benchmarks.engines.engine_bench import gpu_time
+from efq.benchmarks.engines.engine_sources import types_of_products
 from efq.benchmarks.engines.gpu import describe_gpu, query_nvidia_smi, read_clocks
 from efq.benchmarks.engines.gpu_results import UNKNOWN, EngineRecord, GpuClocks, GpuMachine, GpuResults, GpuSetting
-from efq.benchmarks.engines.peer import DeviceClock, DeviceTimed, TensorRTPeer
-from efq.benchmarks.engines.sources import types_of_products
+from efq.benchmarks.engines.open_engines import DeviceClock, DeviceTimed, TensorRTPeer
 from efq.benchmarks.report.gpu_sections import gpu_sections
 from efq.benchmarks.timing.latency import draw_batches, time_in_turn
 from efq.runtime.cuda.seam import DeviceProperties

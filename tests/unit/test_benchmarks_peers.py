@@ -17,7 +17,7 @@ from networks import TEACHER, make_teacher
 from numpy.typing import NDArray
 from torch import nn
 
-from efq.benchmarks.candidates import usable
+from efq.benchmarks.candidates import peer_candidates, usable
 from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.artifact import ArtifactPeer
@@ -29,7 +29,6 @@ from efq.benchmarks.peers.onnxruntime import (
     quantize_onnxruntime_static,
 )
 from efq.benchmarks.peers.openvino import OpenVinoPeer, computes_bfloat16, convert_to_openvino
-from efq.benchmarks.peers.peer import Normalization
 from efq.benchmarks.peers.registry import find_opener, open_peer, peer_tools
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, PeerTool
@@ -37,7 +36,8 @@ from efq.benchmarks.timing.footprint import measure_footprints
 from efq.benchmarks.timing.latency import SelfTimed
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.errors import EfqError, UsageError
+from efq.runtime.errors import EfqError, MissingDependencyError, UsageError
+from efq.runtime.faces.normalization import Normalization
 
 needs_openvino, needs_nncf = (
     pytest.mark.skipif(
@@ -214,6 +214,18 @@ def test_a_broken_entry_point_is_a_warning_and_leaves_the_others(
         names(message, value)
     with raises_naming(UsageError, "number"):
         find_opener("number")
+
+
+class Lacking(onnxruntime.OnnxRuntimeTool):
+    def require(self) -> None:
+        message = "lacks everything"
+        raise MissingDependencyError(message)
+
+
+def test_what_a_tool_lacks_is_said_before_anything_is_computed(teacher: FloatTeacher, tmp_path: Path) -> None:
+    with pytest.raises(MissingDependencyError, match="everything"):
+        peer_candidates([onnxruntime.TOOL, Lacking()], teacher, FACES, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_memory_and_start_up_are_those_of_fresh_processes(teacher: FloatTeacher, tiny_artifact: Path) -> None:

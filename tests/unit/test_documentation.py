@@ -23,9 +23,6 @@ DECISIONS = ROOT / "docs" / "decisions"
 RECORDS = ROOT / "docs" / "lab"  # of their day: what they name may have moved since
 CURRENT = [page for page in PAGES if not page.is_relative_to(RECORDS)]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-AWAITED = re.compile(  # named by the pages, merged after them
-    r"benchmarks/peers/registry\.py|efq\.(export\.targets\.ort_cpu|benchmarks\.peers\.tool)\b.*"
-)
 
 
 def name_of(page: Path) -> str:
@@ -48,13 +45,12 @@ def test_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("page", CURRENT, ids=name_of)
 def test_named_files_are_there(page: Path) -> None:
-    missing = [path for path in named_paths(page) if not any(ROOT.glob(path.rstrip("/")))]
-    assert [path for path in missing if not AWAITED.fullmatch(path)] == []
+    assert [path for path in named_paths(page) if not any(ROOT.glob(path.rstrip("/")))] == []
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=name_of)
 def test_named_modules_are_there(page: Path) -> None:
-    assert [name for name in named_modules(page) if not is_there(name) and not AWAITED.fullmatch(name)] == []
+    assert [name for name in named_modules(page) if not is_there(name)] == []
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=name_of)
@@ -65,7 +61,7 @@ def test_imports_of_the_examples_work(page: Path) -> None:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("efq."):
                 named += [f"{node.module}.{alias.name}" for alias in node.names]
-    assert [name for name in named if not is_there(name) and not AWAITED.fullmatch(name)] == []
+    assert [name for name in named if not is_there(name)] == []
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=name_of)

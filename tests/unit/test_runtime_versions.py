@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from efq.runtime import versions
 from efq.runtime.backends.choice import cache_path
 from efq.runtime.doctor import examine
+from efq.runtime.machine import versions
 from efq.runtime.machine.versions import installed_versions
 
 

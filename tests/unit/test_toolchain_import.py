@@ -1,4 +1,4 @@
-"""Importing parts of the toolchain: what does without torch leaves it alone."""
+"""What does without torch, all that a command's --help needs among it, leaves it alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import pytest
 import efq.toolchain
 from efq.toolchain.distillation.distill import distill
 
+IMPORTED = [
+    *("toolchain", "toolchain.data", "toolchain.evaluation", "toolchain.distill_command", "toolchain.evaluate_command"),
+    *("export", "export.export_command", "export.inspect_command", "benchmarks", "benchmarks.bench_command"),
+]
 
-@pytest.mark.parametrize("module", ["toolchain", "toolchain.data", "toolchain.evaluation", "toolchain.distill_command"])
+
+@pytest.mark.parametrize("module", IMPORTED)
 def test_what_needs_no_torch_does_not_import_it(module: str) -> None:
     code = f"import sys, efq.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

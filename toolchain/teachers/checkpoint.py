@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from efq.runtime.faces.normalization import Normalization
 from efq.toolchain.backbones import load_backbone
 from efq.toolchain.backbones.checkpoint import looks_like_checkpoint
-from efq.toolchain.teachers.teacher import Normalization, Teacher
+from efq.toolchain.teachers.teacher import Teacher
 
 
 class CheckpointFormat:

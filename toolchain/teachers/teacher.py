@@ -11,18 +11,9 @@ from torch import Tensor, nn
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import CheckpointError
+from efq.runtime.faces.normalization import Normalization
 from efq.runtime.files import sha256_file
 from efq.toolchain.teachers.normalized_network import NormalizedNetwork
-
-Triple = tuple[float, float, float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Normalization:
-    """What a float network reads of an image: (pixel - mean) / std for each channel of RGB, pixels from 0 to 255."""
-
-    mean: Triple
-    std: Triple
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import collections
 import functools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,17 @@ from efq.runtime.targets import targets
 ROOT = Path(__file__).parents[2]
 LAYERS = ("runtime", "toolchain", "export", "benchmarks")  # each may import those before it
 MOST_FILES = 15
+HEAVY = {"torch", "onnx", "onnx_ir", "openvino", "nncf", "matplotlib"}
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+names = [module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+assert "torch" not in sys.modules, sorted(name for name in names)
+"""
 
 # Where a target's own name is at home: the table, and its own folders.
 OWN_ROOMS = (
@@ -87,6 +100,28 @@ def test_no_import_runs_up(layer: str) -> None:
         if name.split(".")[1] == layer and other != "efq" and other.split(".")[1] not in allowed
     ]
     assert upward == []
+
+
+def test_the_runtime_names_no_framework() -> None:
+    """Not even in a function: a service installs none. What a target needs is imported by its name."""
+    found = {
+        f"{name} imports {root}"
+        for name, path in sources().items()
+        if name.startswith("efq.runtime")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for root in {str(getattr(node, "module", "")), *(alias.name for alias in node.names)}
+        if root.split(".")[0] in HEAVY
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("package", ["efq.toolchain.data", "efq.toolchain.evaluation"])
+def test_numpy_only(package: str) -> None:
+    """Faces are read and figures computed without torch: the package loads whole in a process without it."""
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL, package], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5
 
 
 def test_no_circle_of_files() -> None:
