@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from artifacts import make_artifact
 from extensions import install
-from messages import raises_naming
+from messages import names, raises_naming
 
 from efq.runtime import UsageError, find_target
 from efq.runtime.backends.open import BACKENDS
@@ -81,7 +81,7 @@ def test_one_that_is_broken_is_named_and_left_out(tmp_path: Path, tiny_artifact:
 
 
 def test_two_of_one_name_are_not_both_taken(tmp_path: Path) -> None:
-    points = {"first": "efq_toy:TARGET", "second": "efq_toy:TARGET"}
+    points = {"second": "efq_toy:TARGET", "toy": "efq_toy:TARGET"}
     found, log = listed(tmp_path, make_artifact(tmp_path / "artifact"), points)
-    assert list(found).count("toy") == 1
-    assert "efq_toy:TARGET" in log
+    assert list(found) == [*targets(), "toy"]
+    names(log, "second", "efq_toy:TARGET", "toy")

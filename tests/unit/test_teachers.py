@@ -148,7 +148,7 @@ def other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         "a_mistake": "MISSING",
         "b_neither": "NEITHER",
         "c_class": "Text",
-        "d_raising": "RAISING",
+        "raising": "RAISING",
         "text": "TEXT",
     }
     points = {name: f"toy_formats:{attribute}" for name, attribute in objects.items()}
