@@ -22,7 +22,7 @@ class Pattern:
     build: Callable[[], onnx.ModelProto]
     severity: str  # of the first finding; empty without one
     finds: tuple[str, ...]  # "rule node"
-    remedy: str  # a part of the first finding's remedy
+    remedy: str  # what the first finding's remedy names: a node, an operator, a type, a capability; empty where nothing
     verdict: Verdict
     text: str
     operator: str  # the node that runs in float

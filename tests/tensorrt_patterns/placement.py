@@ -13,7 +13,7 @@ def batchnorm(build: GraphBuilder, value: str) -> str:
     return build.add("BatchNormalization", value, *(build.bias(16) for _ in range(4)))
 
 
-@pattern("slow", "quantized-before-activation early.quantize", remedy="after PRelu act")
+@pattern("slow", "quantized-before-activation early.quantize", remedy="PRelu act")
 def quantizer_before_prelu() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.qdq(build.conv(build.qdq("x", "data")), "early")
@@ -21,14 +21,14 @@ def quantizer_before_prelu() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq(value, "late"), "conv2"))
 
 
-@pattern("slow", "quantized-before-activation early.quantize", remedy="after Relu act")
+@pattern("slow", "quantized-before-activation early.quantize", remedy="Relu act")
 def quantizer_before_relu() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.add("Relu", build.qdq(build.conv(build.qdq("x", "data")), "early"), name="act")
     return build.model(build.conv(build.qdq(value, "late"), "conv2"))
 
 
-@pattern("slow", "quantized-before-activation early.quantize", remedy="after LeakyRelu act")
+@pattern("slow", "quantized-before-activation early.quantize", remedy="LeakyRelu act")
 def quantizer_between_batchnorm_and_leaky_relu() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.qdq(batchnorm(build, build.conv(build.qdq("x", "data"))), "early")
@@ -36,20 +36,20 @@ def quantizer_between_batchnorm_and_leaky_relu() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq(value, "late"), "conv2"))
 
 
-@pattern("slow", "quantized-before-batchnorm early.quantize", remedy="after BatchNormalization")
+@pattern("slow", "quantized-before-batchnorm early.quantize", remedy="BatchNormalization")
 def quantizer_before_batchnorm() -> onnx.ModelProto:
     build = GraphBuilder()
     value = batchnorm(build, build.qdq(build.conv(build.qdq("x", "data")), "early"))
     return build.model(build.conv(build.qdq(value, "late"), "conv2"))
 
 
-@pattern("slow", "quantized-twice second.quantize", remedy="remove one pair")
+@pattern("slow", "quantized-twice second.quantize")
 def two_quantizers() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq(build.qdq("x", "first", 0.05), "second", 0.06)))
 
 
-@pattern("slow", "residual-quantized-twice sum", remedy="remove branch.dequantize")
+@pattern("slow", "residual-quantized-twice sum", remedy="branch.dequantize")
 def both_branches_quantized() -> onnx.ModelProto:
     build = GraphBuilder()
     shortcut = build.qdq("x", "data")
@@ -57,7 +57,7 @@ def both_branches_quantized() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq(build.add("Add", shortcut, branch, name="sum"), "late"), "conv2"))
 
 
-@pattern("slow", "residual-quantized-twice sum", remedy="remove shortcut.dequantize")
+@pattern("slow", "residual-quantized-twice sum", remedy="shortcut.dequantize")
 def projection_shortcut_quantized_too() -> onnx.ModelProto:
     build = GraphBuilder()
     shared = build.qdq("x", "data")
@@ -66,7 +66,7 @@ def projection_shortcut_quantized_too() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq(build.add("Add", branch, shortcut, name="sum"), "late"), "conv2"))
 
 
-@pattern("slow", "requantized-around join", remedy="one scale")
+@pattern("slow", "requantized-around join", remedy="Concat")
 def concat_between_two_scales() -> onnx.ModelProto:
     build = GraphBuilder()
     pair = [build.qdq("x", "first", 0.05), build.qdq("x", "second", 0.07)]
@@ -74,7 +74,7 @@ def concat_between_two_scales() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq(joined, "late", 0.07), channels=32))
 
 
-@pattern("slow", "requantized-around pad", remedy="one scale")
+@pattern("slow", "requantized-around pad", remedy="Pad")
 def padding_between_two_scales() -> onnx.ModelProto:
     build = GraphBuilder()
     pads = build.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
@@ -82,7 +82,7 @@ def padding_between_two_scales() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq(value, "late", 0.07)))
 
 
-@pattern("slow", "requantized-around resize", remedy="remove Q/DQ before Resize")
+@pattern("slow", "requantized-around resize", remedy="Resize")
 def resize_between_quantizers() -> onnx.ModelProto:
     build = GraphBuilder()
     sizes = build.constant(np.array([1, 1, 2, 2], np.float32))

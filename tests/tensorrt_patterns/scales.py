@@ -39,7 +39,7 @@ def channels(**other: float) -> np.ndarray[Any, np.dtype[np.float16]]:
     return scale
 
 
-@pattern("refused", *ZERO_POINT, remedy="quantize symmetrically", text="Non-zero zero point is not supported")
+@pattern("refused", *ZERO_POINT, remedy="int8", text="Non-zero zero point is not supported")
 def zero_point_of_data() -> onnx.ModelProto:
     return data(zero_point=np.int8(3))
 
@@ -47,7 +47,7 @@ def zero_point_of_data() -> onnx.ModelProto:
 @pattern(
     "refused",
     "zero-point-not-zero weight.dequantize",
-    remedy="quantize symmetrically",
+    remedy="int8",
     text="Non-zero zero point is not supported",
 )
 def zero_point_of_weight() -> onnx.ModelProto:
@@ -66,7 +66,7 @@ def zero_point_as_input() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq("x", "data", build.constant(SCALE), "zero")))
 
 
-@pattern("refused", *(f"zero-point-empty {node}" for node in BOTH), remedy="empty input", text="Invalid Node")
+@pattern("refused", *(f"zero-point-empty {node}" for node in BOTH), remedy="int8", text="Invalid Node")
 def zero_point_with_empty_name() -> onnx.ModelProto:
     build = GraphBuilder()
     scale = build.constant(SCALE)
@@ -74,17 +74,17 @@ def zero_point_with_empty_name() -> onnx.ModelProto:
     return build.model(build.conv(build.add("DequantizeLinear", quantized, scale, "", name="data.dequantize")))
 
 
-@pattern("refused", *NOT_POSITIVE, remedy="positive scale", text="Scale coefficients must all be positive")
+@pattern("refused", *NOT_POSITIVE, remedy="scale", text="Scale coefficients must all be positive")
 def scale_zero() -> onnx.ModelProto:
     return data(0.0)
 
 
-@pattern("refused", *NOT_POSITIVE, remedy="positive scale", text="Scale coefficients must all be positive")
+@pattern("refused", *NOT_POSITIVE, remedy="scale", text="Scale coefficients must all be positive")
 def scale_negative() -> onnx.ModelProto:
     return data(-SCALE)
 
 
-@pattern("refused", *NOT_POSITIVE, remedy="positive scale", text="Scale coefficients must all be positive")
+@pattern("refused", *NOT_POSITIVE, remedy="scale", text="Scale coefficients must all be positive")
 def scale_nan() -> onnx.ModelProto:
     return data(np.nan)
 
@@ -92,14 +92,14 @@ def scale_nan() -> onnx.ModelProto:
 @pattern(
     "refused",
     "scale-not-positive weight.dequantize",
-    remedy="positive scale",
+    remedy="scale",
     text="Scale coefficients must all be positive",
 )
 def scale_zero_in_one_channel() -> onnx.ModelProto:
     return weight(channels(c3=0.0))
 
 
-@pattern("clipped", *TOO_LARGE, remedy="search the range again")
+@pattern("clipped", *TOO_LARGE, remedy="float32")
 def scale_infinite() -> onnx.ModelProto:
     return data(np.inf)
 
@@ -114,51 +114,51 @@ def scale_infinite_in_one_channel() -> onnx.ModelProto:
     return weight(channels(c3=np.inf))
 
 
-@pattern("clipped", *SUBNORMAL, remedy="raise the scale")
+@pattern("clipped", *SUBNORMAL, remedy="float32")
 def scale_subnormal_in_float16() -> onnx.ModelProto:
     return data(6e-8)
 
 
-@pattern("clipped", *SUBNORMAL, "float32-network conv", remedy="raise the scale")
+@pattern("clipped", *SUBNORMAL, "float32-network conv", remedy="float32")
 def scale_subnormal_in_float32() -> onnx.ModelProto:
     build = GraphBuilder(dtype=np.float32)
     return build.model(build.conv(build.qdq("x", "data", np.float32(1e-42))))
 
 
-@pattern("clipped", *SUBNORMAL, remedy="raise the scale")
+@pattern("clipped", *SUBNORMAL, remedy="float32")
 def scale_zero_after_cast() -> onnx.ModelProto:
     build = GraphBuilder()
     scale = build.add("Cast", build.constant(np.float32(1e-9)), to=onnx.TensorProto.FLOAT16)
     return build.model(build.conv(build.qdq("x", "data", scale)))
 
 
-@pattern("clipped", "scale-subnormal weight.dequantize", remedy="raise the scale")
+@pattern("clipped", "scale-subnormal weight.dequantize", remedy="float32")
 def scale_rounded_by_cast() -> onnx.ModelProto:
     build = GraphBuilder()
     scale = build.add("Cast", build.constant(np.full(16, 3.1e-7, np.float32)), to=onnx.TensorProto.FLOAT16)
     return build.model(build.conv(build.qdq("x", "data"), weight=build.weight(scale=scale)))
 
 
-@pattern("fatal", *NOT_CONSTANT, remedy="store it as an initializer")
+@pattern("fatal", *NOT_CONSTANT, remedy="initializer")
 def scale_as_input() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data", build.input("scale", [], np.float16))))
 
 
-@pattern("fatal", *NOT_CONSTANT, remedy="store it as an initializer")
+@pattern("fatal", *NOT_CONSTANT, remedy="initializer")
 def scale_from_data() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data", build.add("ReduceMax", "x", keepdims=0))))
 
 
-@pattern("fatal", "scale-not-constant weight.dequantize", remedy="store it as an initializer")
+@pattern("fatal", "scale-not-constant weight.dequantize", remedy="initializer")
 def scale_of_weight_from_data() -> onnx.ModelProto:
     build = GraphBuilder()
     scale = build.add("ReduceMax", "x", build.constant(np.array([0, 2, 3])), keepdims=0)
     return build.model(build.conv(build.qdq("x", "data"), weight=build.weight(scale=scale)))
 
 
-@pattern("fatal", *NOT_CONSTANT, remedy="store it as an initializer", verdict="float", operator="gemm")
+@pattern("fatal", *NOT_CONSTANT, remedy="initializer", verdict="float", operator="gemm")
 def scale_of_product_as_input() -> onnx.ModelProto:
     build = GraphBuilder()
     scale = build.input("scale", [], np.float16)
@@ -170,7 +170,7 @@ def scale_per_channel_of_data() -> onnx.ModelProto:
     return data(np.linspace(0.04, 0.06, 16).astype(np.float16), np.zeros(16, np.int8), axis=1)
 
 
-@pattern("float", "activation-scale-not-scalar data.dequantize", remedy="without dimensions")
+@pattern("float", "activation-scale-not-scalar data.dequantize", remedy="per tensor")
 def scale_with_one_element() -> onnx.ModelProto:
     return data(np.full(1, SCALE, np.float16))
 
@@ -182,7 +182,7 @@ def scale_per_channel_of_product() -> onnx.ModelProto:
     return build.model(build.gemm(build.qdq(build.flatten("x"), "data", scale, zero_point, axis=1)))
 
 
-@pattern("refused", "weight-scale-one-element weight.dequantize", remedy="per output channel", text="const_ppg.cpp")
+@pattern("refused", "weight-scale-one-element weight.dequantize", remedy="output channel", text="const_ppg.cpp")
 def scale_with_one_element_of_weight() -> onnx.ModelProto:
     return weight(np.full(1, 0.01, np.float16))
 
@@ -190,7 +190,7 @@ def scale_with_one_element_of_weight() -> onnx.ModelProto:
 @pattern(
     "refused",
     "scale-count weight.dequantize",
-    remedy="axis attribute",
+    remedy="axis",
     text="number of scales is not equal to the number of output channels",
 )
 def scales_of_another_axis() -> onnx.ModelProto:

@@ -13,13 +13,13 @@ FLOAT8, FLOAT4 = ml_dtypes.float8_e4m3fn, ml_dtypes.float4_e2m1fn
 FLOAT8_NODES = ("data.quantize", "data.dequantize", "weight.dequantize")
 
 
-@pattern("clipped", "unsigned-activation data.quantize", remedy="int8 zero point of 0")
+@pattern("clipped", "unsigned-activation data.quantize", remedy="int8")
 def unsigned_data() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data", SCALE, np.uint8(0))))
 
 
-@pattern("clipped", "unsigned-activation data.quantize", remedy="int8 zero point of 0")
+@pattern("clipped", "unsigned-activation data.quantize", remedy="int8")
 def unsigned_data_by_default() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data", SCALE, None)))
@@ -29,7 +29,7 @@ def unsigned_data_by_default() -> onnx.ModelProto:
     "refused",
     *(f"zero-point-not-zero {node}" for node in FLOAT8_NODES[:2]),
     "unsigned-activation data.quantize",
-    remedy="quantize symmetrically",
+    remedy="int8",
     text="Non-zero zero point is not supported",
 )
 def unsigned_data_with_zero_point() -> onnx.ModelProto:
@@ -37,13 +37,13 @@ def unsigned_data_with_zero_point() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq("x", "data", SCALE, np.uint8(128))))
 
 
-@pattern("refused", "unsigned-tensor weight.dequantize", remedy="as int8", text="unsupported input type of UINT8")
+@pattern("refused", "unsigned-tensor weight.dequantize", remedy="int8", text="unsupported input type of UINT8")
 def unsigned_weight() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data"), weight=build.weight(dtype=np.uint8)))
 
 
-@pattern("refused", "unsigned-tensor data.dequantize", remedy="Cast an image", text="unsupported input type of UINT8")
+@pattern("refused", "unsigned-tensor data.dequantize", remedy="Cast", text="unsupported input type of UINT8")
 def unsigned_image() -> onnx.ModelProto:
     build = GraphBuilder(input_dtype=np.uint8)
     return build.model(build.conv(build.dequantize("x", "data", SCALE, np.uint8(0))))
@@ -52,7 +52,7 @@ def unsigned_image() -> onnx.ModelProto:
 @pattern(
     "refused",
     *(f"quantized-type-refused {node}" for node in FLOAT8_NODES[:2]),
-    remedy="to int8",
+    remedy="int8",
     text="Failed to import initializer",
 )
 def sixteen_bit_data() -> onnx.ModelProto:
@@ -60,7 +60,7 @@ def sixteen_bit_data() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq("x", "data", SCALE, np.int16(0))))
 
 
-@pattern("refused", "quantized-type-refused weight.dequantize", remedy="to int8", text="Failed to import initializer")
+@pattern("refused", "quantized-type-refused weight.dequantize", remedy="int8", text="Failed to import initializer")
 def sixteen_bit_weight() -> onnx.ModelProto:
     build = GraphBuilder()
     tensor = build.weight(dtype=np.int16, zero_point=np.zeros(16, np.int16))
@@ -70,7 +70,7 @@ def sixteen_bit_weight() -> onnx.ModelProto:
 @pattern(
     "refused",
     *(f"quantized-type-refused {node}" for node in FLOAT8_NODES),
-    remedy="to int8",
+    remedy="int8",
     text="Failed to import initializer",
 )
 def other_float8() -> onnx.ModelProto:
@@ -87,7 +87,7 @@ def float8() -> onnx.ModelProto:
 @pattern(
     "refused",
     *(f"quantized-type-needs-newer-gpu {node}" for node in FLOAT8_NODES),
-    remedy="build for 8.9",
+    remedy="8.9",
     text="HW-specific datatypes: fp8_e4m3",
 )
 def float8_on_any_gpu() -> onnx.ModelProto:
@@ -102,7 +102,7 @@ def float8_on_newer_gpu() -> onnx.ModelProto:
 @pattern(
     "refused",
     "quantized-type-needs-newer-gpu weight.dequantize",
-    remedy="build for 10.0",
+    remedy="10.0",
     text="HW-specific datatypes: fp4_e2m1",
     capabilities=("8.9",),
 )
@@ -111,13 +111,13 @@ def float4_on_older_gpu() -> onnx.ModelProto:
     return build.model(build.gemm(build.flatten("x"), build.blocked((32, 1024), axis=1, size=16, dtype=FLOAT4)))
 
 
-@pattern("refused", "quantized-types-differ conv", remedy="as int8", text="CHECK(dtype == W.type())")
+@pattern("refused", "quantized-types-differ conv", remedy="int8", text="CHECK(dtype == W.type())")
 def int4_convolution() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data"), weight=build.weight(dtype=INT4)))
 
 
-@pattern("refused", "quantized-types-differ conv", remedy="as int8", text="CHECK(dtype == W.type())")
+@pattern("refused", "quantized-types-differ conv", remedy="int8", text="CHECK(dtype == W.type())")
 def int4_data() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data", SCALE, INT4(0))))
@@ -126,7 +126,7 @@ def int4_data() -> onnx.ModelProto:
 @pattern(
     "refused",
     "quantized-types-differ conv",
-    remedy="as int8",
+    remedy="int8",
     text="CHECK(dtype == W.type())",
     capabilities=("8.9",),
 )
@@ -135,19 +135,19 @@ def float8_data_and_int8_weight() -> onnx.ModelProto:
     return build.model(build.conv(build.qdq("x", "data", SCALE, FLOAT8(0))))
 
 
-@pattern("refused", "float-types-differ conv", remedy="type of the data", text="must be of same type")
+@pattern("refused", "float-types-differ conv", remedy="Cast", text="must be of same type")
 def float32_bias() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data"), bias=build.constant(np.ones(16, np.float32))))
 
 
-@pattern("refused", "float-types-differ conv", remedy="type of the data", text="must be of same type")
+@pattern("refused", "float-types-differ conv", remedy="Cast", text="must be of same type")
 def float32_scale_of_data() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data", np.float32(SCALE))))
 
 
-@pattern("refused", "float-types-differ act", remedy="type of the data", text="must be of same types")
+@pattern("refused", "float-types-differ act", remedy="Cast", text="must be of same types")
 def float32_slope() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.conv(build.qdq("x", "data"))
@@ -155,21 +155,21 @@ def float32_slope() -> onnx.ModelProto:
     return build.model(build.add("PRelu", value, slope, name="act"))
 
 
-@pattern("refused", "float-types-differ sum", remedy="type of the data", text="must have same input types")
+@pattern("refused", "float-types-differ sum", remedy="Cast", text="must have same input types")
 def float32_addend() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.conv(build.qdq("x", "data"))
     return build.model(build.add("Add", value, build.constant(np.ones((16, 1, 1), np.float32)), name="sum"))
 
 
-@pattern("refused", "int32-bias bias.dequantize", remedy="float initializer", text="input has type Int32")
+@pattern("refused", "int32-bias bias.dequantize", remedy="initializer", text="input has type Int32")
 def int32_bias_of_convolution() -> onnx.ModelProto:
     build = GraphBuilder()
     bias = build.dequantize(build.integers((16,), np.int32), "bias", np.full(16, 0.001, np.float16), None, axis=0)
     return build.model(build.conv(build.qdq("x", "data"), bias=bias))
 
 
-@pattern("refused", "int32-bias bias.dequantize", remedy="float initializer", text="input has type Int32")
+@pattern("refused", "int32-bias bias.dequantize", remedy="initializer", text="input has type Int32")
 def int32_bias_of_product() -> onnx.ModelProto:
     build = GraphBuilder()
     bias = build.dequantize(build.integers((32,), np.int32), "bias", np.full(32, 0.001, np.float16), None, axis=0)
@@ -177,14 +177,14 @@ def int32_bias_of_product() -> onnx.ModelProto:
     return build.model(build.add("Gemm", value, build.weight((32, 1024)), bias, name="gemm", transB=1))
 
 
-@pattern("slow", "quantized-bias bias.dequantize", remedy="float initializer")
+@pattern("slow", "quantized-bias bias.dequantize", remedy="initializer")
 def int8_bias() -> onnx.ModelProto:
     build = GraphBuilder()
     bias = build.dequantize(build.integers((16,)), "bias", np.full(16, 0.01, np.float16), None, axis=0)
     return build.model(build.conv(build.qdq("x", "data"), bias=bias))
 
 
-@pattern("slow", "quantized-slope slope.dequantize", remedy="float initializer")
+@pattern("slow", "quantized-slope slope.dequantize", remedy="initializer")
 def int8_slope() -> onnx.ModelProto:
     build = GraphBuilder()
     slope = build.dequantize(build.integers((16, 1, 1)), "slope", 0.01)

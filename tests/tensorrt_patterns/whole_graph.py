@@ -9,10 +9,8 @@ from tensorrt_graphs import SCALE, GraphBuilder
 
 from tensorrt_patterns.pattern import pattern
 
-REWRITE = "export the graph with Q/DQ nodes"
 
-
-@pattern("refused", "integer-operator conv", remedy=REWRITE, text="conv")
+@pattern("refused", "integer-operator conv", remedy="Q/DQ", text="conv")
 def qlinear_conv() -> onnx.ModelProto:
     build = GraphBuilder(dtype=np.float32)
     scale, zero = build.constant(SCALE), build.constant(np.int8(0))
@@ -22,7 +20,7 @@ def qlinear_conv() -> onnx.ModelProto:
     return build.model(build.dequantize(value, "result", scale, zero))
 
 
-@pattern("refused", "integer-operator product", remedy=REWRITE, text="product")
+@pattern("refused", "integer-operator product", remedy="Q/DQ", text="product")
 def qlinear_matmul() -> onnx.ModelProto:
     build = GraphBuilder(dtype=np.float32)
     scale, zero = build.constant(SCALE), build.constant(np.int8(0))
@@ -32,14 +30,14 @@ def qlinear_matmul() -> onnx.ModelProto:
     return build.model(build.dequantize(value, "result", scale, zero))
 
 
-@pattern("refused", "integer-operator conv", remedy=REWRITE, text="conv")
+@pattern("refused", "integer-operator conv", remedy="Q/DQ", text="conv")
 def conv_integer() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.add("ConvInteger", build.quantize("x", "data"), build.integers((16, 16, 3, 3)), name="conv")
     return build.model(build.add("Cast", value, to=TensorProto.FLOAT))
 
 
-@pattern("refused", "integer-operator product", remedy=REWRITE, text="product")
+@pattern("refused", "integer-operator product", remedy="Q/DQ", text="product")
 def matmul_integer() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.quantize(build.flatten("x"), "data")
@@ -47,7 +45,7 @@ def matmul_integer() -> onnx.ModelProto:
     return build.model(build.add("Cast", value, to=TensorProto.FLOAT))
 
 
-@pattern("refused", "integer-operator product", remedy=REWRITE, text="Plugin not found")
+@pattern("refused", "integer-operator product", remedy="Q/DQ", text="Plugin not found")
 def microsoft_qgemm() -> onnx.ModelProto:
     build = GraphBuilder(dtype=np.float32)
     scale, zero = build.constant(SCALE), build.constant(np.int8(0))
@@ -56,20 +54,20 @@ def microsoft_qgemm() -> onnx.ModelProto:
     return build.model(build.add("QGemm", *operands, name="product", domain="com.microsoft"))
 
 
-@pattern("refused", "custom-operator act", remedy="ONNX operators", text="Plugin not found")
+@pattern("refused", "custom-operator act", remedy="ONNX", text="Plugin not found")
 def custom_activation() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.add("Swoosh", build.conv(build.qdq("x", "data")), name="act", domain="com.example"))
 
 
-@pattern("slow", "float32-network conv", remedy="in float16")
+@pattern("slow", "float32-network conv", remedy="float16")
 def float32_between_int8() -> onnx.ModelProto:
     build = GraphBuilder(dtype=np.float32)
     value = build.add("Relu", build.conv(build.qdq("x", "data")))
     return build.model(build.conv(build.qdq(value, "data2"), "conv2"))
 
 
-@pattern("slow", "narrow-operator conv2", remedy="widen it")
+@pattern("slow", "narrow-operator conv2", remedy="float16")
 def narrow_convolution() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.qdq(build.conv(build.qdq("x", "data")), "data2")
@@ -77,13 +75,13 @@ def narrow_convolution() -> onnx.ModelProto:
     return build.model(build.add("Conv", value, weight, name="conv2"))
 
 
-@pattern("slow", "narrow-operator gemm", remedy="widen it")
+@pattern("slow", "narrow-operator gemm", remedy="float16")
 def narrow_product() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.gemm(build.qdq(build.flatten("x"), "data"), outputs=8))
 
 
-@pattern("refused", "dynamic-dimension x", remedy="fix the image size", text="no optimization profile")
+@pattern("refused", "dynamic-dimension x", text="no optimization profile")
 def free_image_size() -> onnx.ModelProto:
     build = GraphBuilder(shape=[1, 16, "height", "width"])
     model = build.model(build.conv(build.qdq("x", "data")))
@@ -91,7 +89,7 @@ def free_image_size() -> onnx.ModelProto:
     return model
 
 
-@pattern("refused", "input-without-shape x", remedy="input's shape", text="misaligns with the input kernel shape")
+@pattern("refused", "input-without-shape x", text="misaligns with the input kernel shape")
 def unknown_rank() -> onnx.ModelProto:
     build = GraphBuilder()
     model = build.model(build.conv(build.qdq("x", "data")))
@@ -99,51 +97,51 @@ def unknown_rank() -> onnx.ModelProto:
     return model
 
 
-@pattern("refused", "fixed-batch x", remedy="symbolic batch", text="static dimensions that don't match")
+@pattern("refused", "fixed-batch x", remedy="batch", text="static dimensions that don't match")
 def batch_of_one() -> onnx.ModelProto:
     build = GraphBuilder(shape=[1, 16, 8, 8])
     return build.model(build.conv(build.qdq("x", "data")))
 
 
-@pattern("refused", "opset-too-old data.quantize", remedy="newer opset", verdict="int8")
+@pattern("refused", "opset-too-old data.quantize", remedy="opset", verdict="int8")
 def float16_scales_in_opset_17() -> onnx.ModelProto:
     build = GraphBuilder(opset=17)
     return build.model(build.conv(build.qdq("x", "data")))
 
 
-@pattern("slow", "float32-network conv", "opset-too-old conv_weight.dequantize", remedy="in float16")
+@pattern("slow", "float32-network conv", "opset-too-old conv_weight.dequantize", remedy="float16")
 def scales_per_channel_in_opset_12() -> onnx.ModelProto:
     build = GraphBuilder(opset=12, dtype=np.float32)
     return build.model(build.conv(build.qdq("x", "data")))
 
 
-@pattern("refused", "opset-too-old weight.dequantize", remedy="newer opset", verdict="float", operator="gemm")
+@pattern("refused", "opset-too-old weight.dequantize", remedy="opset", verdict="float", operator="gemm")
 def blocks_in_opset_20() -> onnx.ModelProto:
     build = GraphBuilder(opset=20)
     return build.model(build.gemm(build.flatten("x"), build.blocked((32, 1024), axis=1, size=128)))
 
 
-@pattern("clipped", "constant-not-finite scale", remedy="overflowed")
+@pattern("clipped", "constant-not-finite scale", remedy="float32")
 def infinite_factor() -> onnx.ModelProto:
     build = GraphBuilder()
     value = build.conv(build.qdq("x", "data"))
     return build.model(build.add("Mul", value, build.constant(np.full((16, 1, 1), np.inf, np.float16)), name="scale"))
 
 
-@pattern("clipped", "constant-not-finite conv", remedy="overflowed")
+@pattern("clipped", "constant-not-finite conv", remedy="float32")
 def nan_bias() -> onnx.ModelProto:
     build = GraphBuilder()
     return build.model(build.conv(build.qdq("x", "data"), bias=build.constant(np.full(16, np.nan, np.float16))))
 
 
-@pattern("clipped", "constant-beyond-float16 half", remedy="in float32")
+@pattern("clipped", "constant-beyond-float16 half", remedy="float32")
 def factor_beyond_float16() -> onnx.ModelProto:
     build = GraphBuilder()
     factor = build.add("Cast", build.constant(np.float32(1e6)), name="half", to=TensorProto.FLOAT16)
     return build.model(build.add("Mul", build.conv(build.qdq("x", "data")), factor))
 
 
-@pattern("refused", "external-data constant4", remedy="beside the model", text="Failed to import initializer")
+@pattern("refused", "external-data constant4", text="Failed to import initializer")
 def weight_stored_elsewhere() -> onnx.ModelProto:
     build = GraphBuilder()
     model = build.model(build.conv(build.qdq("x", "data")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 
 import pytest
+from messages import names
 from tensorrt_patterns import PATTERNS, Pattern
 
 from efq.export.targets.tensorrt.lint import Finding, Severity, lint
@@ -26,9 +27,12 @@ def test_pattern(name: str) -> None:
     assert [f"{finding.rule} {finding.node}" for finding in found] == list(pattern.finds)
     if pattern.finds:
         assert found[0].severity == pattern.severity
-        assert pattern.remedy
-        assert pattern.remedy in found[0].remedy
+        if pattern.remedy:
+            names(found[0].remedy, pattern.remedy)
     for finding in found:
+        assert finding.expected
+        assert finding.found
+        assert finding.remedy
         line = str(finding)
         assert "\n" not in line
         assert all(part in line for part in (finding.severity, finding.rule, finding.node))
@@ -40,14 +44,14 @@ def test_names_are_different() -> None:
 
 
 def test_every_rule_has_a_pattern_and_a_name_of_its_own() -> None:
-    names: dict[str, set[str]] = collections.defaultdict(set)
+    found: dict[str, set[str]] = collections.defaultdict(set)
     for pattern in PATTERNS:
         graph = Graph(pattern.build())
         for rule in (*RULES, external_data):
-            names[rule.__name__] |= {finding.rule for finding in rule(graph)}
-    assert {rule.__name__ for rule in RULES} <= names.keys()
-    assert all(len(found) == 1 for found in names.values()), names
-    assert len(set.union(*names.values())) == len(RULES) + 1
+            found[rule.__name__] |= {finding.rule for finding in rule(graph)}
+    assert {rule.__name__ for rule in RULES} <= found.keys()
+    assert all(len(rules) == 1 for rules in found.values()), found
+    assert len(set.union(*found.values())) == len(RULES) + 1
 
 
 def test_only_slow_does_not_block() -> None:
