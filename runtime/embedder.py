@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.backends.model import Model
+from efq.runtime.backends.model import Model, model_of
 from efq.runtime.backends.target import AUTOMATIC, DEFAULT_TOLERANCE, OpenOptions, Target
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.progress import ShowProgress, no_progress
@@ -75,7 +75,7 @@ class Embedder:
             rebuild=rebuild,
             progress=progress,
         )
-        return cls(artifact, target.open(target, artifact, options))
+        return cls(artifact, model_of(artifact, target.open(target, artifact, options)))
 
     @property
     def backend(self) -> str:

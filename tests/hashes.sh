@@ -1,48 +1,66 @@
 #!/usr/bin/env bash
-# What a change that is to change nothing must leave alone, as SHA-256 lines: the help text of every command, and of
-# four recipes for four targets model.onnx, card, manifest and embeddings of 64 faces. Run it on both commits and
-# compare the outputs:
+# What a change that is to change nothing must leave alone, as lines of SHA-256: the help text of every command, and of
+# four recipes for four targets the plan, model.onnx, card, parity.json, manifest, report and embeddings of 64 faces. Run
+# it on both commits and compare the outputs; a line that cannot be made ends it:
 #   VENV=.venv FACES=folder/of/faces LIST=its/images.txt TEACHER=teacher.pt tests/hashes.sh > after.txt
 set -euo pipefail
 bin=${VENV:-.venv}/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export COLUMNS=100 EFQ_CACHE=$work/cache
-sha() { sha256sum | cut -d' ' -f1; }
-untimed='
+
+# Reads stdin whole before it is hashed, so that what failed is not the hash of nothing.
+line() {
+  local text
+  text=$(cat)
+  [ -n "$text" ] || { echo "nothing was written for: $*" >&2; exit 1; }
+  echo "$(sha256sum <<< "$text" | cut -d' ' -f1)  $*"
+}
+quietly() { "$@" 2> "$work/log" || { cat "$work/log" >&2; exit 1; }; }
+plain='
 import json, sys
-manifest = json.load(open(sys.argv[1]))
-manifest["recipe"]["training"].pop("seconds", None)
-for nodes in manifest["coverage"].values():
-    for node in nodes if isinstance(nodes, list) else []:
-        node.pop("time_share")
-manifest["coverage"].get("op_types", []).sort(key=lambda kind: (kind["domain"], kind["op_type"]))
-print(json.dumps(manifest, sort_keys=True))'
+def without_times(value):
+    if isinstance(value, dict):
+        timed = ("time_share", "seconds", "build_seconds")
+        return {key: without_times(found) for key, found in value.items() if key not in timed}
+    if isinstance(value, list):
+        return sorted(map(without_times, value), key=json.dumps)
+    return value.replace(sys.argv[1], "WORK") if isinstance(value, str) else value
+print(json.dumps(without_times(json.load(sys.stdin)), sort_keys=True))'
 embeddings='
-import numpy, sys
-sys.stdout.buffer.write(numpy.load(sys.argv[1])["embeddings"].tobytes())'
+import hashlib, numpy, sys
+print(hashlib.sha256(numpy.load(sys.argv[1])["embeddings"].tobytes()).hexdigest())'
 
 for command in distill evaluate export inspect embed doctor bench demo; do
-  echo "$("$bin/efq-$command" --help | sha)  efq-$command --help"
+  "$bin/efq-$command" --help > "$work/help"
+  line "efq-$command --help" < "$work/help"
 done
-mapfile -t faces < <(grep -v '^#' "$LIST" | head -64 | sed "s|^|$FACES/|")
-for recipe in prelu mixed relu w4a8; do
-  bits=8
-  [ "$recipe" = w4a8 ] && bits=4
-  "$bin/efq-distill" "$TEACHER" --faces "$FACES" --list "$LIST" --max-images 512 --recipe "$recipe" --steps 4 --seed 0 \
-    --threads 1 -o "$work/$recipe.pt" 2> "$work/log" >&2 || { cat "$work/log" >&2; exit 1; }
+grep -v '^#' "$LIST" | head -64 | sed "s|^|$FACES/|" > "$work/faces"
+mapfile -t faces < "$work/faces"
+[ "${#faces[@]}" -eq 64 ]
+for recipe in prelu mixed relu w4a8 full-range; do
+  bits=8 options=(--recipe "$recipe")
+  case $recipe in
+    w4a8) bits=4 ;;
+    full-range) options=(--recipe prelu --full-range) ;;
+  esac
+  student=$work/$recipe.pt
+  quietly "$bin/efq-distill" "$TEACHER" --faces "$FACES" --list "$LIST" --max-images 512 "${options[@]}" --steps 4 \
+    --seed 0 --threads 1 -o "$student"
+  quietly "$bin/efq-inspect" "$student" --json | "$bin/python" -c "$plain" "$work" | line "$recipe efq-inspect"
   for target in ort-cpu openvino trt trt-rtx; do
-    options=()
-    case $target in trt*) options=(--no-engine) ;; esac
-    artifact=$work/$recipe-$target
-    "$bin/efq-export" "$work/$recipe.pt" --bits "$bits" --target "$target" "${options[@]}" -o "$artifact" \
-      2> "$work/log" >&2 || { cat "$work/log" >&2; exit 1; }
-    echo "$(sha < "$artifact/model.onnx")  $recipe $target model.onnx"
-    echo "$(sha < "$artifact/README.md")  $recipe $target README.md"
-    echo "$("$bin/python" -c "$untimed" "$artifact/manifest.json" | sha)  $recipe $target manifest.json without times"
+    named="$recipe $target" artifact=$work/$recipe-$target engine=()
+    case $target in trt*) engine=(--no-engine) ;; esac
+    export=("$bin/efq-export" "$student" --bits "$bits" --target "$target" "${engine[@]}")
+    quietly "${export[@]}" --dry-run | line "$named --dry-run"
+    quietly "${export[@]}" -o "$artifact" --json | "$bin/python" -c "$plain" "$work" | line "$named --json"
+    base64 "$artifact/model.onnx" | line "$named model.onnx"
+    line "$named README.md" < "$artifact/README.md"
+    "$bin/python" -c "$plain" "$work" < "$artifact/manifest.json" | line "$named manifest.json"
+    "$bin/python" -c "$plain" "$work" < "$artifact/parity.json" | line "$named parity.json"
     case $target in trt*) continue ;; esac
-    "$bin/efq-embed" "$artifact" "${faces[@]}" --backend "$(sed s/ort-cpu/onnxruntime/ <<< "$target")" --threads 1 \
-      -o "$work/embeddings.npz" 2> "$work/log" >&2 || { cat "$work/log" >&2; exit 1; }
-    echo "$("$bin/python" -c "$embeddings" "$work/embeddings.npz" | sha)  $recipe $target embeddings"
+    quietly "$bin/efq-embed" "$artifact" "${faces[@]}" --backend "${target/ort-cpu/onnxruntime}" --threads 1 \
+      -o "$work/embeddings.npz" > /dev/null
+    "$bin/python" -c "$embeddings" "$work/embeddings.npz" | line "$named embeddings"
   done
 done

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.folder import Artifact
 from efq.runtime.errors import IncompatibleArtifactError, UsageError
 from efq.runtime.machine.cpu import usable_cores
 
@@ -44,6 +45,20 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Free what the model holds. Waits for calls that run; later ones raise UsageError. Again it does nothing."""
+
+
+def model_of(artifact: Artifact, model: Model) -> Model:
+    """`model`, once it is found to be that of `artifact`; otherwise it is closed.
+
+    Raises SchemaError for metadata that do not say what the manifest says, IncompatibleArtifactError (EngineError) for
+    another signature.
+    """
+    with contextlib.ExitStack() as refused:
+        refused.callback(model.close)
+        artifact.check_model_metadata(model.metadata)
+        model.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)
+        refused.pop_all()
+    return model
 
 
 class Port(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from efq.runtime.artifact.folder import MODEL_FILE, Artifact, read_checksums
 from efq.runtime.backends.choice import Choice, cache_path, choose, is_installed, read_choice, write_choice
-from efq.runtime.backends.model import Model, thread_count
+from efq.runtime.backends.model import Model, model_of, thread_count
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
@@ -97,9 +97,4 @@ def _measure(artifact: Artifact, backends: Sequence[str], threads: int, toleranc
 def _load(artifact: Artifact, backend: str, threads: int) -> Model:
     manifest = artifact.manifest
     model = BACKENDS[backend](artifact.model_path, threads=threads, reduced_range=manifest.reduced_range)
-    with contextlib.ExitStack() as refused:
-        refused.callback(model.close)
-        artifact.check_model_metadata(model.metadata)
-        model.check_signature(manifest.input, manifest.embedding_size)
-        refused.pop_all()
-    return model
+    return model_of(artifact, model)

@@ -30,11 +30,16 @@ print(len(names))
 assert "torch" not in sys.modules, sorted(name for name in names)
 """
 
-# Where a target's own name is at home: the table, and its own folders.
+# Where a target's own name is at home: the table, its runtime and its export side.
 OWN_ROOMS = (
     *("runtime/targets.py", "runtime/tensorrt/", "runtime/backends/openvino.py"),
-    *("export/targets/openvino/", "export/targets/ort_cpu/", "export/targets/tensorrt/"),
+    *sorted(
+        {row.exporter.rpartition(".")[0].removeprefix("efq.").replace(".", "/") + "/" for row in targets().values()}
+    ),
 )
+# Elsewhere a name may only stand where a user would type it: the default of a command, the demo's and a study's export.
+TYPED = {"export/export_command.py", "benchmarks/demo/chain.py", "benchmarks/studies/data_study.py"}
+AMBIGUOUS = {"openvino"}  # also a package and a backend, whose names stand in other rooms; it may not be compared
 
 
 @functools.cache
@@ -153,15 +158,56 @@ def compared_constants(tree: ast.AST) -> Iterator[ast.Constant]:
             yield from (element for element in elements if isinstance(element, ast.Constant))
 
 
-def test_a_target_is_named_in_its_own_rooms_only() -> None:
+def named_constants(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Every text but docstrings that is a target's name and nothing else."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in targets():
+            yield node
+
+
+def outside_own_rooms() -> dict[str, Path]:
+    files = {path.relative_to(ROOT).as_posix(): path for path in sources().values()}
+    return {name: path for name, path in files.items() if not name.startswith(OWN_ROOMS)}
+
+
+def test_a_target_is_compared_in_its_own_rooms_only() -> None:
     found = [
-        f"{path.relative_to(ROOT)}:{constant.lineno} {constant.value!r}"
-        for path in sources().values()
-        if not path.relative_to(ROOT).as_posix().startswith(OWN_ROOMS)
+        f"{name}:{constant.lineno} {constant.value!r}"
+        for name, path in outside_own_rooms().items()
         for constant in compared_constants(tree_of(path))
         if constant.value in targets()
     ]
     assert found == []
+
+
+def test_a_target_is_named_in_its_own_rooms_only() -> None:
+    found = {
+        f"{name}:{constant.lineno} {constant.value!r}"
+        for name, path in outside_own_rooms().items()
+        if name not in TYPED
+        for constant in named_constants(tree_of(path))
+        if constant.value not in AMBIGUOUS
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x == 'openvino'",
+        "x in ('a', 'openvino')",
+        "{'openvino': 1}[x]",
+        "table.get('openvino')",
+        "match x:\n    case 'openvino':\n        pass",
+    ],
+)
+def test_comparisons_are_found(code: str) -> None:
+    assert [constant.value for constant in compared_constants(ast.parse(code)) if constant.value in targets()]
+
+
+@pytest.mark.parametrize("code", ["x.startswith('trt')", "x in frozenset({'trt'})", "y = 'trt' if x else 'cpu'"])
+def test_names_are_found(code: str) -> None:
+    assert list(named_constants(ast.parse(code)))
 
 
 def test_only_what_is_run_prints() -> None:
