@@ -35,8 +35,7 @@ for command in distill evaluate export inspect embed doctor bench demo; do
   "$bin/efq-$command" --help > "$work/help"
   line "efq-$command --help" < "$work/help"
 done
-grep -v '^#' "$LIST" | head -64 | sed "s|^|$FACES/|" > "$work/faces"
-mapfile -t faces < "$work/faces"
+mapfile -t faces < <(awk -v root="$FACES" '!/^#/ && count++ < 64 {print root "/" $1}' "$LIST")
 [ "${#faces[@]}" -eq 64 ]
 for recipe in prelu mixed relu w4a8 full-range; do
   bits=8 options=(--recipe "$recipe")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from extensions import install
@@ -63,9 +64,29 @@ EXPORT = """
 import dataclasses
 
 from toy import ToyModel
+from torch import nn
 
-from efq.export import QdqTarget
+from efq.export import GraphPass, QdqTarget
 from efq.export.targets.ort_cpu.evidence import collect_evidence
+from efq.toolchain.graph.operations import Flatten
+from efq.toolchain.graph.pass_result import PassResult
+from efq.toolchain.graph.traversal import calls, replace_module
+
+
+class ToyFlatten(nn.Module):
+    pass
+
+
+def own_flatten(network, contract):
+    found = list(calls(network, Flatten))
+    for node, _ in found:
+        replace_module(network, node, ToyFlatten())
+    return PassResult(changed=len(found))
+
+
+def write_flatten(writer, call, inputs):
+    flat = writer.node("Flatten", [writer.float_of(inputs[0])], {"axis": 1}, "toy_flatten")
+    return writer.quantize(flat, inputs[0].grid)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +101,11 @@ class Toy(QdqTarget):
         return ["Toys are not for service."]
 
 
-TARGET = Toy(name="toy", description="a runtime from outside")
+TARGET = Toy(
+    name="toy",
+    description="a runtime from outside",
+    passes=(GraphPass(rewrite=own_flatten, handlers={ToyFlatten: write_flatten}),),
+)
 """
 EMBED = """
 import sys
@@ -110,15 +135,17 @@ def test_a_student_is_exported_to_it_and_served_by_it(environment: dict[str, str
     student = make_student(randomize(NETWORKS["bottleneck"]()))
     save_student(student, tmp_path / "student.pt")
     artifact = tmp_path / "artifact"
-    exported = run(
-        environment, "-m", "efq.export.export_command", str(tmp_path / "student.pt"), "--target", "toy", "--json",
-        "-o", str(artifact),
-    )  # fmt: skip
+    command = ["-m", "efq.export.export_command", str(tmp_path / "student.pt"), "--target", "toy", "--json"]
+    planned = run(environment, *command, "--dry-run")
+    assert json.loads(planned.stdout)["target"] == "toy", planned.stderr
+    exported = run(environment, *command, "-o", str(artifact))
     assert exported.returncode == 0, exported.stderr
     result = json.loads(exported.stdout)
     assert result["coverage"]["multiply_adds"]["integer"] == result["coverage"]["multiply_adds"]["total"]
     assert "Toys are not for service." in (artifact / "README.md").read_text(encoding="utf-8")
     assert "click" in json.loads((artifact / "manifest.json").read_text(encoding="utf-8"))["tools"]
+    written = {node.name for node in onnx.load(artifact / "model.onnx").graph.node}
+    assert "toy_flatten" in written
     images = random_images(4, seed=1).numpy()
     np.save(tmp_path / "images.npy", images)
     served = run(
