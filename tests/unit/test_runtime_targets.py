@@ -14,9 +14,9 @@ from artifacts import make_artifact
 from extensions import install
 from messages import names, raises_naming
 
-from efq.runtime import UsageError, find_target
+from efq.runtime import UsageError
 from efq.runtime.backends.open import BACKENDS
-from efq.runtime.targets import targets
+from efq.runtime.targets import find_target, targets
 
 GOOD = """
 import dataclasses
@@ -28,8 +28,8 @@ NO_TARGET = {"name": "toy"}
 LIST = """
 import json, logging, sys
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-from efq.runtime import Embedder, find_target
-from efq.runtime.targets import targets
+from efq.runtime import Embedder
+from efq.runtime.targets import find_target, targets
 print(json.dumps({name: target.devices for name, target in targets().items()}))
 Embedder.open(sys.argv[1], threads=1, backend="onnxruntime")
 """
