@@ -19,12 +19,12 @@ from efq.runtime import Embedder, InputContract
 from efq.runtime.artifact.folder import MODEL_FILE, TRAINING_DATA_FILE
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
-from efq.runtime.errors import DeviceError, SchemaError, UsageError
+from efq.runtime.errors import CheckpointError, DeviceError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
 from efq.toolchain.backbones.checkpoint import looks_like_checkpoint, read_checkpoint
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
-from efq.toolchain.teachers.formats import find_format, open_teacher
+from efq.toolchain.teachers.formats import CHECKPOINT, find_format, open_teacher
 
 _BATCH = 64
 
@@ -94,10 +94,21 @@ def network_kind(path: Path) -> Kind:
     """What is at `path`; a folder is taken for an artifact. Raises CheckpointError for a file that is no network."""
     if path.is_dir():
         return "artifact"
-    if looks_like_checkpoint(path) and is_student(read_checkpoint(path, mapped=True)):
+    if _is_student(path):
         return "student"
     find_format(path)
     return "teacher"
+
+
+def _is_student(path: Path) -> bool:
+    if not looks_like_checkpoint(path):
+        return False
+    try:
+        return is_student(read_checkpoint(path, mapped=True))
+    except CheckpointError:
+        if find_format(path) is CHECKPOINT:
+            raise
+        return False  # an archive of another format
 
 
 def torch_device(name: str) -> torch.device:
