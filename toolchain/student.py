@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, fx
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.errors import CheckpointError, UsageError
+from efq.runtime.errors import CheckpointError, SchemaError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.toolchain.backbones import read_checkpoint
-from efq.toolchain.graph.description import build_graph, describe_graph, plain_values
+from efq.toolchain.graph.description import describe_graph, plain_values
 from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.recipes.recipe import Recipe
+from efq.toolchain.student_record import check_student_record, load_network
 
 FORMAT = "efq-student"
 SCHEMA_VERSION = 1
@@ -88,7 +89,8 @@ def save_student(student: Student, path: Path) -> None:
 
 def is_student(content: Mapping[str, Any]) -> bool:
     """Whether a checkpoint's content is a student file."""
-    return content.get("format") == FORMAT
+    form = content.get("format")
+    return isinstance(form, str) and form == FORMAT
 
 
 def load_student(path: Path) -> Student:
@@ -100,24 +102,24 @@ def load_student(path: Path) -> Student:
             f"{sorted(map(str, content))[:4]}"
         )
         raise CheckpointError(message)
-    if content.get("schema_version") != SCHEMA_VERSION:
+    version = content.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
         message = (
-            f"{path} has student schema {content.get('schema_version')!r}, this EFQ reads {SCHEMA_VERSION}: "
+            f"{path} has student schema {version!r}, this EFQ reads {SCHEMA_VERSION}: "
             "make it again with efq-distill, or install the EFQ that made it"
         )
         raise CheckpointError(message)
     try:
-        network = build_graph(content["graph"])
-        network.load_state_dict(content["weights"])
+        check_student_record(content)
         return Student(
-            network=network.eval(),
+            network=load_network(content["graph"], content["weights"]),
             recipe=Recipe.from_dict(content["recipe"]),
             contract=InputContract.from_dict(content["contract"]),
             notes=tuple(content["notes"]),
             training_hashes=_unpack_hashes(content["training_hashes"]),
             **{key: content[key] for key in _PLAIN},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SchemaError, UsageError) as error:
         message = f"{path} is not a complete student file ({error}): make it again with efq-distill"
         raise CheckpointError(message) from error
 

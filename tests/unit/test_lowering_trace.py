@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efq.runtime.errors import LoweringError
+from efq.toolchain.graph.description import clone_network
 from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.graph.operations import (
     OPERATIONS,
@@ -181,3 +182,22 @@ def test_two_inputs_are_refused() -> None:
 def test_conv_block_has_one_affine() -> None:
     graph = trace(randomize(conv_block(3, 4, 3)), MEAN, STD)
     assert [node.name for node, _ in calls(graph, ChannelAffine)] == ["image_normalization", "_1"]
+
+
+@pytest.mark.parametrize("name", ["a-b", "straße", "two words", "1"])
+def test_layers_with_odd_names_come_back(name: str) -> None:
+    network = nn.Sequential()
+    network.add_module(name, nn.Conv2d(3, 4, 28))
+    network.add_module("flatten", nn.Flatten())
+    graph = trace(network, MEAN, STD)
+    rebuilt = clone_network(graph)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(random_images(2)), graph(random_images(2)))
+
+
+def test_a_layer_whose_name_cannot_be_kept_is_named() -> None:
+    network = nn.Sequential()
+    network.add_module("a$b", nn.Conv2d(3, 4, 28))
+    network.add_module("flatten", nn.Flatten())
+    with raises_naming(LoweringError, "a$b"):
+        trace(network, MEAN, STD)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import fx, nn
 
 from efq.toolchain.graph.operations import OPERATIONS, arguments_of
+from efq.toolchain.graph.record import check_graph_record
 from efq.toolchain.graph.traversal import to_channels_last
 
 _KINDS = {kind.__name__: kind for kind in OPERATIONS}
@@ -33,7 +34,11 @@ def describe_graph(network: fx.GraphModule) -> list[dict[str, Any]]:
 
 
 def build_graph(entries: list[dict[str, Any]]) -> fx.GraphModule:
-    """The network that `describe_graph` described, with weights still to be loaded."""
+    """The network that `describe_graph` described, with weights still to be loaded.
+
+    Raises ValueError for entries it cannot have made: they may come from a file of anyone's.
+    """
+    check_graph_record(entries, _KINDS)
     root, graph = nn.Module(), fx.Graph()
     nodes: dict[str, fx.Node] = {}
     network = fx.GraphModule(root, graph)

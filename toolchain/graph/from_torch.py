@@ -31,6 +31,7 @@ from efq.toolchain.graph.operations import (
     QuantizedConv2d,
     QuantizedLinear,
 )
+from efq.toolchain.graph.record import check_layer_name
 from efq.toolchain.graph.traversal import remove, replace_module
 
 _DROPPED = (nn.Dropout, nn.Dropout2d, nn.Identity)
@@ -56,9 +57,21 @@ def trace(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -
         _canonicalize(graph, node)
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
+    _check_names(graph)
     graph.recompile()
     graph.requires_grad_(True)
     return graph.eval()
+
+
+def _check_names(network: fx.GraphModule) -> None:
+    """A student file holds the layers' names, and nothing but names."""
+    for node in network.graph.nodes:
+        if node.op == "call_module":
+            try:
+                check_layer_name(str(node.target))
+            except ValueError as error:
+                message = f"layer {str(node.target)!r} cannot keep its name in a student: {error}; rename it"
+                raise LoweringError(message) from error
 
 
 def _separate_calls(network: fx.GraphModule) -> None:

@@ -212,7 +212,12 @@ _TORCH_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
 }
 
 
+def constructor_names(kind: type[nn.Module]) -> tuple[str, ...]:
+    """The names of the constructor arguments that rebuild an operation of `kind`, one of `OPERATIONS`."""
+    names: tuple[str, ...] = getattr(kind, "ARGUMENTS", _TORCH_ARGUMENTS.get(kind, ()))
+    return names
+
+
 def arguments_of(operation: nn.Module) -> dict[str, Any]:
     """The constructor arguments that rebuild `operation`, one of `OPERATIONS`."""
-    names: tuple[str, ...] = getattr(operation, "ARGUMENTS", _TORCH_ARGUMENTS.get(type(operation), ()))
-    return {name: getattr(operation, name) for name in names}
+    return {name: getattr(operation, name) for name in constructor_names(type(operation))}

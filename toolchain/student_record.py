@@ -1,0 +1,123 @@
+"""The content of a student file, checked before anything is made of it: the file may be anyone's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from efq.toolchain.graph.description import build_graph
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
+
+_LONGEST_TEXT = 10_000
+_MOST_ENTRIES = 1_000_000
+_HASH_BYTES = 8
+
+
+def check_student_record(content: Mapping[str, Any]) -> None:
+    """Check the types and ranges of every field but the graph, the recipe and the contract, which check themselves.
+
+    Raises KeyError for a field that is missing, ValueError naming one that does not fit.
+    """
+    for field, (expected, fits) in _FIELDS.items():
+        if not fits(content[field]):
+            message = f"expected {expected} as {field}, found {repr(content[field])[:80]}"
+            raise ValueError(message)
+
+
+def load_network(graph: Any, weights: Mapping[str, Tensor]) -> fx.GraphModule:
+    """The network of a checked `graph` with its weights, in eval mode.
+
+    Raises ValueError for a graph that is none, weights that are not those of the graph, or scales that are not numbers
+    above 0. No memory is taken for tensors that the file does not hold.
+    """
+    with torch.device("meta"):
+        wanted = {name: tuple(value.shape) for name, value in build_graph(graph).state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    different = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    if different:
+        name = different[0]
+        message = f"expected {name} of shape {wanted.get(name)} among the weights, found {found.get(name)}"
+        raise ValueError(message)
+    network = build_graph(graph)
+    network.load_state_dict(weights)
+    for name, module in network.named_modules():
+        if isinstance(module, ActivationQuantizer | WeightQuantizer):
+            scale = module.scale.detach()
+            if not bool((torch.isfinite(scale) & (scale > 0)).all()):
+                message = f"expected scales of {name} above 0, found {scale.flatten()[:4].tolist()}"
+                raise ValueError(message)
+    return network.eval()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 60
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_cosine(value: Any) -> bool:
+    return _is_number(value) and -1.001 <= value <= 1.001
+
+
+def _is_text_or_number(value: Any) -> bool:
+    return _is_text(value) or _is_number(value)
+
+
+def _record_of(**fields: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A mapping with these keys, each with such a value."""
+    return lambda value: (
+        isinstance(value, dict) and set(value) == set(fields) and all(fits(value[key]) for key, fits in fields.items())
+    )
+
+
+def _mapping_to(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A mapping from names to such values."""
+    return lambda value: (
+        isinstance(value, dict)
+        and len(value) <= _MOST_ENTRIES
+        and all(_is_text(key) and fits(item) for key, item in value.items())
+    )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= _MOST_ENTRIES and all(map(_is_text, value))
+
+
+def _are_weights(value: Any) -> bool:
+    return _mapping_to(_is_plain_tensor)(value) and all(bool(torch.isfinite(tensor).all()) for tensor in value.values())
+
+
+def _is_plain_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.dtype == torch.float32
+
+
+def _are_hashes(value: Any) -> bool:
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.dtype == torch.uint8
+    return plain and value.dim() == 2 and value.shape[1] == _HASH_BYTES and len(value) <= _MOST_ENTRIES
+
+
+_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "backbone": ("text", _is_text),
+    "embedding_size": ("a whole number above 0", lambda value: _is_count(value) and 0 < value <= 1 << 16),
+    "teacher": ("name, sha256 and licence", _record_of(name=_is_text, sha256=_is_text, licence=_is_text)),
+    "data": (
+        "images, identities, sha256 and licence",
+        _record_of(images=_is_count, identities=_is_count, sha256=_is_text, licence=_is_text),
+    ),
+    "activations": ("texts by name", _mapping_to(_is_text)),
+    "training": ("texts and numbers by name", _mapping_to(_is_text_or_number)),
+    "thresholds": ("cosines by name", _mapping_to(_is_cosine)),
+    "notes": ("a list of texts", _are_texts),
+    "weights": ("finite float32 tensors by name", _are_weights),
+    "training_hashes": ("a uint8 tensor (N, 8)", _are_hashes),
+}
