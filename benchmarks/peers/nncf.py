@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.peers import openvino
-from efq.benchmarks.peers.openvino import import_openvino, missing_package
+from efq.benchmarks.peers.openvino import load_openvino, missing_package
 from efq.benchmarks.peers.peer import Peer, Preprocess
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, teacher_spec
@@ -36,7 +36,7 @@ class NncfTool:
 
     def require(self) -> None:
         """Raise MissingDependencyError unless openvino and nncf are installed."""
-        import_openvino()
+        load_openvino()
         _import_nncf()
 
     def candidates(self, teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path) -> Iterator[Candidate]:
@@ -71,7 +71,7 @@ def quantize_nncf(
     `calibration`: uint8 faces (N, H, W, 3), all of them used. `preset` "performance" is NNCF's default (symmetric
     activations), "mixed" has asymmetric activations. Raises MissingDependencyError without openvino or nncf.
     """
-    runtime = import_openvino()
+    runtime = load_openvino()
     nncf = _import_nncf()
     presets = {"performance": nncf.QuantizationPreset.PERFORMANCE, "mixed": nncf.QuantizationPreset.MIXED}
     faces = nncf.Dataset(range(len(calibration)), lambda index: preprocess(calibration[index : index + 1]))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from efq.benchmarks.peers.peer import Peer, Preprocess, embed_in_batches
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, teacher_spec
+from efq.runtime.backends.openvino_module import import_openvino
 from efq.runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class OpenVinoTool:
 
     def require(self) -> None:
         """Raise MissingDependencyError unless openvino is installed."""
-        import_openvino()
+        load_openvino()
 
     def candidates(self, teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path) -> Iterator[Candidate]:
         """One file for all precisions; nothing is calibrated."""
@@ -57,7 +58,7 @@ class OpenVinoPeer:
     def __init__(
         self, name: str, path: Path, preprocess: Preprocess, *, threads: int, precision: str | None = None
     ) -> None:
-        self._openvino = import_openvino()
+        self._openvino = load_openvino()
         self.name = name
         self.file_bytes = path.stat().st_size + _weights_bytes(path)
         self.prepare = preprocess
@@ -91,7 +92,7 @@ class OpenVinoPeer:
 
 def convert_to_openvino(float_model: Path, destination: Path) -> Path:
     """Write a float ONNX file as OpenVINO IR (`destination`.xml and .bin beside it), weights kept in float32."""
-    openvino = import_openvino()
+    openvino = load_openvino()
     openvino.save_model(openvino.Core().read_model(str(float_model)), str(destination), compress_to_fp16=False)
     return destination
 
@@ -103,17 +104,16 @@ def float_precisions() -> tuple[str, ...]:
 
 def computes_bfloat16() -> bool:
     """Whether OpenVINO has bfloat16 kernels for this CPU."""
-    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def import_openvino() -> Any:
+def load_openvino() -> Any:
     """The module. Raises MissingDependencyError when it is not installed."""
     try:
-        import openvino
-    except ImportError as error:
+        return import_openvino()
+    except MissingDependencyError as error:
         missing = "openvino"
         raise missing_package(missing) from error
-    return openvino
 
 
 def missing_package(package: str) -> MissingDependencyError:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.benchmarks.peers.openvino import float_precisions, import_openvino
+from efq.benchmarks.peers.openvino import float_precisions, load_openvino
 from efq.benchmarks.peers.peer import Peer, embed_in_batches
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, teacher_spec
@@ -33,7 +33,7 @@ class TorchCompileTool:
         if importlib.util.find_spec("torch") is None:
             message = "this comparison needs torch; install it with: pip install 'efq[train]'"
             raise MissingDependencyError(message)
-        import_openvino()
+        load_openvino()
 
     def candidates(self, teacher: FloatTeacher, calibration: NDArray[np.uint8], folder: Path) -> Iterator[Candidate]:
         """Compiled from the checkpoint when opened: nothing is calibrated, nothing is written."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from efq.runtime.backends.telemetry import switch_off_onnxruntime
 from efq.runtime.errors import MissingDependencyError
 
 LEAST_VERSION = (1, 30)
@@ -13,6 +14,7 @@ LEAST_VERSION = (1, 30)
 def import_onnxruntime() -> ModuleType:
     """The module. Raises MissingDependencyError when there is none, or an older one than EFQ was tested with."""
     install = "pip install --upgrade onnxruntime (or onnxruntime-gpu, where that is what is installed)"
+    switch_off_onnxruntime()
     try:
         import onnxruntime
     except ImportError as error:

@@ -28,6 +28,7 @@ from efq.runtime.backends.model import (
     part_size,
     thread_count,
 )
+from efq.runtime.backends.openvino_module import import_openvino
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
 
@@ -155,14 +156,7 @@ class _Requests:
 @functools.cache
 def _core() -> Any:
     """OpenVINO and its CPU plugin, loaded once."""
-    try:
-        openvino: Any = importlib.import_module("openvino")
-    except ImportError as error:
-        message = (
-            f"this needs OpenVINO, which cannot be imported ({error}); install it with: pip install 'efq[openvino]'"
-        )
-        raise MissingDependencyError(message) from error
-    return openvino.Core()
+    return import_openvino().Core()
 
 
 def _read_model(path: Path) -> Any:

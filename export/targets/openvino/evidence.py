@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from efq.export.coverage.evidence import Evidence, ExecutedNode, TensorFact
-from efq.runtime.errors import IncompatibleArtifactError, InputError, MissingDependencyError
+from efq.runtime.backends.openvino_module import import_openvino
+from efq.runtime.errors import IncompatibleArtifactError, InputError
 
 _DTYPES = {"f32": "float", "f16": "float16", "bf16": "bfloat16", "f64": "double"} | {
     kind + bits: name + bits for kind, name in (("i", "int"), ("u", "uint")) for bits in ("4", "8", "16", "32", "64")
@@ -31,7 +32,7 @@ def collect_openvino_evidence(model: Path, *, images: np.ndarray, runs: int) -> 
     Raises MissingDependencyError without openvino, InputError when `images` do not fit the model's only input,
     IncompatibleArtifactError when OpenVINO cannot load or run the model.
     """
-    openvino = _import_openvino()
+    openvino = import_openvino()
     try:
         network = openvino.Core().read_model(str(model))
     except Exception as error:  # OpenVINO's exceptions derive from RuntimeError, with nothing of their own
@@ -48,15 +49,6 @@ def collect_openvino_evidence(model: Path, *, images: np.ndarray, runs: int) -> 
         message = f"expected {model} to run on images {images.shape} in OpenVINO, found: {error}. Export it again"
         raise IncompatibleArtifactError(message) from error
     return _evidence(executed, times, images, f"openvino {importlib.metadata.version('openvino')} CPU")
-
-
-def _import_openvino() -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        message = "the target openvino needs OpenVINO; install it with: pip install 'efq[openvino]'"
-        raise MissingDependencyError(message) from error
-    return openvino
 
 
 def _check_images(images: np.ndarray, inputs: Sequence[Any], model: Path) -> None:
