@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -55,6 +56,22 @@ class Artifact:
         manifest = Manifest.from_json(_read_text(directory / MANIFEST_FILE, SchemaError))
         verify_checksums(directory)
         return cls(directory=directory, manifest=manifest)
+
+    def model_bytes(self) -> bytes:
+        """The model, read at once: what is loaded is what was verified, whatever becomes of the file.
+
+        Raises ChecksumError when it is not what the checksums say.
+        """
+        try:
+            content = self.model_path.read_bytes()
+        except OSError as error:
+            message = f"expected the model at {self.model_path}, found: {error}; {_EXPORT_AGAIN}"
+            raise ChecksumError(message) from error
+        expected, found = read_checksums(self.directory)[MODEL_FILE], hashlib.sha256(content).hexdigest()
+        if found != expected:
+            message = f"expected SHA-256 {expected} of {self.model_path}, found {found}; {_EXPORT_AGAIN}"
+            raise ChecksumError(message)
+        return content
 
     def parity(self) -> ParityRecord | None:
         """What was measured of the artifact, None where nothing was.

@@ -17,13 +17,26 @@ _METADATA_PROPS = 14
 def read_onnx_metadata(path: Path) -> dict[str, str]:
     """Value by key. Raises IncompatibleArtifactError when the file cannot be read or is no ONNX model."""
     try:
-        data = memoryview(path.read_bytes())
-        properties = [value for number, value in _fields(data) if number == _METADATA_PROPS]
+        content = path.read_bytes()
+    except OSError as error:
+        raise _no_model(path, error) from error
+    return onnx_metadata_of(content, path)
+
+
+def onnx_metadata_of(content: bytes, path: Path) -> dict[str, str]:
+    """Value by key of a model in memory, which came from `path`. Raises IncompatibleArtifactError when it is none."""
+    try:
+        properties = [value for number, value in _fields(memoryview(content)) if number == _METADATA_PROPS]
         entries = [dict(_fields(value)) for value in properties]
         return {_text(entry.get(1)): _text(entry.get(2)) for entry in entries}
-    except (OSError, ValueError, IndexError) as error:
-        message = f"expected an ONNX model at {path}, found a file that is none ({error}); export it with efq-export"
-        raise IncompatibleArtifactError(message) from error
+    except (ValueError, IndexError) as error:
+        raise _no_model(path, error) from error
+
+
+def _no_model(path: Path, error: Exception) -> IncompatibleArtifactError:
+    return IncompatibleArtifactError(
+        f"expected an ONNX model at {path}, found a file that is none ({error}); export it with efq-export"
+    )
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:

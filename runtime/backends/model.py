@@ -109,9 +109,18 @@ class Workers:
             os.sched_setaffinity(0, {self._cpus.get_nowait()})
 
 
-def part_size(path: Path) -> int:
-    """The most images that one thread computes at once with the model file at `path` (docs/performance.md)."""
-    return SMALL_PART if path.stat().st_size <= _SMALL_MODEL_BYTES else LARGE_PART
+def part_size(model_bytes: int) -> int:
+    """The most images that one thread computes at once with a model of that size (docs/performance.md)."""
+    return SMALL_PART if model_bytes <= _SMALL_MODEL_BYTES else LARGE_PART
+
+
+def read_model(path: Path) -> bytes:
+    """The model file at `path`. Raises IncompatibleArtifactError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"expected a model at {path}, found: {error.strerror or error}; export it with efq-export"
+        raise IncompatibleArtifactError(message) from error
 
 
 def thread_count(threads: int | None) -> int:

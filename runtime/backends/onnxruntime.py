@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.lifetime import Lifetime
-from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME, Port, Workers, check_port, part_size, thread_count
+from efq.runtime.backends.model import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Port,
+    Workers,
+    check_port,
+    part_size,
+    read_model,
+    thread_count,
+)
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.single_image import SingleImageThreads
@@ -44,8 +53,12 @@ class OnnxRuntimeModel:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
-        """Load the model at `path`; `threads` None uses every CPU the process may run on.
+    def __init__(
+        self, path: Path, *, threads: int | None, reduced_range: bool = False, content: bytes | None = None
+    ) -> None:
+        """Load the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
+
+        The file is read once: what becomes of it afterwards changes nothing.
 
         Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
         unless `reduced_range` says that they have 7 bits, which always fit.
@@ -56,11 +69,13 @@ class OnnxRuntimeModel:
         self._path = path
         self._exact_anyway = reduced_range
         count = thread_count(threads)
-        self._session = _create_session(path, count, exact_anyway=reduced_range)
+        content = read_model(path) if content is None else content
+        self._session = _create_session(content, path, count, exact_anyway=reduced_range)
         self._one_thread_session = self._session if count == 1 else None
+        self._content = b"" if count == 1 else content  # for the session of one thread
         self._one_thread_lock = threading.Lock()
         self._single = SingleImageThreads() if count > 1 else None
-        self._workers = Workers(count, part_size=part_size(path), cpus=cpus_to_bind(count))
+        self._workers = Workers(count, part_size=part_size(len(content)), cpus=cpus_to_bind(count))
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -106,7 +121,10 @@ class OnnxRuntimeModel:
     def _session_of_one_thread(self) -> onnxruntime.InferenceSession:
         with self._one_thread_lock:
             if self._one_thread_session is None:
-                self._one_thread_session = _create_session(self._path, 1, exact_anyway=self._exact_anyway)
+                self._one_thread_session = _create_session(
+                    self._content, self._path, 1, exact_anyway=self._exact_anyway
+                )
+                self._content = b""
             return self._one_thread_session
 
 
@@ -118,7 +136,7 @@ def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
     return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
 
 
-def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxruntime.InferenceSession:
+def _create_session(content: bytes, path: Path, threads: int, *, exact_anyway: bool) -> onnxruntime.InferenceSession:
     module = import_onnxruntime()
     options = module.SessionOptions()
     options.intra_op_num_threads = threads
@@ -137,7 +155,7 @@ def _create_session(path: Path, threads: int, *, exact_anyway: bool) -> onnxrunt
     with _creation_lock:
         try:
             session: onnxruntime.InferenceSession = module.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
             return session
         except Exception as error:  # ONNX Runtime's exceptions share no other base class

@@ -95,6 +95,10 @@ def _measure(artifact: Artifact, backends: Sequence[str], threads: int, toleranc
 
 
 def _load(artifact: Artifact, backend: str, threads: int) -> Model:
-    manifest = artifact.manifest
-    model = BACKENDS[backend](artifact.model_path, threads=threads, reduced_range=manifest.reduced_range)
+    model = BACKENDS[backend](
+        artifact.model_path,
+        threads=threads,
+        reduced_range=artifact.manifest.reduced_range,
+        content=artifact.model_bytes(),
+    )
     return model_of(artifact, model)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import io
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.onnx_metadata import read_onnx_metadata
+from efq.runtime.artifact.onnx_metadata import onnx_metadata_of
 from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import (
     INPUT_NAME,
@@ -26,6 +27,7 @@ from efq.runtime.backends.model import (
     Workers,
     check_port,
     part_size,
+    read_model,
     thread_count,
 )
 from efq.runtime.backends.openvino_module import import_openvino
@@ -43,8 +45,10 @@ class OpenVinoModel:
 
     name = "openvino"
 
-    def __init__(self, path: Path, *, threads: int | None, reduced_range: bool = False) -> None:
-        """Load the model at `path`; `threads` None uses every CPU the process may run on.
+    def __init__(
+        self, path: Path, *, threads: int | None, reduced_range: bool = False, content: bytes | None = None
+    ) -> None:
+        """Load the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
 
         `reduced_range` says that the weights have 7 bits, without which 8-bit products saturate on some CPUs.
         Raises DeviceError when they would on this one, MissingDependencyError without openvino,
@@ -60,11 +64,13 @@ class OpenVinoModel:
         self._lifetime = Lifetime()
         self._path = path
         self._threads = thread_count(threads)
-        self._model = _read_model(path)
+        content = read_model(path) if content is None else content
+        self._model = _parse_model(content, path)
+        self._metadata = onnx_metadata_of(content, path)
         self._image_shape = tuple(self._model.input(0).partial_shape)[1:]
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, bool], _Requests] = {}
-        most = part_size(path)
+        most = part_size(len(content))
         self._sizes = sorted({most, SMALL_PART, 1}, reverse=True)  # eight images on two threads are four on each
         self._workers = Workers(self._threads, part_size=most)
         self._requests(1, shared=False)
@@ -73,7 +79,7 @@ class OpenVinoModel:
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata_props, which OpenVINO does not keep."""
         with self._lifetime:
-            return read_onnx_metadata(self._path)
+            return self._metadata
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
@@ -159,9 +165,9 @@ def _core() -> Any:
     return import_openvino().Core()
 
 
-def _read_model(path: Path) -> Any:
+def _parse_model(content: bytes, path: Path) -> Any:
     try:
-        return _core().read_model(str(path))
+        return _core().read_model(io.BytesIO(content))
     except MissingDependencyError:
         raise
     except Exception as error:  # see _compile

@@ -9,6 +9,8 @@ from artifacts import EMBEDDING_SIZE, make_artifact, make_manifest, make_model, 
 from messages import raises_naming
 
 from efq.runtime import (
+    Artifact,
+    ChecksumError,
     DeviceError,
     Embedder,
     IncompatibleArtifactError,
@@ -125,3 +127,32 @@ def test_a_model_with_another_signature_is_refused(tmp_path: Path) -> None:
     for name, (other, model, found) in wrong.items():
         with raises_naming(IncompatibleArtifactError, tmp_path / name / MODEL_FILE, found):
             Embedder.open(make_artifact(tmp_path / name, manifest=other, model=model))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_what_becomes_of_the_file_afterwards_changes_nothing(tmp_path: Path, backend: str) -> None:
+    """Sessions that are made later, for batches, are of the model that was verified."""
+    pytest.importorskip(backend)
+    directory = make_artifact(tmp_path / "artifact")
+    faces = random_faces(6)
+    with Embedder.open(directory, threads=2, backend=backend) as embedder:
+        model = make_model(make_manifest())
+        for tensor in model.graph.initializer:
+            if tensor.name == "linear":
+                tensor.raw_data = bytes(reversed(tensor.raw_data))
+        onnx.save_model(model, directory / MODEL_FILE)
+        batch = embedder.embed(faces)
+        singles = np.concatenate([embedder.embed(face[None]) for face in faces])
+    np.testing.assert_allclose(batch, reference_embeddings(faces), atol=1e-5)
+    np.testing.assert_allclose(singles, batch, atol=1e-5)
+
+
+def test_a_model_that_was_replaced_before_it_was_read_is_refused(tmp_path: Path) -> None:
+    artifact = Artifact.open(make_artifact(tmp_path / "artifact"))
+    assert artifact.model_bytes() == artifact.model_path.read_bytes()
+    artifact.model_path.write_bytes(artifact.model_path.read_bytes() + b" ")
+    with raises_naming(ChecksumError, artifact.model_path):
+        artifact.model_bytes()
+    artifact.model_path.unlink()
+    with raises_naming(ChecksumError, artifact.model_path):
+        artifact.model_bytes()
