@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from efq.runtime.errors import SchemaError
 
+LARGEST_SIDE = 4096
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class InputContract:
@@ -24,13 +26,18 @@ class InputContract:
     alignment: str = "arcface-112"
 
     def __post_init__(self) -> None:
-        if self.height <= 0 or self.width <= 0:
-            message = f"expected a positive image size, found {self.height}x{self.width}"
-            raise SchemaError(message)
-        for field, expected in (("color_order", "RGB"), ("dtype", "uint8"), ("layout", "NHWC")):
-            if getattr(self, field) != expected:
-                message = f"expected {field} {expected!r} in the input contract, found {getattr(self, field)!r}"
+        for side in (self.height, self.width):
+            if type(side) is not int or not 0 < side <= LARGEST_SIDE:
+                message = f"expected an image size of 1 to {LARGEST_SIDE} pixels, found {self.height!r}x{self.width!r}"
                 raise SchemaError(message)
+        for field, expected in (("color_order", "RGB"), ("dtype", "uint8"), ("layout", "NHWC")):
+            found = getattr(self, field)
+            if not isinstance(found, str) or found != expected:
+                message = f"expected {field} {expected!r} in the input contract, found {found!r}"
+                raise SchemaError(message)
+        if not isinstance(self.alignment, str):
+            message = f"expected the name of a landmark template as alignment, found {self.alignment!r}"
+            raise SchemaError(message)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
