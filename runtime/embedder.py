@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,12 +30,20 @@ class Embedder:
 
     Concurrency: one Embedder may be used by any number of threads at once, without locks; each call returns the
     same bytes as it would alone. The threads share the pool of `threads` workers, so a service that calls from
-    many threads opens it with threads=1. It does not survive a fork: open it in the child process.
+    many threads opens it with threads=1.
+
+    Processes: the child of a fork opens the model again with its first call, as threads do not come along; so does
+    the process that an Embedder is sent to (pickled it is its folder and options, and verified again).
     """
 
-    def __init__(self, artifact: Artifact, model: Model) -> None:
+    def __init__(self, artifact: Artifact, model: Model, options: OpenOptions) -> None:
         self._artifact = artifact
-        self._model = model
+        self._options = options
+        self._name = model.name
+        self._model: Model | None = model
+        self._closed = False
+        self._opening = threading.Lock()
+        _embedders.add(self)
 
     @classmethod
     def open(
@@ -75,19 +87,27 @@ class Embedder:
             rebuild=rebuild,
             progress=progress,
         )
-        return cls(artifact, model_of(artifact, target.open(target, artifact, options)))
+        return cls(artifact, model_of(artifact, target.open(target, artifact, options)), options)
 
     @property
     def backend(self) -> str:
         """The runtime that computes the embeddings: "onnxruntime", "openvino", "tensorrt", or another target's own."""
-        return self._model.name
+        return self._name
 
     def close(self) -> None:
         """Free what the model holds, on a GPU its memory; later calls of `embed` raise UsageError.
 
         It waits for calls that are running. Closing again does nothing.
         """
-        self._model.close()
+        with self._opening:
+            self._closed = True
+            if self._model is not None:
+                self._model.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Embedder], tuple[object, ...]]:
+        options = self._options
+        chosen = (options.device, options.threads, options.backend, options.tolerance)
+        return _open_again, (type(self), str(self._artifact.directory), *chosen)
 
     def __enter__(self) -> Self:
         return self
@@ -119,11 +139,53 @@ class Embedder:
         the dot product of their rows. Raises InputError for an array that is anything else, UsageError once closed.
         """
         check_images(images, self.contract)
+        model = self._model_here()
         embeddings = np.empty((len(images), self.embedding_size), np.float32)
         for start in range(0, len(images), LARGEST_BATCH):
             part = slice(start, start + LARGEST_BATCH)
-            embeddings[part] = self._model.run(np.ascontiguousarray(images[part]))
+            embeddings[part] = model.run(np.ascontiguousarray(images[part]))
         return embeddings
+
+    def _model_here(self) -> Model:
+        """The model, opened again in the child of a fork."""
+        model = self._model
+        if model is not None:
+            return model
+        with self._opening:
+            if self._closed:
+                message = "expected an open Embedder, found one that was closed; open it again"
+                raise UsageError(message)
+            if self._model is None:
+                target = _target_of(self._artifact)
+                self._model = model_of(self._artifact, target.open(target, self._artifact, self._options))
+            return self._model
+
+    def _forget_parent(self) -> None:
+        """In the child of a fork: its parent's model is neither used nor freed, which would wait for threads."""
+        if self._model is not None:
+            _inherited.append(self._model)
+        self._model = None
+        self._opening = threading.Lock()
+
+
+_embedders: weakref.WeakSet[Embedder] = weakref.WeakSet()
+_inherited: list[Model] = []
+
+
+def _after_fork() -> None:
+    for embedder in list(_embedders):
+        embedder._forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _open_again(
+    kind: type[Embedder], directory: str, device: str, threads: int | None, backend: str, tolerance: float
+) -> Embedder:
+    """What an Embedder that was pickled becomes."""
+    return kind.open(directory, device, threads, backend=backend, tolerance=tolerance)
 
 
 def check_images(images: NDArray[np.uint8], contract: InputContract) -> None:

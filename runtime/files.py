@@ -74,7 +74,10 @@ def sha256_file(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """EFQ's folder for what can be computed again: `$EFQ_CACHE`, or `efq` in the platform's cache folder."""
+    """EFQ's folder for what can be computed again: `$EFQ_CACHE`, or `efq` in the platform's cache folder.
+
+    Raises UsageError for a user without a home folder who names no other.
+    """
     chosen = os.environ.get("EFQ_CACHE")
     if chosen:
         return Path(chosen)
@@ -84,7 +87,11 @@ def cache_folder() -> Path:
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "efq"
+    try:
+        return Path(base).expanduser() / "efq"
+    except RuntimeError as error:
+        message = f"expected a home folder for the cache, found none ({error}); set EFQ_CACHE to a folder"
+        raise UsageError(message) from error
 
 
 def _sibling(path: Path, purpose: str) -> Path:

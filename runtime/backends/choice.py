@@ -101,8 +101,11 @@ def random_images(contract: InputContract) -> NDArray[np.uint8]:
     return np.ascontiguousarray(blocks.repeat(8, 1).repeat(8, 2)[:, : contract.height, : contract.width])
 
 
-def cache_path(model_sha256: str, *, backends: tuple[str, ...], threads: int, tolerance: float) -> Path:
-    """The file that remembers the choice for a model, on this CPU, with these versions, threads and tolerance."""
+def cache_path(model_sha256: str, *, backends: tuple[str, ...], threads: int, tolerance: float) -> Path | None:
+    """The file that remembers the choice for a model, on this CPU, with these versions, threads and tolerance.
+
+    None where there is no folder for it.
+    """
     packages = dict.fromkeys(("efq", *ONNXRUNTIME_PACKAGES, *backends))
     facts = {
         "format": FORMAT,
@@ -113,11 +116,17 @@ def cache_path(model_sha256: str, *, backends: tuple[str, ...], threads: int, to
         "tolerance": tolerance,
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "cpu-backend" / f"{digest}.json"
+    try:
+        return cache_folder() / "cpu-backend" / f"{digest}.json"
+    except UsageError as error:
+        _logger.warning("the choice of a backend is not remembered: %s", error)
+        return None
 
 
-def read_choice(path: Path, backends: Mapping[str, object]) -> Choice | None:
+def read_choice(path: Path | None, backends: Mapping[str, object]) -> Choice | None:
     """The remembered choice, or None where there is none that can be used."""
+    if path is None:
+        return None
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -128,8 +137,10 @@ def read_choice(path: Path, backends: Mapping[str, object]) -> Choice | None:
     return choice
 
 
-def write_choice(path: Path, choice: Choice) -> None:
+def write_choice(path: Path | None, choice: Choice) -> None:
     """Remember the choice; a folder that cannot be written only costs the next start a measurement."""
+    if path is None:
+        return
     try:
         atomic_write_text(path, choice.to_json())
     except UsageError as error:

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import io
+import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,9 +160,13 @@ class _Requests:
             self._idle.put(request)
 
 
-@functools.cache
 def _core() -> Any:
-    """OpenVINO and its CPU plugin, loaded once."""
+    """OpenVINO and its CPU plugin, loaded once a process: the child of a fork has none of its parent's threads."""
+    return _core_of_process(os.getpid())
+
+
+@functools.cache
+def _core_of_process(process: int) -> Any:
     return import_openvino().Core()
 
 

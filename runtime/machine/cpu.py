@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 from pathlib import Path
 
 from efq.runtime.machine.dot_products import pairs_per_cycle
+from efq.runtime.machine.quota import cpu_quota
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -83,10 +85,10 @@ def describe_cpu(cpuinfo: Path = _CPUINFO) -> Cpu:
 
 
 def usable_cores() -> int:
-    """The logical processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The logical processors this process may use: those it may run on, but no more than its quota of CPU time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def cpus_to_bind(threads: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.errors import EfqError, InputError, UnreadableImageError
+from efq.runtime.errors import EfqError, InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.images import decode_image
 from efq.runtime.files import atomic_write_text, cache_folder
 from efq.runtime.progress import ShowProgress, no_progress
@@ -70,7 +71,11 @@ class _Decoder:
         return self._decode_into(np.empty(self._shape, np.uint8))
 
     def from_cache(self) -> DecodedFaces:
-        stem = cache_folder() / f"faces-{self._cache_key()}"
+        try:
+            stem = cache_folder() / f"faces-{self._cache_key()}"
+        except UsageError as error:
+            _logger.warning("decoded faces are not kept: %s", error)
+            return self.into_memory()
         faces = _read_cache(stem, self._shape)
         if faces is None:
             self._fill_cache(stem)
@@ -95,6 +100,7 @@ class _Decoder:
             stem.parent.mkdir(parents=True, exist_ok=True)
             with _written_beside(stem.with_suffix(".npy")) as temporary:
                 images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=self._shape)
+                _reserve(temporary)
                 faces = self._decode_into(images)
                 images.flush()
         except OSError as error:
@@ -157,6 +163,13 @@ def _written_beside(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reserve(path: Path) -> None:
+    """Take the room of a file that is mapped: a full disk is an OSError here, and would be a SIGBUS later."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

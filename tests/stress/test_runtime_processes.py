@@ -1,0 +1,171 @@
+"""An Embedder in other people's processes: forked servers, pools of processes, no home, a quota of CPU time."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifacts import random_faces
+from messages import raises_naming
+
+from efq.runtime import Embedder, UsageError
+from efq.runtime.machine.quota import cpu_quota
+
+FACES = random_faces(9)
+VERSION_1 = {"cpu,cpuacct/x/cpu.cfs_period_us": "100000"}
+
+PRELOADED = """
+import multiprocessing, sys
+import numpy as np
+from efq.runtime import Embedder
+
+faces = np.load(sys.argv[2])
+embedder = Embedder.open(sys.argv[1], threads=2, backend=sys.argv[3])
+whole = embedder.embed(faces)
+single = embedder.embed(faces[:1])
+
+
+def check(number):
+    found = embedder.embed(faces)
+    return bool(np.array_equal(found, whole)) and bool(np.allclose(embedder.embed(faces[:1]), single, atol=1e-6))
+
+
+context = multiprocessing.get_context("fork")
+with context.Pool(3) as pool:
+    print(all(pool.map(check, range(6))))
+print(bool(np.array_equal(embedder.embed(faces), whole)))
+embedder.close()
+"""
+CLOSED = """
+import multiprocessing, sys
+import numpy as np
+from efq.runtime import Embedder, UsageError
+
+faces = np.load(sys.argv[2])
+embedder = Embedder.open(sys.argv[1], threads=2, backend="onnxruntime")
+embedder.close()
+
+
+def is_refused(number):
+    try:
+        embedder.embed(faces)
+    except UsageError:
+        return True
+    return False
+
+
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(all(pool.map(is_refused, range(2))))
+"""
+SPAWNED = """
+import multiprocessing, sys
+import numpy as np
+from efq.runtime import Embedder
+
+
+def embed(arguments):
+    embedder, faces = arguments
+    return embedder.embed(faces)
+
+
+if __name__ == "__main__":
+    faces = np.load(sys.argv[2])
+    with Embedder.open(sys.argv[1], threads=1, backend="onnxruntime") as embedder:
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            parts = pool.map(embed, [(embedder, faces), (embedder, faces)])
+        print(all(np.array_equal(part, embedder.embed(faces)) for part in parts))
+"""
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    np.save(tmp_path / "faces.npy", FACES)
+    return tmp_path / "faces.npy"
+
+
+def run(tmp_path: Path, code: str, *arguments: object, **environment: str) -> list[str]:
+    script = tmp_path / "server.py"
+    script.write_text(code, encoding="utf-8")
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_workers_of_a_preloaded_server_answer(tiny_artifact: Path, faces: Path, tmp_path: Path, backend: str) -> None:
+    """As gunicorn --preload: opened and used in the parent with threads, then used in forked children."""
+    pytest.importorskip(backend)
+    assert run(tmp_path, PRELOADED, tiny_artifact, faces, backend) == ["True", "True"]
+
+
+def test_it_is_sent_to_other_processes(tiny_artifact: Path, faces: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, SPAWNED, tiny_artifact, faces) == ["True"]
+
+
+def test_a_pickled_one_is_its_folder_and_options(tiny_artifact: Path) -> None:
+    with Embedder.open(tiny_artifact, threads=2, backend="onnxruntime") as embedder:
+        content = pickle.dumps(embedder)
+        assert len(content) < 1000
+        with pickle.loads(content) as again:
+            np.testing.assert_array_equal(again.embed(FACES), embedder.embed(FACES))
+            assert again.backend == embedder.backend
+
+
+def test_a_closed_one_stays_closed_in_the_child_of_a_fork(tiny_artifact: Path, faces: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, CLOSED, tiny_artifact, faces) == ["True"]
+
+
+def test_without_a_home_folder_only_the_cache_is_missed(tiny_artifact: Path, tmp_path: Path) -> None:
+    code = """
+import os, pwd, sys
+for name in ("HOME", "XDG_CACHE_HOME", "EFQ_CACHE"):
+    os.environ.pop(name, None)
+def no_entry(number):
+    raise KeyError(number)
+pwd.getpwuid = no_entry  # as for a user whom /etc/passwd does not know
+import numpy as np
+from efq.runtime import Embedder
+with Embedder.open(sys.argv[1]) as embedder:
+    print(embedder.embed(np.zeros((2, 112, 112, 3), np.uint8)).shape[0])
+"""
+    assert run(tmp_path, code, tiny_artifact) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2.0),
+        ("0::/a/b", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "50000 100000"}, 0.5),
+        ("0::/not/mounted", {"cpu.max": "300000 100000"}, 3.0),
+        ("4:cpu,cpuacct:/x", VERSION_1 | {"cpu,cpuacct/x/cpu.cfs_quota_us": "400000"}, 4.0),
+        ("4:cpu:/x", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, None),
+        ("4:memory:/x", {"memory/x/cpu.max": "100000 100000"}, None),
+        ("0::/", {"cpu.max": "nonsense"}, None),
+        ("", {}, None),
+    ],
+)
+def test_quotas(groups: str, files: dict[str, str], expected: float | None, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text(groups + "\n", encoding="ascii")
+    for name, text in files.items():
+        path = tmp_path / "mounted" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="ascii")
+    assert cpu_quota(tmp_path / "own", tmp_path / "mounted") == expected
+
+
+def test_a_closed_one_says_so(tiny_artifact: Path) -> None:
+    embedder = Embedder.open(tiny_artifact, threads=2, backend="onnxruntime")
+    embedder.close()
+    embedder.close()
+    with raises_naming(UsageError, "closed"):
+        embedder.embed(FACES)
