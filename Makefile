@@ -14,7 +14,7 @@ quick: $(STAMP)
 
 # What CI runs.
 check test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

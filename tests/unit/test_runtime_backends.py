@@ -128,7 +128,7 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path: Path, backend: str) -> N
 
 
 def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino_backend._core.cache_clear()
+    openvino_backend._core_of_process.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with raises_naming(MissingDependencyError, "OpenVINO", "pip install 'efq[openvino]'") as caught:
         Embedder.open(tiny_artifact, backend="openvino")
@@ -136,7 +136,7 @@ def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeyp
 
 
 def test_an_artifact_for_openvino_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino_backend._core.cache_clear()
+    openvino_backend._core_of_process.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     monkeypatch.setattr("efq.runtime.backends.open.is_installed", lambda backend: backend != "openvino")
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
