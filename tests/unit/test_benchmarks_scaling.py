@@ -41,6 +41,7 @@ class Sleeper:
         self.closed.append(self.threads)
 
 
+@pytest.mark.slow
 def test_the_factor_is_that_of_the_times() -> None:
     opened: list[int] = []
     closed: list[int] = []

@@ -119,6 +119,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workplace")
 def test_the_examples_of_the_api_run() -> None:
     """All blocks of the page, one after the other, as in one session."""
