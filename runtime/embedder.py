@@ -18,7 +18,8 @@ from efq.runtime.artifact.folder import Artifact
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model, model_of
 from efq.runtime.backends.target import AUTOMATIC, DEFAULT_TOLERANCE, OpenOptions, Target
-from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
+from efq.runtime.faces.batch import check_images
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.targets import find_target, targets
 
@@ -136,7 +137,8 @@ class Embedder:
         """Embed aligned RGB faces, uint8 (N, H, W, 3): a new float32 array (N, d) with rows of unit length.
 
         Any N above zero is accepted; large batches are computed in parts. The cosine similarity of two faces is
-        the dot product of their rows. Raises InputError for an array that is anything else, UsageError once closed.
+        the dot product of their rows. Raises InputError for an array that is anything else, and naming the rows that
+        hold no picture (of one value, or normalized before they became integers); UsageError once closed.
         """
         check_images(images, self.contract)
         model = self._model_here()
@@ -186,40 +188,6 @@ def _open_again(
 ) -> Embedder:
     """What an Embedder that was pickled becomes."""
     return kind.open(directory, device, threads, backend=backend, tolerance=tolerance)
-
-
-def check_images(images: NDArray[np.uint8], contract: InputContract) -> None:
-    """Check that `images` is uint8 (N, H, W, 3) with N above zero. Raises InputError that says how to convert."""
-    expected = f"expected images as a numpy array uint8 (N, {contract.height}, {contract.width}, 3), RGB"
-    if not isinstance(images, np.ndarray):
-        message = f"{expected}, found {type(images).__name__}; convert with numpy.asarray, or numpy.stack for a list"
-        raise InputError(message)
-    advice = _advice(images, contract)
-    if advice:
-        message = f"{expected}, found {images.dtype} {images.shape}; {advice}"
-        raise InputError(message)
-
-
-def _advice(images: NDArray[np.uint8], contract: InputContract) -> str | None:
-    """How to make the array fit the contract, or None when it fits."""
-    size, shape = (contract.height, contract.width), images.shape
-    if shape[1:] != (*size, 3) or images.ndim != 4:
-        if shape == (*size, 3):
-            return "this is one image: pass image[None]"
-        if shape[-3:] == (3, *size):
-            return "the channels come first: pass images.transpose(0, 2, 3, 1), after [None] for one image"
-        if shape[-2:] == size or shape[-3:] == (*size, 1):
-            return "these are gray images: the network needs color; convert with cv2.cvtColor(..., cv2.COLOR_GRAY2RGB)"
-        if shape[-3:] == (*size, 4):
-            return "these have an alpha channel: pass images[..., :3]"
-        if images.ndim == 4 and shape[-1] == 3:
-            return "these have another size: align the faces with efq.runtime.align and their five landmarks"
-        return "pass a batch of aligned color images, height x width x channels"
-    if images.dtype != np.uint8:
-        return "pass the pixels as decoded, 0 to 255, not normalized: images.astype(numpy.uint8) where they hold those"
-    if not len(images):
-        return "the batch is empty: pass at least one image"
-    return None
 
 
 def _target_of(artifact: Artifact) -> Target:

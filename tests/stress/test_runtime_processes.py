@@ -134,7 +134,7 @@ pwd.getpwuid = no_entry  # as for a user whom /etc/passwd does not know
 import numpy as np
 from efq.runtime import Embedder
 with Embedder.open(sys.argv[1]) as embedder:
-    print(embedder.embed(np.zeros((2, 112, 112, 3), np.uint8)).shape[0])
+    print(embedder.embed(np.arange(2 * 112 * 112 * 3).astype(np.uint8).reshape(2, 112, 112, 3)).shape[0])
 """
     assert run(tmp_path, code, tiny_artifact) == ["2"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from efq.runtime import Embedder
 for backend in ("onnxruntime", "openvino"):
     with Embedder.open(sys.argv[1], threads=2, backend=backend) as embedder:
-        embedder.embed(np.zeros((9, 112, 112, 3), np.uint8))
+        embedder.embed(np.arange(9 * 112 * 112 * 3).astype(np.uint8).reshape(9, 112, 112, 3))
 import openvino.tools.ovc.telemetry_utils as utils
 print(os.environ.get("ORT_DISABLE_TELEMETRY"), utils.tm.__name__, "openvino_telemetry" in sys.modules)
 time.sleep(0.5)
