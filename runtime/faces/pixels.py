@@ -28,7 +28,7 @@ def check_pixels(images: NDArray[np.uint8], names: Sequence[str] | None = None) 
     height, width = images.shape[1:3]
     rows, columns = (slice(side // (2 * _SAMPLES), None, max(1, side // _SAMPLES)) for side in (height, width))
     suspects = np.flatnonzero(_least_spread(images[:, rows, columns, 1].reshape(len(images), -1)) < LEAST_SPREAD)
-    blank = [index for index in suspects if _least_spread(images[index].reshape(1, -1))[0] < LEAST_SPREAD]
+    blank = [int(index) for index in suspects if _least_spread(images[index].reshape(1, -1))[0] < LEAST_SPREAD]
     if blank:
         message = (
             f"expected faces of pixels from 0 to 255, found {_listed(blank, len(images), names)}, "
