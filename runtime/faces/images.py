@@ -10,11 +10,23 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import InputError, UnreadableImageError
+from efq.runtime.faces.formats.exif import orientation_of
+from efq.runtime.faces.formats.problem import DamagedImageError
+from efq.runtime.faces.formats.table import FORMATS, ImageFormat
+from efq.runtime.faces.orientation import TRANSPOSED, stored, upright
+from efq.runtime.file_kinds import FIRST_BYTES, kind_of_bytes
+from efq.runtime.reading import open_regular
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Of the files that are looked for in folders. What a file is is told by its first bytes."""
 
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+MOST_PIXELS = 200_000_000
+"""Of an image: 600 MB as an array. The largest sensors of phones have 200 million, those of cameras 150."""
+
+MOST_BYTES = 2**30
+"""Of an image file."""
+
+_NAMES = "JPEG, PNG, WebP, BMP or TIFF"
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -22,37 +34,64 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decode an image file to uint8 (H, W, 3), RGB.
+def read_image(path: Path, *, exif_orientation: bool = True) -> NDArray[np.uint8]:
+    """Decode an image file to uint8 (H, W, 3), RGB; otherwise as `decode_image`.
 
-    Raises UnreadableImageError when the file is missing, is no image or is truncated.
+    Raises UnreadableImageError for a file that is missing, no regular file, no image, damaged or too large.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"expected an image at {path}, found: {error.strerror or error}"
-        raise UnreadableImageError(message) from error
-    return decode_image(data, name=str(path))
+    return decode_image(read_image_bytes(path), name=str(path), exif_orientation=exif_orientation)
 
 
-def decode_image(data: bytes, *, name: str) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file to uint8 (H, W, 3), RGB; `name` is for the message.
+def read_image_bytes(path: Path) -> bytes:
+    """The bytes of an image file; of another kind of file only the first are read.
 
-    Raises UnreadableImageError when the bytes are no image or are truncated.
+    Raises UnreadableImageError when it cannot be read, is no image or has more than `MOST_BYTES`.
+    """
+    expected = f"an image ({_NAMES})"
+    with open_regular(path, limit=MOST_BYTES, expected=expected, error_class=UnreadableImageError) as file:
+        start = file.read(FIRST_BYTES)
+        _format_of(start, str(path))
+        return start + file.read(MOST_BYTES)
+
+
+def decode_image(data: bytes, *, name: str, exif_orientation: bool = True) -> NDArray[np.uint8]:
+    """Decode the bytes of a JPEG, PNG, WebP, BMP or TIFF file to uint8 (H, W, 3), RGB; `name` is for the message.
+
+    Of several pictures it is the first (not a thumbnail, nor the film of a motion photo). Gray becomes RGB, 16 bits
+    become the upper 8, a palette and CMYK become colors, transparency is ignored. The picture is turned as its EXIF
+    record says, as it is shown, unless `exif_orientation` is False: then it is as stored.
+
+    Raises UnreadableImageError for bytes that are no such image, an image that is damaged or ends early as far as can
+    be told (docs/api.md), and one of more than `MOST_PIXELS`, before anything of that size is made.
     """
     import cv2
 
-    if _is_truncated(data):
-        message = f"expected a whole image in {name}, found one that ends early; fetch the file again or remove it"
-        raise UnreadableImageError(message)
+    found = _format_of(data[:FIRST_BYTES], name)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        size = found.size(data)
+        if size[0] * size[1] > MOST_PIXELS:
+            message = f"expected an image of at most {MOST_PIXELS:,} pixels in {name}, found {size[0]:,} x {size[1]:,}"
+            raise UnreadableImageError(message)
+        found.check(data)
+        orientation = orientation_of(found.exif(data))
+    except DamagedImageError as error:
+        message = f"expected a whole image in {name}, found {error}"
+        raise UnreadableImageError(message) from error
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         image = None
     if image is None:
-        message = f"expected a JPEG or PNG image in {name}, found {len(data)} bytes that cannot be decoded; remove it"
+        message = f"expected an image in {name}, found a {found.name} image that cannot be decoded"
         raise UnreadableImageError(message)
-    return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
+    turned = found.turned and TRANSPOSED[orientation]
+    if image.shape[:2] != (size if turned else size[::-1]):
+        message = f"expected {size[0]} x {size[1]} pixels in {name}, as its header says, found {image.shape[1::-1]}"
+        raise UnreadableImageError(message)
+    picture = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
+    if found.turned != exif_orientation:
+        picture = upright(picture, orientation) if exif_orientation else stored(picture, orientation)
+    return np.ascontiguousarray(picture)
 
 
 def read_face(path: Path, contract: InputContract) -> NDArray[np.uint8]:
@@ -77,8 +116,11 @@ def read_faces(paths: Iterable[Path], contract: InputContract) -> NDArray[np.uin
     return np.stack(faces) if faces else np.empty((0, contract.height, contract.width, 3), np.uint8)
 
 
-def _is_truncated(data: bytes) -> bool:
-    """Whether a JPEG's last scan or a PNG has no end marker; decoders fill the missing rows with gray, silently."""
-    if data.startswith(_JPEG_START):
-        return data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN)
-    return data.startswith(_PNG_START) and _PNG_END not in data
+def _format_of(start: bytes, name: str) -> ImageFormat:
+    """The format by a file's first bytes. Raises UnreadableImageError for another file."""
+    kind = kind_of_bytes(start)
+    if kind is None or kind not in FORMATS:
+        found = kind.sentence if kind else "a file of no format that is known"
+        message = f"expected an image ({_NAMES}) in {name}, found {found}"
+        raise UnreadableImageError(message)
+    return FORMATS[kind]

@@ -1,0 +1,1 @@
+"""Formats of image files: their headers, and whether they are whole."""
