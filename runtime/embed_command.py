@@ -6,7 +6,7 @@ import dataclasses
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -19,8 +19,18 @@ from efq.runtime.console import efq_command, log, progress
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.alignment import align
-from efq.runtime.faces.images import IMAGE_SUFFIXES, find_images, read_face, read_image
-from efq.runtime.faces.landmarks import read_landmarks
+from efq.runtime.faces.images import (
+    IMAGE_SUFFIXES,
+    OTHER_SUFFIXES,
+    decode_image,
+    find_images,
+    image_orientation,
+    read_face,
+    read_image_bytes,
+)
+from efq.runtime.faces.landmark_fit import check_turn
+from efq.runtime.faces.landmarks import Landmarks, read_landmarks
+from efq.runtime.faces.pixels import check_pixels
 from efq.runtime.files import atomic_write_bytes
 
 ReadFace = Callable[[Path], NDArray[np.uint8]]
@@ -39,9 +49,20 @@ ReadFace = Callable[[Path], NDArray[np.uint8]]
 @click.option(
     "--landmarks",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV of path,x1,y1,...,x5,y5 in pixels: align every image by its five landmarks.",
+    help="CSV of path,x1,y1,...,x5,y5 in pixels, or with columns as its first row names them: align every image by "
+    "its five landmarks.",
 )
-@click.option("--skip-unreadable", is_flag=True, help="Name images that cannot be decoded and go on without them.")
+@click.option(
+    "--exif-orientation/--no-exif-orientation",
+    default=None,
+    help="Turn images as their EXIF record says, which landmarks are then of, or not.  [default: turn them, and refuse "
+    "landmarks that seem to be of the image as stored]",
+)
+@click.option(
+    "--skip-unreadable",
+    is_flag=True,
+    help="Name images that cannot be read, are damaged or hold no picture, and go on without them.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Worker threads.  [default: every CPU]")
 @click.option("--device", help="cpu, cuda or cuda:N.  [default: that of the artifact's target]")
 @click.option("--backend", default=AUTOMATIC, show_default=True, help="On the CPU: auto, onnxruntime or openvino.")
@@ -54,6 +75,7 @@ def main(
     images: tuple[Path, ...],
     output: Path,
     landmarks: Path | None,
+    exif_orientation: bool | None,
     skip_unreadable: bool,
     threads: int | None,
     device: str | None,
@@ -68,7 +90,7 @@ def main(
     """
     with Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress) as embedder:
         paths = _expand(images)
-        read = _face_reader(embedder.contract, landmarks)
+        read = _face_reader(embedder.contract, landmarks, exif_orientation)
         start = time.monotonic()
         embedded = _embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable)
         seconds = time.monotonic() - start
@@ -96,7 +118,13 @@ def _expand(images: Sequence[Path]) -> list[Path]:
     """The image files named, those of folders sorted. Raises InputError for a folder without images."""
     paths: list[Path] = []
     for path in images:
-        found = find_images(path) if path.is_dir() else [path]
+        if not _is_folder(path):
+            paths.append(path)
+            continue
+        found = find_images(path)
+        others = find_images(path, OTHER_SUFFIXES)
+        if others:
+            log(f"left out: {len(others)} images in {path} of formats that are not read, first {others[0]}")
         if not found:
             message = f"expected images ({', '.join(IMAGE_SUFFIXES)}) in the folder {path}, found none"
             raise InputError(message)
@@ -104,27 +132,51 @@ def _expand(images: Sequence[Path]) -> list[Path]:
     return paths
 
 
-def _face_reader(contract: InputContract, landmarks_file: Path | None) -> ReadFace:
-    if landmarks_file is None:
-        return lambda path: read_face(path, contract)
-    if contract != InputContract():
-        message = f"expected an artifact for faces aligned as {InputContract()} with --landmarks, found {contract}"
-        raise UsageError(message)
-    landmarks = read_landmarks(landmarks_file)
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # what cannot be looked at is named when it is read
+        return False
 
+
+def _face_reader(contract: InputContract, landmarks_file: Path | None, exif_orientation: bool | None) -> ReadFace:
+    """What reads a face; it raises UnreadableImageError for a file that holds none, InputError for wrong landmarks."""
+    turn = exif_orientation is not False
+    if landmarks_file is None:
+        read: ReadFace = lambda path: read_face(path, contract, exif_orientation=turn)  # noqa: E731
+    else:
+        if contract != InputContract():
+            message = f"expected an artifact for faces aligned as {InputContract()} with --landmarks, found {contract}"
+            raise UsageError(message)
+        read = _aligner(landmarks_file, read_landmarks(landmarks_file), exif_orientation)
+    return lambda path: _with_picture(read(path), path)
+
+
+def _aligner(landmarks_file: Path, landmarks: Mapping[Path, Landmarks], exif_orientation: bool | None) -> ReadFace:
     def read_aligned(path: Path) -> NDArray[np.uint8]:
-        points = landmarks.get(path.resolve())
-        if points is None:
+        found = landmarks.get(path.resolve())
+        if found is None:
             message = f"expected the landmarks of {path} in {landmarks_file}, found none; add a row for it"
             raise InputError(message)
-        image = read_image(path)
+        data = read_image_bytes(path)
+        image = decode_image(data, name=str(path), exif_orientation=exif_orientation is not False)
         try:
-            return align(image, points)
+            if exif_orientation is None:
+                check_turn(found.points, image_orientation(data, name=str(path)))
+            return align(image, found.points, image_size=found.image_size)
         except InputError as error:
             message = f"{path}: {error}"
             raise InputError(message) from error
 
     return read_aligned
+
+
+def _with_picture(face: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    try:
+        check_pixels(face[None], [str(path)])
+    except InputError as error:
+        raise UnreadableImageError(*error.args) from error
+    return face
 
 
 def _embed_files(
@@ -171,7 +223,7 @@ def _check_outcome(errors: Sequence[InputError], used: Sequence[Path], *, total:
         listed = "\n  ".join(str(error) for error in errors)
         message = (
             f"expected usable images, found {len(errors)} of {total} that are not (nothing was written; "
-            f"--skip-unreadable goes on without those that cannot be decoded):\n  {listed}"
+            f"--skip-unreadable goes on without those that cannot be read or hold no picture):\n  {listed}"
         )
         raise InputError(message)
     if not used:

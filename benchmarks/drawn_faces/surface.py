@@ -11,7 +11,7 @@ from efq.benchmarks.drawn_faces.canvas import MARGIN
 from efq.benchmarks.drawn_faces.geometry import CENTER_X, EYE_Y, neutral_landmarks
 from efq.benchmarks.drawn_faces.identity import Identity
 from efq.benchmarks.drawn_faces.view import View
-from efq.runtime.faces.alignment import ARCFACE_TEMPLATE, similarity_transform
+from efq.runtime.faces.template import ARCFACE_TEMPLATE, similarity_transform
 
 GRID = 80  # the relief is smooth: one sample for two crop pixels is enough
 STEP = (112 + 2 * MARGIN) / GRID

@@ -6,61 +6,75 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from efq.runtime.errors import InputError
+from efq.runtime.faces.landmark_fit import check_inside, check_order
+from efq.runtime.faces.template import ARCFACE_TEMPLATE, TEMPLATE_SIZE, similarity_transform
 
-# Left eye, right eye, nose, left and right mouth corner (as seen in the image), x and y in pixels of a 112x112 crop.
-# The public template of ArcFace (Deng et al., 2019), as in InsightFace's face_align.py.
-ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
-    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)], np.float32
-)
-ARCFACE_TEMPLATE.flags.writeable = False
-
-_TEMPLATE_SIZE = 112
 _LARGEST_SIDE = 32766  # of cv2.warpAffine, whose coordinates are 16-bit
 
 
-def align(image: NDArray[np.uint8], landmarks: ArrayLike, size: int = 112) -> NDArray[np.uint8]:
+def align(
+    image: NDArray[np.uint8], landmarks: ArrayLike, size: int = 112, *, image_size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     """Crop the face or faces of an image by their landmarks, turned and scaled to the ArcFace template.
 
-    image: uint8 (H, W, 3). landmarks: (5, 2), or (N, 5, 2) for N faces, x and y in pixels of the image, in the
-    order of ARCFACE_TEMPLATE. Returns uint8 (size, size, 3) or (N, size, size, 3); what lies outside the image
-    is black. Raises InputError for other shapes and for landmarks that determine no transform.
+    image: uint8 (H, W, 3). landmarks: (5, 2), or (N, 5, 2) for N faces, x and y in pixels of the image, in the order of
+    ARCFACE_TEMPLATE: left eye, right eye, nose, left and right corner of the mouth as seen in the image. image_size:
+    width and height of the picture that the landmarks are of, where that is the image at another scale. Returns uint8
+    (size, size, 3) or (N, size, size, 3); what lies outside the image is black.
+
+    Raises InputError for other shapes, for landmarks that no face has (`check_order`: another order, y before x), for
+    those of which most lie outside the image (`check_inside`), and for an image_size of another shape.
     """
     import cv2
 
     _check_image(image)
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 < size <= _LARGEST_SIDE:
+        message = f"expected a size of 1 to {_LARGEST_SIDE} pixels, found {size!r}"
+        raise InputError(message)
+    height, width = image.shape[:2]
     points = _checked_landmarks(landmarks)
-    template = ARCFACE_TEMPLATE.astype(np.float64) * (size / _TEMPLATE_SIZE)
+    if image_size is not None:
+        points = scaled_landmarks(points, image_size, (width, height))
+    template = ARCFACE_TEMPLATE.astype(np.float64) * (size / TEMPLATE_SIZE)
     faces = np.empty((*points.shape[:-2], size, size, 3), np.uint8)
     for face, face_points in zip(faces.reshape(-1, size, size, 3), points.reshape(-1, 5, 2), strict=True):
-        face[:] = cv2.warpAffine(image, similarity_transform(face_points, template), (size, size))
+        transform = similarity_transform(face_points, template)
+        check_order(face_points)
+        check_inside(face_points, width, height)
+        face[:] = cv2.warpAffine(image, transform, (size, size))
     return faces
 
 
-def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation, scale and shift that bring `source` (K, 2) nearest to `target` (K, 2): float64 (2, 3).
+def scaled_landmarks(
+    points: NDArray[np.float64], image_size: tuple[int, int], size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Landmarks (..., 2) on a picture of `image_size`, width and height, as they lie on it resized to `size`.
 
-    Least squares over all points, without reflection (Umeyama, 1991). In the plane, with points as complex numbers,
-    a rotation and scale is one factor: target = factor * source + shift, the solution a linear regression.
-    Raises InputError when the points determine no transform.
+    Raises InputError when that is no scaling: the sides are in another ratio, up to rounding.
     """
-    source_center, target_center = source.mean(axis=0), target.mean(axis=0)
-    source_points = (source - source_center) @ (1, 1j)
-    target_points = (target - target_center) @ (1, 1j)
-    spread = float(np.mean(np.abs(source_points) ** 2))
-    if not spread >= 1:
-        message = (
-            f"expected landmarks in pixels of the image, found five within one pixel around {source_center.tolist()}; "
-            "multiply fractions by the image's width and height"
-        )
+    expected = "expected image_size, the width and height of the picture that the landmarks are of,"
+    try:
+        before_width, before_height = (float(side) for side in image_size)
+    except (TypeError, ValueError) as error:
+        message = f"{expected} found {image_size!r}"
+        raise InputError(message) from error
+    if not (1 <= before_width < np.inf and 1 <= before_height < np.inf):
+        message = f"{expected} found {image_size!r}"
         raise InputError(message)
-    factor = np.mean(source_points.conj() * target_points) / spread
-    if abs(factor) < 1e-6:
-        message = (
-            f"expected landmarks in the order of the template, found {source.tolist()}, which no rotation brings near"
+    width, height = size
+    slack = 1 + max(width + height, before_width + before_height) / 2
+    if abs(width * before_height - height * before_width) > slack:
+        turned = abs(width * before_width - height * before_height) <= slack
+        advice = (
+            "it is turned by its EXIF record; give --no-exif-orientation if the landmarks are of it as stored"
+            if turned
+            else "give landmarks of this picture, not of one that was cropped, padded or stretched"
         )
+        message = f"{expected} in the shape of {width}x{height}, found {before_width:g}x{before_height:g}; {advice}"
         raise InputError(message)
-    rotation = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    return np.column_stack([rotation, target_center - rotation @ source_center])
+    if (before_width, before_height) == size:
+        return points
+    return (points + 0.5) * (width / before_width, height / before_height) - 0.5
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from efq.runtime.reading import open_regular
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of the files that are looked for in folders. What a file is is told by its first bytes."""
 
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw")
+"""Of images that are not read."""
+
 MOST_PIXELS = 200_000_000
 """Of an image: 600 MB as an array. The largest sensors of phones have 200 million, those of cameras 150."""
 
@@ -29,9 +34,29 @@ MOST_BYTES = 2**30
 _NAMES = "JPEG, PNG, WebP, BMP or TIFF"
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files under `folder`, by suffix (any case), sorted by path."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+def find_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """All files under `folder` with one of these suffixes (in any case), sorted by path.
+
+    Linked folders are followed, each once; names that begin with a dot are left out, as copies and previews have them.
+    Raises InputError for a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        message = f"expected a folder that can be read at {error.filename}, found: {error.strerror or error}"
+        raise InputError(message) from error
+
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        status = os.stat(parent)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        named = (Path(parent, name) for name in files if not name.startswith("."))
+        found += [path for path in named if path.suffix.lower() in suffixes]
+    return sorted(found)
 
 
 def read_image(path: Path, *, exif_orientation: bool = True) -> NDArray[np.uint8]:
@@ -94,12 +119,21 @@ def decode_image(data: bytes, *, name: str, exif_orientation: bool = True) -> ND
     return np.ascontiguousarray(picture)
 
 
-def read_face(path: Path, contract: InputContract) -> NDArray[np.uint8]:
+def image_orientation(data: bytes, *, name: str) -> int:
+    """How an image is stored, 1 to 8 as in EXIF, where 1 is upright. Raises UnreadableImageError as `decode_image`."""
+    try:
+        return orientation_of(_format_of(data[:FIRST_BYTES], name).exif(data))
+    except DamagedImageError as error:
+        message = f"expected a whole image in {name}, found {error}"
+        raise UnreadableImageError(message) from error
+
+
+def read_face(path: Path, contract: InputContract, *, exif_orientation: bool = True) -> NDArray[np.uint8]:
     """Read an aligned face of the contract's size: uint8 (H, W, 3), RGB.
 
     Raises UnreadableImageError, or InputError when the image has another size.
     """
-    image = read_image(path)
+    image = read_image(path, exif_orientation=exif_orientation)
     height, width = image.shape[:2]
     if (height, width) != (contract.height, contract.width):
         message = (

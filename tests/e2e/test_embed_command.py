@@ -16,8 +16,8 @@ from messages import names
 
 from efq.runtime import InputContract
 from efq.runtime.embed_command import main
-from efq.runtime.faces.alignment import ARCFACE_TEMPLATE
 from efq.runtime.faces.images import IMAGE_SUFFIXES, read_faces
+from efq.runtime.faces.template import ARCFACE_TEMPLATE
 
 FACES = random_faces(5)
 

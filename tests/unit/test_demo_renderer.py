@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from efq.benchmarks.drawn_faces.identity import BEARDS, HAIR_STYLES, Identity, random_identity
 from efq.benchmarks.drawn_faces.renderer import draw_face, landmarks
 from efq.benchmarks.drawn_faces.view import View, random_view
-from efq.runtime.faces.alignment import ARCFACE_TEMPLATE
+from efq.runtime.faces.template import ARCFACE_TEMPLATE
 
 
 def pictures(people: int, each: int, difficulty: float) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from messages import raises_naming
 from numpy.typing import NDArray
 
 from efq.runtime import InputError, align
-from efq.runtime.faces.alignment import ARCFACE_TEMPLATE, similarity_transform
+from efq.runtime.faces.template import ARCFACE_TEMPLATE, similarity_transform
 
 TEMPLATE = ARCFACE_TEMPLATE.astype(np.float64)
 

@@ -19,7 +19,7 @@ def test_rows_with_or_without_column_names(tmp_path: Path, monkeypatch: pytest.M
     Path("landmarks.csv").write_text(text)
     landmarks = read_landmarks(Path("landmarks.csv"))
     assert list(landmarks) == [tmp_path / "face.jpg"]
-    np.testing.assert_array_equal(landmarks[tmp_path / "face.jpg"], POINTS)
+    np.testing.assert_array_equal(landmarks[tmp_path / "face.jpg"].points, POINTS)
 
 
 @pytest.mark.parametrize(
