@@ -5,33 +5,58 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
-import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from efq.runtime.errors import InputError, UsageError
+from efq.runtime.writing.partials import held_partial, sweep_beside, sweep_partials, written_elsewhere
+from efq.runtime.writing.places import cannot_write, file_place, folder_made, folder_place, refuse_inputs, taken
+from efq.runtime.writing.rename import exchange_folder, move_new
+
+__all__ = [
+    "atomic_directory",
+    "atomic_file",
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "cache_folder",
+    "refuse_inputs",
+    "reserved",
+    "sha256_file",
+    "sweep_beside",
+    "sweep_partials",
+]
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, making its folder where needed; `path` never holds a part of it.
+@contextlib.contextmanager
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Yield a new empty file beside `path`, to be filled, that becomes `path` on success and is removed on failure.
 
-    Raises UsageError when the file cannot be written there.
+    Its folder is made where needed. A file that is replaced leaves its permissions to the new one; a link stays, and
+    what it leads to is replaced. What killed processes left of the same file is removed first.
+
+    Raises UsageError when the file cannot be written, when `path` is no regular file, or when there is one, at the
+    beginning or at the end, and not `replace`.
     """
-    temporary = _sibling(path, "partial")
+    place = file_place(path, replace=replace)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with folder_made(place.parent):
+            sweep_beside(place)
+            with held_partial(place) as temporary:
+                yield temporary
+                _keep_permissions(temporary, place)
+                _name_file(temporary, path, place, replace=replace)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
+
+
+def atomic_write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write `data` to `path` as `atomic_file` does; `path` never holds a part of it."""
+    with atomic_file(path, replace=replace) as temporary, temporary.open("r+b") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -43,24 +68,46 @@ def atomic_write_text(path: Path, text: str) -> None:
 def atomic_directory(path: Path, *, force: bool) -> Iterator[Path]:
     """Yield a new folder beside `path` that becomes `path` on success and is removed on failure.
 
-    With `force` an existing folder is replaced as a whole, so nothing of an older content stays.
-    Raises UsageError when `path` is a file, cannot be written, or is not empty and `force` is not given.
+    With `force` an existing folder is replaced as a whole, so nothing of an older content stays; on Linux there is one
+    or the other at every moment (`writing.rename.exchange_folder`). What killed processes left of it is removed first.
+
+    Raises UsageError when `path` is a file, cannot be written, or is not empty, at the beginning or at the end, or is
+    being written by another process, and `force` is not given.
     """
-    path = path.resolve()
-    _check_replaceable(path, force=force)
-    temporary = _sibling(path, "partial")
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
+    place = folder_place(path, replace=force)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_made(place.parent))
+            _refuse_if_written_elsewhere(path, place, force=force)
+            sweep_beside(place)
+            temporary = stack.enter_context(held_partial(place, folder=True))
+        except OSError as error:
+            raise cannot_write(path, error) from error
         yield temporary
         try:
-            _move_into_place(temporary, path)
+            _move_into_place(temporary, place, force=force)
         except OSError as error:
-            raise _cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            folder_place(path, replace=force)  # says where another run was faster
+            raise cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def reserved(path: Path, *, replace: bool, folder: bool = False) -> Iterator[None]:
+    """Hold the place of an output while the work for it goes on, which may take hours.
+
+    Raises UsageError at once for what `atomic_file`, or `atomic_directory` with `folder`, would refuse at the end, and
+    where another process holds this place and not `replace`. What killed processes left of the output is removed.
+    """
+    place = (folder_place if folder else file_place)(path, replace=replace)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_made(place.parent))
+            _refuse_if_written_elsewhere(path, place, force=replace)
+            sweep_beside(place)
+            stack.enter_context(held_partial(place))
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        yield
 
 
 def sha256_file(path: Path) -> str:
@@ -94,38 +141,38 @@ def cache_folder() -> Path:
         raise UsageError(message) from error
 
 
-def _sibling(path: Path, purpose: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{purpose}")
-
-
-def _cannot_write(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write {path}: {error.strerror or error}; choose another place with -o")
-
-
-def _check_replaceable(path: Path, *, force: bool) -> None:
-    if path.exists() and not path.is_dir():
-        message = f"expected a folder at {path}, found a file; choose another folder"
+def _refuse_if_written_elsewhere(path: Path, place: Path, *, force: bool) -> None:
+    if not force and written_elsewhere(place):
+        message = f"expected an output that no other run writes, found one at work on {path}: choose another name"
         raise UsageError(message)
-    if not path.exists() or not any(path.iterdir()):
-        return
-    if not force:
-        message = f"expected a new or empty folder at {path}, found files in it; use --force to replace them all"
-        raise UsageError(message)
-    for kept in (Path.cwd(), Path.home()):
-        if kept.resolve().is_relative_to(path):
-            message = f"{path} holds {kept} and is not replaced, even with --force; choose another folder"
-            raise UsageError(message)
 
 
-def _move_into_place(temporary: Path, path: Path) -> None:
-    if not path.exists():
-        temporary.rename(path)
+def _keep_permissions(temporary: Path, place: Path) -> None:
+    with contextlib.suppress(OSError):  # nothing there, or a file system without permissions
+        temporary.chmod(stat.S_IMODE(place.stat().st_mode))
+
+
+def _name_file(temporary: Path, path: Path, place: Path, *, replace: bool) -> None:
+    if replace:
+        temporary.replace(place)
         return
-    previous = _sibling(path, "previous")
-    path.rename(previous)
     try:
-        temporary.rename(path)
-    except OSError:
-        previous.rename(path)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
+        move_new(temporary, place)
+    except FileExistsError as error:
+        raise taken(path) from error
+
+
+def _move_into_place(temporary: Path, place: Path, *, force: bool) -> None:
+    """Raises OSError, also where a folder that is not empty came there in the meantime and not `force`."""
+    if not place.exists():
+        temporary.rename(place)
+        return
+    _keep_permissions(temporary, place)
+    if force:
+        exchange_folder(temporary, place)
+        return
+    try:
+        temporary.rename(place)  # takes the place of an empty folder, and of no other
+    except PermissionError:
+        place.rmdir()  # Windows
+        temporary.rename(place)

@@ -39,6 +39,7 @@ SURFACE = {
     "runtime.tensorrt": set(),
     "runtime.tensorrt.build": set(),
     "runtime.tensorrt.run": set(),
+    "runtime.writing": set(),
     "toolchain": {
         *("EmbeddingNetwork", "FaceSet", "Licences", "Recipe", "Student", "Teacher", "calibrate_teacher", "distill"),
         *("embed_faces", "evaluate", "load_recipe", "load_student", "open_evaluation_faces", "open_faces"),
