@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from efq.benchmarks.timing.machine import Machine, busy_cores, describe_machine
 from efq.benchmarks.timing.scaling import Scaling
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.files import sha256_file
+from efq.runtime.files import sha256_file, temporary_folder
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
@@ -142,8 +141,8 @@ def run_bench(config: BenchConfig, *, progress: ShowProgress = no_progress) -> B
     MissingDependencyError for absent peers.
     """
     opened = _open(config, progress)
-    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder, opened.engines or contextlib.nullcontext():
-        candidates, notes = _candidates(config, opened, Path(folder), progress)
+    with temporary_folder("efq-bench") as folder, opened.engines or contextlib.nullcontext():
+        candidates, notes = _candidates(config, opened, folder, progress)
         timed = _measure(config, opened, candidates, progress)
         comparison = _compare(config, opened, candidates[0].name, timed.measured.embeddings, progress)
     results = BenchResults(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.export.export_command")
+
 import json
 from pathlib import Path
 from typing import Any
@@ -141,7 +146,3 @@ def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
     for key, value in plan.items():
         shown = ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
         print(f"{key:14} {shown:,}" if isinstance(shown, int) else f"{key:14} {shown}")
-
-
-if __name__ == "__main__":
-    main()

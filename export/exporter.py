@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.errors import UsageError
+from efq.runtime.files import temporary_folder
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.targets import find_target as find_row
@@ -100,8 +100,8 @@ def export_student(
     )
     prepared = target.prepare(student, images, options)
     model = target.write(prepared.form)
-    with tempfile.TemporaryDirectory(prefix="efq-export-") as folder:
-        checked = target.check(prepared, model, images, Path(folder), options)
+    with temporary_folder("efq-export") as folder:
+        checked = target.check(prepared, model, images, folder, options)
         manifest = make_manifest(prepared, target, checked.coverage, name)
         write_artifact(
             directory,

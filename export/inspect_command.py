@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.export.inspect_command")
+
 import dataclasses
 import json
 from pathlib import Path
@@ -95,7 +100,3 @@ def _print(found: dict[str, Any]) -> None:
     for cost in found.get("sensitivity", ()):
         part = "weights of" if cost["weights"] else "tensor"
         print(f"{cost['cost']:>10.6f}  {cost['bits']:>4}  {part} {cost['layer']}")
-
-
-if __name__ == "__main__":
-    main()

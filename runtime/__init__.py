@@ -1,35 +1,41 @@
 """Run an exported face network: aligned faces in, embeddings out.
 
-Imports neither torch nor, before they are used, onnxruntime and OpenCV.
+Each name is imported when it is first used: a command has its signals in hand before that. Imports neither torch nor,
+before they are used, onnxruntime and OpenCV.
 """
 
 from __future__ import annotations
 
-from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.folder import Artifact
-from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
-from efq.runtime.embedder import Embedder
-from efq.runtime.errors import (
-    CheckpointError,
-    ChecksumError,
-    CoverageError,
-    DeviceError,
-    EfqError,
-    EngineBuildError,
-    EngineError,
-    GateError,
-    IncompatibleArtifactError,
-    InputError,
-    LintError,
-    LoweringError,
-    MissingDependencyError,
-    ParityError,
-    SchemaError,
-    UnreadableImageError,
-    UsageError,
-)
-from efq.runtime.faces.alignment import align
+from typing import TYPE_CHECKING
+
+from efq.runtime.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from efq.runtime.artifact.contract import InputContract
+    from efq.runtime.artifact.folder import Artifact
+    from efq.runtime.artifact.manifest import Manifest
+    from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
+    from efq.runtime.embedder import Embedder
+    from efq.runtime.errors import (
+        CheckpointError,
+        ChecksumError,
+        CoverageError,
+        DeviceError,
+        EfqError,
+        EngineBuildError,
+        EngineError,
+        GateError,
+        IncompatibleArtifactError,
+        InputError,
+        LintError,
+        LoweringError,
+        MissingDependencyError,
+        ParityError,
+        SchemaError,
+        UnreadableImageError,
+        UsageError,
+    )
+    from efq.runtime.faces.alignment import align
 
 __all__ = [
     "Artifact",
@@ -57,3 +63,15 @@ __all__ = [
     "UsageError",
     "align",
 ]
+
+_HOMES = {
+    "Artifact": "artifact.folder",
+    "Embedder": "embedder",
+    "EvaluationRecord": "artifact.parity",
+    "InputContract": "artifact.contract",
+    "Manifest": "artifact.manifest",
+    "ParityRecord": "artifact.parity",
+    "align": "faces.alignment",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, {name: _HOMES.get(name, "errors") for name in __all__})

@@ -7,27 +7,37 @@ calls `undo_all`.
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
+import ctypes
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
 
 _pending: dict[object, Callable[[], object]] = {}
 
 
 @contextlib.contextmanager
-def undone_at_the_end(undo: Callable[[], object]) -> Iterator[None]:
-    """Call `undo` at the end of the block, or when a signal ends the process within it.
-
-    `undo` may find nothing to do, and may not raise.
-    """
+def undone_by_a_signal(undo: Callable[[], object]) -> Iterator[None]:
+    """Call `undo` when a signal ends the process within the block. It may find nothing to do, and may not wait."""
     key = object()
     _pending[key] = undo
     try:
         yield
     finally:
-        undo()
         del _pending[key]
+
+
+@contextlib.contextmanager
+def undone_at_the_end(undo: Callable[[], object]) -> Iterator[None]:
+    """Call `undo` at the end of the block, however that comes."""
+    with undone_by_a_signal(undo):
+        try:
+            yield
+        finally:
+            undo()
 
 
 def undo_all() -> None:
@@ -38,8 +48,18 @@ def undo_all() -> None:
 
 
 @contextlib.contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A new folder among the system's temporary ones, removed at the end, also at that by a signal."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    with undone_at_the_end(lambda: shutil.rmtree(folder, ignore_errors=True)):
-        yield folder
+def running(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """A child that ends with the block, or with this process if a signal ends it. Also waits for it."""
+    with undone_by_a_signal(process.kill):
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def end_with_parent() -> None:
+    """For a child: end when the parent is killed (Linux)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -6,11 +6,14 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec
 
+from efq.runtime.cleanup import undone_by_a_signal
+from efq.runtime.commands.signals import said
 from efq.runtime.errors import EfqError, MissingDependencyError
 from efq.runtime.progress import Progress
 
@@ -28,9 +31,10 @@ Arguments = ParamSpec("Arguments")
 def efq_command(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Decorate the function of a click command: an EfqError becomes `error: ...` on stderr and its exit code.
 
-    So does a package of the extra `train` that is not installed; an interrupt (Ctrl-C) ends with exit code 130. Any
-    other exception is a bug and keeps its traceback. What EFQ's modules log, from INFO on, is printed to stderr
-    meanwhile.
+    So do a package of the extra `train` that is not installed, and what the system refuses (OSError: no room on a
+    disk, no permission) or has too little of (MemoryError); an interrupt (Ctrl-C) ends with exit code 130, as do the
+    signals of `commands.signals`, that come first where a command was started by its name. Any other exception is a
+    bug and keeps its traceback. What EFQ's modules log, from INFO on, is printed to stderr meanwhile.
     """
 
     @functools.wraps(function)
@@ -47,16 +51,27 @@ def efq_command(function: Callable[Arguments, None]) -> Callable[Arguments, None
                     raise
                 log(f"error: this command needs {package}; install it with: pip install 'efq[train]'")
                 sys.exit(MissingDependencyError.exit_code)
+            except (OSError, MemoryError) as error:
+                log(f"error: {_of_the_system(error)}")
+                sys.exit(EfqError.exit_code)
             except KeyboardInterrupt:
-                log("interrupted")
-                sys.exit(130)
+                log(said(signal.SIGINT))
+                sys.exit(128 + signal.SIGINT)
 
     return wrapper
 
 
 def log(message: str) -> None:
-    """Print one line to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """Print one line to stderr; what cannot be printed there is lost, and ends nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
+
+
+def _of_the_system(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return f"expected more memory, found too little for this: {error or 'take less at once'}"
+    found = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {found}" if error.filename else found
 
 
 class _StderrHandler(logging.Handler):
@@ -86,7 +101,7 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Pr
     A bar on a terminal, otherwise a plain line every few seconds and one at the end.
     """
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _rich_progress() as bar:
+        with _rich_progress() as bar, undone_by_a_signal(_show_cursor):
             yield _BarProgress(bar, bar.add_task(description, total=total, fields="", rate=""), unit)
         return
     lines = _LineProgress(description, total, unit)
@@ -145,6 +160,11 @@ class _BarProgress:
         self._fields |= fields
         rate = _rate(self._count, time.monotonic() - self._start, self._unit)
         self._bar.update(self._task, advance=n, fields=_fields(self._fields), rate=rate)
+
+
+def _show_cursor() -> None:
+    """What the bar hides while it is there, written past its locks."""
+    os.write(2, b"\x1b[?25h\n")
 
 
 def _rich_progress() -> RichProgress:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.runtime.doctor_command")
+
 import json
 
 import click
@@ -43,7 +48,3 @@ def _page(report: Report, named: TargetReport | None) -> str:
         lines.append(f"  {target.target}: {'runs here' if target.runs else 'does not run here'}")
         lines += [f"    {'ok     ' if need.met else 'missing'} {need.what}: {need.detail}" for need in target.needs]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.runtime.embed_command")
+
 import dataclasses
 import io
 import json
@@ -243,7 +248,3 @@ def _sentence(summary: dict[str, object]) -> str:
     ending = f", {len(skipped)} unreadable skipped" if isinstance(skipped, list) and skipped else ""
     count, size = summary["images"], summary["embedding_size"]
     return f"{summary['output']}: {count} embeddings of size {size} by {summary['backend']}{ending}"
-
-
-if __name__ == "__main__":
-    main()

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ __all__ = [
     "sha256_file",
     "sweep_beside",
     "sweep_partials",
+    "temporary_folder",
 ]
 
 
@@ -108,6 +110,23 @@ def reserved(path: Path, *, replace: bool, folder: bool = False) -> Iterator[Non
         except OSError as error:
             raise cannot_write(path, error) from error
         yield
+
+
+@contextlib.contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A new folder of this user alone among the system's temporary files, removed at the end.
+
+    What killed processes left of the same `purpose` is removed first. Raises UsageError where it cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            base = Path(tempfile.gettempdir()) / purpose
+            sweep_beside(base)
+            folder = stack.enter_context(held_partial(base, folder=True, mode=0o700))
+        except OSError as error:
+            message = f"expected a folder for temporary files, found: {error}; set TMPDIR to one with room"
+            raise UsageError(message) from error
+        yield folder
 
 
 def sha256_file(path: Path) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.toolchain.distill_command")
+
 import dataclasses
 from pathlib import Path
 
@@ -143,7 +148,3 @@ def _recipe(
         full_range=recipe.full_range or full_range,
         **{key: value for key, value in changes.items() if value is not None},  # type: ignore[arg-type]
     )
-
-
-if __name__ == "__main__":
-    main()

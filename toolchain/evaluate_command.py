@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as the installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.toolchain.evaluate_command")
+
 import json
 import sys
 from pathlib import Path

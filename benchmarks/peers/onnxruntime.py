@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from efq.runtime.backends.onnxruntime import WAITING_OPTION
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.errors import MissingDependencyError
+from efq.runtime.files import temporary_folder
 
 if TYPE_CHECKING:
     from efq.benchmarks.peers.float_teacher import FloatTeacher
@@ -161,8 +161,8 @@ def quantize_onnxruntime_dynamic(float_model: Path, destination: Path) -> Path:
 
 @contextlib.contextmanager
 def _prepared(float_model: Path, shape_inference: Any) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="efq-bench-") as folder:
-        prepared = Path(folder) / "prepared.onnx"
+    with temporary_folder("efq-peers") as folder:
+        prepared = folder / "prepared.onnx"
         shape_inference.quant_pre_process(str(float_model), str(prepared))
         yield prepared
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import subprocess
@@ -17,6 +18,7 @@ from efq.benchmarks.peers.openvino import float_precisions, load_openvino
 from efq.benchmarks.peers.peer import Peer, embed_in_batches
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, teacher_spec
+from efq.runtime.cleanup import running
 from efq.runtime.errors import EfqError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class TorchCompilePeer:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        self._open = contextlib.ExitStack()
+        self._open.enter_context(running(self._process))
 
     def run(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
         """One inference: float32 (N, 3, H, W) -> float32 (N, d). Raises EfqError with what torch said."""
@@ -90,7 +94,7 @@ class TorchCompilePeer:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
-        self._process.wait()
+        self._open.close()
 
     def _exchange(self, prepared: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         requests, replies = self._pipes()

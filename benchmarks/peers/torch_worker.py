@@ -16,10 +16,12 @@ from typing import BinaryIO
 import numpy as np
 
 from efq.benchmarks.peers.spec import PeerSpec
+from efq.runtime.cleanup import end_with_parent
 
 
 def main(spec: PeerSpec, threads: int, requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer requests until they end."""
+    end_with_parent()
     try:
         from efq.benchmarks.peers.compiled_network import CompiledNetwork
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from efq.benchmarks.peers.registry import find_opener
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import RunsElsewhere
+from efq.runtime.cleanup import running
 from efq.runtime.errors import EfqError
 
 REPEATS = 3
@@ -49,10 +50,12 @@ def measure_footprints(specs: Sequence[PeerSpec], repeats: int = REPEATS) -> lis
 
 def _run(spec: PeerSpec) -> dict[str, float]:
     command = [sys.executable, "-m", "efq.benchmarks.timing.footprint_process", spec.to_json()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        message = f"{spec.name}: its process ended with {done.returncode}: {lines[-1] if lines else 'no message'}"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process, running(process):
+        output, errors = process.communicate()
+    if process.returncode:
+        lines = errors.strip().splitlines()
+        message = f"{spec.name}: its process ended with {process.returncode}: {lines[-1] if lines else 'no message'}"
         raise EfqError(message)
-    values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    values: dict[str, float] = json.loads(output.splitlines()[-1])
     return values

@@ -13,6 +13,7 @@ import numpy as np
 from efq.benchmarks.peers.registry import find_opener
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import RunsElsewhere
+from efq.runtime.cleanup import end_with_parent
 
 _STATUS = Path("/proc/self/status")
 _FACE = (1, 112, 112, 3)
@@ -20,6 +21,7 @@ _FACE = (1, 112, 112, 3)
 
 def main(spec: PeerSpec) -> None:
     """Print one JSON object: start_up_ms, peak_mib."""
+    end_with_parent()
     face = np.random.default_rng(0).integers(0, 256, _FACE, np.uint8)
     start = time.perf_counter()
     opener = find_opener(spec.kind)

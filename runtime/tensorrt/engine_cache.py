@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 
 from efq.runtime.errors import CoverageError, EngineError, InputError, UsageError
-from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, sha256_file
+from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, sha256_file, temporary_folder
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine, build_engine
 from efq.runtime.tensorrt.build.options import BuildOptions
@@ -96,8 +95,8 @@ def rebuild_engine(
     here = machine.compute_capability
     if options.compute_capabilities and here not in options.compute_capabilities:
         options = dataclasses.replace(options, compute_capabilities=(*options.compute_capabilities, here))
-    with tempfile.TemporaryDirectory(prefix="efq-engine-") as temporary:
-        built = build_engine(target, model, Path(temporary), options, device=device, progress=progress)
+    with temporary_folder("efq-engine") as temporary:
+        built = build_engine(target, model, temporary, options, device=device, progress=progress)
         float_layers = [layer.name for layer in built.layers if layer.is_product and not layer.is_integer]
         if float_layers and not allow_float:
             message = (

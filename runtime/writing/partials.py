@@ -40,14 +40,16 @@ def partial_name(path: Path, purpose: str = "partial") -> Path:
 
 
 @contextlib.contextmanager
-def held_partial(path: Path, *, folder: bool = False) -> Iterator[Path]:
+def held_partial(path: Path, *, folder: bool = False, mode: int = 0o777) -> Iterator[Path]:
     """An empty file or folder beside `path` that nobody sweeps until the end; what is there then is removed.
+
+    `mode` holds the permissions of a folder, less the umask.
 
     Raises OSError when it cannot be made.
     """
     temporary = partial_name(path)
     with undone_at_the_end(lambda: remove(temporary)):
-        descriptor = _make_locked(temporary, folder=folder)
+        descriptor = _make_locked(temporary, mode if folder else None)
         _held.add(temporary)
         try:
             yield temporary
@@ -95,11 +97,12 @@ def _stem(path: Path) -> str:
     return f"{encoded[: _LONGEST_NAME // 2].decode('utf-8', 'ignore')}.{digest}"
 
 
-def _make_locked(temporary: Path, *, folder: bool) -> int | None:
+def _make_locked(temporary: Path, folder_mode: int | None) -> int | None:
     """Make and lock it; a sweep that comes between the two removes it, and it is made again."""
+    folder = folder_mode is not None
     while True:
-        if folder:
-            temporary.mkdir()
+        if folder_mode is not None:
+            temporary.mkdir(folder_mode)
         if folder and fcntl is None:
             return None
         try:

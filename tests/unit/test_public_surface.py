@@ -33,6 +33,7 @@ SURFACE = {
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),
+    "runtime.commands": set(),
     "runtime.cuda": set(),
     "runtime.faces": set(),
     "runtime.machine": set(),

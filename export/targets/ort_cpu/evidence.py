@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import json
 import statistics
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from onnx import helper
 from efq.export.coverage.evidence import Evidence, ExecutedNode, TensorFact
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError
+from efq.runtime.files import temporary_folder
 
 _KERNEL_SUFFIX = "_kernel_time"
 _PROFILE_DTYPES = {"float32": "float", "float64": "double"}
@@ -29,15 +29,15 @@ def collect_evidence(model: Path, *, images: np.ndarray, runs: int) -> Evidence:
     cannot load or run the model, CoverageError when the profile does not agree with the optimized graph.
     """
     onnxruntime = import_onnxruntime()
-    with tempfile.TemporaryDirectory(prefix="efq-coverage-") as folder:
+    with temporary_folder("efq-coverage") as folder:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        options.optimized_model_filepath = str(folder / "optimized.onnx")
         options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
+        options.profile_file_prefix = str(folder / "profile")
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        named = _with_unique_node_names(model, Path(folder))
+        named = _with_unique_node_names(model, folder)
         profile, graph_input = _run(named, model, options, images, runs + 1)
         events = json.loads(Path(profile).read_text(encoding="utf-8"))
         graph = onnx.load(options.optimized_model_filepath).graph

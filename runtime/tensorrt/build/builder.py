@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from efq.runtime.cleanup import running
 from efq.runtime.errors import EngineBuildError, InputError, MissingDependencyError, UsageError, error_class
 from efq.runtime.files import atomic_write_bytes, cache_folder, sha256_file
 from efq.runtime.progress import Progress, ShowProgress, no_progress
@@ -84,15 +85,15 @@ def _run(request: dict[str, Any], bar: Progress, timeout: float | None) -> dict[
     command = [sys.executable, "-m", "efq.runtime.tensorrt.build.process"]
     deadline = None if timeout is None else time.monotonic() + timeout
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(request))
-                process.stdin.close()
-            last = _follow(process, bar, deadline)
-        finally:
-            process.kill()
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process,
+        running(process),
+    ):
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request))
+            process.stdin.close()
+        last = _follow(process, bar, deadline)
     code = process.wait()
     if "done" in last:
         result: dict[str, Any] = last["done"]

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
+from efq.runtime.cleanup import end_with_parent
 from efq.runtime.cuda.seam import open_cuda
 from efq.runtime.errors import DeviceError, EfqError, EngineBuildError, UsageError
 from efq.runtime.files import atomic_write_bytes
@@ -21,6 +22,7 @@ from efq.runtime.tensorrt.module import TensorRTPackage, find_package
 
 def main() -> None:
     """Serve one request; whatever goes wrong on purpose is an {"error"}."""
+    end_with_parent()
     request = json.load(sys.stdin)
     try:
         with Path(request["log"]).open("w", encoding="utf-8") as log:

@@ -1,0 +1,1 @@
+"""What every command of EFQ starts with: signals and streams first, and the types of its options."""
