@@ -21,7 +21,7 @@ from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import CheckpointError, DeviceError, SchemaError, UsageError
 from efq.runtime.files import sha256_file
-from efq.toolchain.backbones.checkpoint import looks_like_checkpoint, read_checkpoint
+from efq.toolchain.backbones.torch_file import looks_like_torch_file, read_outline
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
 from efq.toolchain.teachers.formats import CHECKPOINT, find_format, open_teacher
@@ -101,14 +101,15 @@ def network_kind(path: Path) -> Kind:
 
 
 def _is_student(path: Path) -> bool:
-    if not looks_like_checkpoint(path):
+    if not looks_like_torch_file(path):
         return False
     try:
-        return is_student(read_checkpoint(path, mapped=True))
+        outline = read_outline(path)
     except CheckpointError:
         if find_format(path) is CHECKPOINT:
             raise
         return False  # an archive of another format
+    return isinstance(outline, dict) and is_student(outline)
 
 
 def torch_device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from messages import raises_naming
-from networks import randomize
+from networks import randomize, teacher_network
 from torch import nn
 
 from efq.runtime.errors import CheckpointError, UsageError
@@ -179,3 +179,86 @@ def test_factories_that_are_not_there() -> None:
 def test_registering_a_name_twice() -> None:
     with raises_naming(UsageError, "iresnet50"):
         register(Backbone(name="iresnet50", build=nn.Identity))
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "fact"),
+    [
+        ("fc.weight", lambda value: value.int(), "int32"),
+        ("fc.weight", lambda value: value.to(torch.complex64), "complex64"),
+        ("fc.weight", lambda value: value.to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        ("fc.weight", lambda value: value * float("nan"), "NaN"),
+        ("fc.bias", lambda value: value + float("inf"), "infinity"),
+        ("fc.bias", lambda value: value.double() + 1e300, "infinity"),
+        ("bn.running_var", lambda value: value - 3.0, "variances"),
+        ("bn.num_batches_tracked", lambda value: value.float(), "float32"),
+    ],
+    ids=str,
+)
+def test_weights_that_are_other_numbers_are_named(key: str, change: Any, fact: str, tmp_path: Path) -> None:
+    weights = randomize(find_backbone(FACTORY).build()).state_dict()
+    torch.save(weights | {key: change(weights[key])}, tmp_path / "weights.pt")
+    with raises_naming(CheckpointError, tmp_path / "weights.pt", key, fact):
+        load_backbone(tmp_path / "weights.pt", FACTORY)
+
+
+def test_a_known_network_with_wrong_numbers_is_not_an_unknown_one(tmp_path: Path) -> None:
+    weights = find_backbone("mobilefacenet-y1").build().state_dict()
+    weights["fbn.running_var"] -= 2.0
+    torch.save(weights, tmp_path / "weights.pt")
+    with raises_naming(CheckpointError, "fbn.running_var"):
+        load_backbone(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_other_precisions_become_float32(kind: torch.dtype, tmp_path: Path) -> None:
+    network = randomize(find_backbone(FACTORY).build())
+    shrunk = {
+        key: value.to(kind) if value.is_floating_point() else value for key, value in network.state_dict().items()
+    }
+    torch.save(shrunk, tmp_path / "weights.pt")
+    loaded = load_backbone(tmp_path / "weights.pt", FACTORY)[1].state_dict()
+    assert all(torch.equal(loaded[key], value.to(loaded[key].dtype)) for key, value in shrunk.items())
+
+
+def test_tensors_of_other_dimensions_fit_no_backbone(tmp_path: Path) -> None:
+    for weight in (torch.tensor(1.0), torch.zeros(0, 512), torch.zeros(1).expand(1 << 26)):
+        torch.save({"fc.weight": weight, "features.layers.2.weight": weight}, tmp_path / "weights.pt")
+        with raises_naming(CheckpointError, tmp_path / "weights.pt", "--backbone"):
+            load_backbone(tmp_path / "weights.pt")
+
+
+def lazy_network() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(16))
+
+
+def computing_network() -> nn.Module:
+    """Looks at its own numbers while it is made, which a network without memory has none of."""
+    network = teacher_network()
+    network.rates = [float(value) for value in torch.linspace(0, 1, 3)]  # type: ignore[assignment]
+    return network
+
+
+def failing_network() -> nn.Module:
+    message = "no such width"
+    raise KeyError(message)
+
+
+@pytest.mark.parametrize(
+    ("factory", "facts"),
+    [
+        ("sys:exit", ("SystemExit",)),
+        ("os:getcwd", ("str",)),
+        ("test_backbones:failing_network", ("KeyError", "no such width")),
+        ("test_backbones:lazy_network", ("1", "LazyLinear")),
+    ],
+)
+def test_factories_that_make_no_network(factory: str, facts: tuple[str, ...], tmp_path: Path) -> None:
+    torch.save(teacher_network().state_dict(), tmp_path / "weights.pt")
+    with raises_naming(UsageError, factory, *facts):
+        load_backbone(tmp_path / "weights.pt", factory)
+
+
+def test_a_factory_that_computes(tmp_path: Path) -> None:
+    torch.save(teacher_network().state_dict(), tmp_path / "weights.pt")
+    load_backbone(tmp_path / "weights.pt", "test_backbones:computing_network")

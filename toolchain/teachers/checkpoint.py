@@ -6,7 +6,7 @@ from pathlib import Path
 
 from efq.runtime.faces.normalization import Normalization
 from efq.toolchain.backbones import load_backbone
-from efq.toolchain.backbones.checkpoint import looks_like_checkpoint
+from efq.toolchain.backbones.torch_file import looks_like_torch_file
 from efq.toolchain.teachers.teacher import Teacher
 
 
@@ -17,7 +17,7 @@ class CheckpointFormat:
 
     def recognizes(self, path: Path) -> bool:
         """Whether it begins as torch's files do; one that is damaged further on is a checkpoint still."""
-        return looks_like_checkpoint(path)
+        return looks_like_torch_file(path)
 
     def open(self, path: Path, backbone: str | None) -> Teacher:
         """Raises CheckpointError when the weights cannot be read, fit no backbone, or give no embedding for a face."""

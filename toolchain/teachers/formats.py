@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from pathlib import Path
 
-from efq.runtime.errors import CheckpointError
 from efq.runtime.extensions import load_extensions
+from efq.toolchain.backbones.torch_file import refuse_other_file
 from efq.toolchain.teachers.checkpoint import CheckpointFormat
 from efq.toolchain.teachers.teacher import Teacher, TeacherFormat
 
@@ -29,19 +30,14 @@ def open_teacher(path: Path, backbone: str | None = None) -> Teacher:
 
 def find_format(path: Path) -> TeacherFormat:
     """The format of a teacher's file. Raises CheckpointError when there is none at `path`, or none recognizes it."""
-    if not path.exists():
-        message = f"expected a checkpoint file, found nothing at {path}: check the path"
-        raise CheckpointError(message)
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder may not be read)
+        refuse_other_file(path, "a checkpoint file")
     formats = teacher_formats()
     for candidate in formats:
         if _recognizes(candidate, path):
             return candidate
     names = ", ".join(candidate.name for candidate in formats)
-    message = (
-        f"cannot read {path} as a network: expected a file of one of the formats {names}; "
-        "torch.save(model.state_dict(), path) writes a checkpoint"
-    )
-    raise CheckpointError(message)
+    return refuse_other_file(path, f"a network of one of the formats {names}")
 
 
 @functools.cache
