@@ -1,15 +1,16 @@
 """Load mutated students, many of them: `python tests/fuzz_students.py --count 20000 --seed 0`.
 
-Counts what came of them. Anything but a CheckpointError, or a student that runs or whose shapes do not go together
-(torch's RuntimeError), is a hole: it is printed with the seed of its mutation, and the exit code is 1.
+Of the fields of a student or of the bytes of its file. Counts what came of them: a CheckpointError, or a student that
+runs, that efq-inspect describes and that every target plans to write or refuses as an EfqError; some (--checked) are
+also exported whole. Anything else is a hole: it is printed with the seed of its mutation, and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import copy
 import io
+import json
 import os
 import random
 import tempfile
@@ -19,10 +20,15 @@ from typing import Any
 import torch
 from networks import NETWORKS, make_student, randomize
 
-from efq.runtime.errors import CheckpointError
-from efq.toolchain.student import load_student, save_student
+from efq.export import export_student, find_target
+from efq.export.inspection import inspect
+from efq.export.plan import export_plan
+from efq.runtime.errors import CheckpointError, EfqError
+from efq.toolchain.networks import network_kind
+from efq.toolchain.student import FORMAT, load_student, save_student
 
 MARK = "EFQ_RAN_CODE"
+TARGETS = ("ort-cpu", "openvino", "trt")
 CODE = f"__import__('os').environ.__setitem__('{MARK}', '1')"
 NAMES = (
     "forward",
@@ -86,17 +92,62 @@ def mutated(found: Any, draw: random.Random) -> Any:
     return value(draw)
 
 
-def outcome(path: Path) -> str:
-    """What loading the student at `path` and running it came to."""
+def damaged(data: bytes, draw: random.Random) -> bytes:
+    """A file's bytes with some changed, cut off, doubled or left out."""
+    found = bytearray(data)
+    action = draw.random()
+    start, end = sorted(draw.randrange(len(found)) for _ in range(2))
+    if action < 0.2:
+        return bytes(found[:end])
+    if action < 0.3:
+        return bytes(found[:start] + found[min(end, start + 200) :])
+    if action < 0.4:
+        return bytes(found[:end] + found[start:])
+    for _ in range(draw.choice((1, 1, 2, 10))):
+        place = draw.randrange(len(found)) if action < 0.7 else draw.randrange(max(1, len(found) - 8000), len(found))
+        found[place] = draw.choice((0, 1, 255, draw.randrange(256)))
+    return bytes(found)
+
+
+def mutated_file(data: bytes, content: dict[str, Any], draw: random.Random) -> bytes:
+    """The student of `content`, whose file is `data`, damaged as bytes or changed as values."""
+    if draw.random() < 0.2:
+        return damaged(data, draw)
+    changed: Any = content
+    field = draw.choice(list(content))  # each as often, not each value
+    if draw.random() < 0.6:
+        changed = content | {field: mutated(content[field], draw)}
+    else:
+        for _ in range(draw.choice((1, 1, 1, 2, 5))):
+            changed = mutated(changed, draw)
+    kept = changed if isinstance(changed, dict) else {"format": changed}
+    buffer = io.BytesIO()
+    torch.save(kept | {"format": FORMAT}, buffer)
+    return buffer.getvalue()
+
+
+def outcome(path: Path, *, checked: bool = False) -> str:
+    """What loading the student at `path` and doing with it what commands do came to."""
     try:
+        kind = network_kind(path)
+        if kind != "student":
+            return "no student any more"
         student = load_student(path)
     except CheckpointError:
         return "refused"
-    try:
-        student.network(torch.zeros(1, student.contract.height, student.contract.width, 3, dtype=torch.uint8))
-    except RuntimeError:
-        return "loaded, its shapes do not go together"
-    return "loaded and ran"
+    student.network(torch.zeros(1, student.contract.height, student.contract.width, 3, dtype=torch.uint8))
+    json.dumps(inspect(path), allow_nan=False).encode()
+    refused = 0
+    for name in TARGETS:
+        target = find_target(name)
+        try:
+            if checked and not target.builds_engine:
+                export_student(student, target, path.with_suffix(".artifact"), bits=student.bits["weights"], force=True)
+                inspect(path.with_suffix(".artifact"))
+            json.dumps(export_plan(student, target), allow_nan=False).encode()
+        except EfqError:
+            refused += 1
+    return f"loaded and ran; {refused} of {len(TARGETS)} targets refuse it"
 
 
 def main() -> None:
@@ -104,28 +155,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checked", type=float, default=0.02, help="Share that is exported whole.")
+    parser.add_argument("--only", type=int, help="The one mutation of that number.")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "student.pt"
         originals = []
         for name in NETWORKS:
             save_student(make_student(randomize(NETWORKS[name]())), path)
-            originals.append(torch.load(path, weights_only=True))
-        for number in range(arguments.count):
+            originals.append((path.read_bytes(), torch.load(path, weights_only=True)))
+        numbers = range(arguments.count) if arguments.only is None else (arguments.only,)
+        for number in numbers:
             draw = random.Random(f"{arguments.seed}/{number}")
-            content = copy.copy(draw.choice(originals))
-            for _ in range(draw.choice((1, 1, 1, 2, 5))):
-                content = mutated(content, draw)
-            kept = content if isinstance(content, dict) else {"format": content}
-            buffer = io.BytesIO()
-            torch.save(kept | {"format": "efq-student"}, buffer)
-            path.write_bytes(buffer.getvalue())
+            path.write_bytes(mutated_file(*draw.choice(originals), draw))
             try:
-                found = outcome(path)
+                found = outcome(path, checked=draw.random() < arguments.checked)
             except Exception as error:
+                if arguments.only is not None:
+                    raise
                 found = f"HOLE: {type(error).__name__}"
-                print(f"{arguments.seed}/{number}: {error!r}", flush=True)
+                print(f"{arguments.seed}/{number}: {error!r}"[:300], flush=True)
             if os.environ.pop(MARK, None):
                 found = "HOLE: code ran"
                 print(f"{arguments.seed}/{number}: code ran", flush=True)

@@ -111,15 +111,16 @@ def load_student(path: Path) -> Student:
         raise CheckpointError(message)
     try:
         check_student_record(content)
+        contract = InputContract.from_dict(content["contract"])
         return Student(
-            network=load_network(content["graph"], content["weights"]),
+            network=load_network(content["graph"], content["weights"], contract, content["embedding_size"]),
             recipe=Recipe.from_dict(content["recipe"]),
-            contract=InputContract.from_dict(content["contract"]),
+            contract=contract,
             notes=tuple(content["notes"]),
             training_hashes=_unpack_hashes(content["training_hashes"]),
             **{key: content[key] for key in _PLAIN},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SchemaError, UsageError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SchemaError, UsageError) as error:
         message = f"{path} is not a complete student file ({error}): make it again with efq-distill"
         raise CheckpointError(message) from error
 

@@ -193,7 +193,7 @@ def test_registering_a_name_twice() -> None:
         ("bn.running_var", lambda value: value - 3.0, "variances"),
         ("bn.num_batches_tracked", lambda value: value.float(), "float32"),
     ],
-    ids=str,
+    ids=["int32", "complex", "float8", "nan", "infinite", "overflow", "variances", "counter"],
 )
 def test_weights_that_are_other_numbers_are_named(key: str, change: Any, fact: str, tmp_path: Path) -> None:
     weights = randomize(find_backbone(FACTORY).build()).state_dict()

@@ -7,8 +7,8 @@ made the file. What is not checked here must not reach `efq.toolchain.graph.desc
 from __future__ import annotations
 
 import keyword
-import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -134,8 +134,7 @@ def _check_count(inputs: Sequence[str], count: int) -> None:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
+    return reprlib.repr(value)
 
 
 def _whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -157,7 +156,7 @@ def _bits_or_none(value: Any) -> bool:
 
 
 def _bound_or_none(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and math.isfinite(value) and value > 0)
+    return value is None or (type(value) in (int, float) and 0 < value < _FAR)
 
 
 _COUNT, _SIZE, _EDGE = _whole(1, _LARGEST), _pair(1, 4096), _whole(-_FAR, _FAR)

@@ -1,0 +1,68 @@
+"""The sizes of everything a graph computes for one image, without computing it: whether its layers go together."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, fx, nn
+
+from efq.toolchain.graph.operations import WEIGHTED, LeakyRelu
+from efq.toolchain.graph.walker import Call, walk
+from efq.toolchain.quantizers import ActivationQuantizer, set_enabled
+
+LARGEST_MAP = 1 << 25
+"""Elements of one tensor for one image: 64 channels of 724x724."""
+LARGEST_NETWORK = 1 << 40
+"""Multiply-adds and elements for one image: IResNet-100 has 2^35 at 112x112."""
+
+_ELEMENTWISE = (ActivationQuantizer, LeakyRelu, nn.ReLU, nn.ReLU6)
+_IMAGES = 97  # a size that no layer has: what mixes images with channels or rows does not fit
+
+
+class ShapeError(ValueError):
+    """Layers that do not go together, or a network larger than any for faces; the message names the layer."""
+
+
+def _as_input(call: Call, inputs: list[Tensor]) -> Tensor:
+    return inputs[0]
+
+
+@dataclasses.dataclass
+class _Shapes:
+    work: int = 0
+
+    def of_call(self, call: Call, inputs: list[Tensor]) -> Tensor:
+        """The output of a call, without its numbers."""
+        described = f"layer {call.name!r} ({type(call.module).__name__})"
+        found = " and ".join(map(_one, inputs))
+        try:
+            output: Tensor = call.module(*inputs)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            message = f"{described} cannot read a tensor of {found}: its sizes do not go with the layers before it"
+            raise ShapeError(message) from error
+        per_image = output.numel() // _IMAGES
+        self.work += per_image * (call.module.weight[0].numel() if isinstance(call.module, WEIGHTED) else 1)
+        if len(output) != _IMAGES or not per_image or per_image > LARGEST_MAP or self.work > LARGEST_NETWORK:
+            message = f"{described} gives a tensor of {_one(output)}: expected 1 to {LARGEST_MAP:,} numbers"
+            raise ShapeError(message)
+        return output
+
+
+def embedding_size(network: fx.GraphModule, height: int, width: int) -> int:
+    """How many numbers a graph on the meta device gives for an image of `height` x `width`.
+
+    Raises ShapeError naming the first layer whose input has other sizes than it takes, or that gives no embedding.
+    """
+    image = torch.empty(_IMAGES, height, width, 3, dtype=torch.uint8, device="meta")
+    set_enabled(network, enabled=False)
+    output = walk(network, image, {nn.Module: _Shapes().of_call, **dict.fromkeys(_ELEMENTWISE, _as_input)})
+    if output.dim() != 2 or len(output) != _IMAGES:
+        message = f"expected one embedding, (1, d), as the network's output for one image, found {_one(output)}"
+        raise ShapeError(message)
+    return output.shape[1]
+
+
+def _one(value: Tensor) -> str:
+    """The shape for one image."""
+    return str((1 if len(value) == _IMAGES else len(value), *value.shape[1:]))
