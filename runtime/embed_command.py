@@ -8,33 +8,28 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
     run("efq.runtime.embed_command")
 
 import dataclasses
+import functools
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.embedder import Embedder
-from efq.runtime.errors import InputError, UnreadableImageError, UsageError
-from efq.runtime.faces.alignment import align
+from efq.runtime.errors import InputError, UnreadableImageError
+from efq.runtime.faces.aligner import Aligner
 from efq.runtime.faces.images import (
     IMAGE_SUFFIXES,
     OTHER_SUFFIXES,
-    decode_image,
     find_images,
-    image_orientation,
     read_face,
-    read_image_bytes,
 )
-from efq.runtime.faces.landmark_fit import check_turn
-from efq.runtime.faces.landmarks import Landmarks, read_landmarks
 from efq.runtime.faces.pixels import check_pixels
 from efq.runtime.files import atomic_write_bytes
 
@@ -95,9 +90,13 @@ def main(
     """
     with Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress) as embedder:
         paths = _expand(images)
-        read = _face_reader(embedder.contract, landmarks, exif_orientation)
+        aligner = Aligner(landmarks, embedder.contract, exif_orientation) if landmarks else None
+        turn = exif_orientation is not False
+        read = aligner or functools.partial(read_face, contract=embedder.contract, exif_orientation=turn)
         start = time.monotonic()
         embedded = _embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable)
+        if aligner:
+            aligner.check_reach()
         seconds = time.monotonic() - start
     _write(output, embedded)
     summary = {
@@ -144,39 +143,8 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _face_reader(contract: InputContract, landmarks_file: Path | None, exif_orientation: bool | None) -> ReadFace:
-    """What reads a face; it raises UnreadableImageError for a file that holds none, InputError for wrong landmarks."""
-    turn = exif_orientation is not False
-    if landmarks_file is None:
-        read: ReadFace = lambda path: read_face(path, contract, exif_orientation=turn)  # noqa: E731
-    else:
-        if contract != InputContract():
-            message = f"expected an artifact for faces aligned as {InputContract()} with --landmarks, found {contract}"
-            raise UsageError(message)
-        read = _aligner(landmarks_file, read_landmarks(landmarks_file), exif_orientation)
-    return lambda path: _with_picture(read(path), path)
-
-
-def _aligner(landmarks_file: Path, landmarks: Mapping[Path, Landmarks], exif_orientation: bool | None) -> ReadFace:
-    def read_aligned(path: Path) -> NDArray[np.uint8]:
-        found = landmarks.get(path.resolve())
-        if found is None:
-            message = f"expected the landmarks of {path} in {landmarks_file}, found none; add a row for it"
-            raise InputError(message)
-        data = read_image_bytes(path)
-        image = decode_image(data, name=str(path), exif_orientation=exif_orientation is not False)
-        try:
-            if exif_orientation is None:
-                check_turn(found.points, image_orientation(data, name=str(path)))
-            return align(image, found.points, image_size=found.image_size)
-        except InputError as error:
-            message = f"{path}: {error}"
-            raise InputError(message) from error
-
-    return read_aligned
-
-
 def _with_picture(face: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    """The face, which holds a picture. Raises UnreadableImageError."""
     try:
         check_pixels(face[None], [str(path)])
     except InputError as error:
@@ -217,7 +185,7 @@ def _read_batch(
     failures: list[tuple[Path, InputError]] = []
     for path in paths:
         try:
-            faces.append((path, read(path)))
+            faces.append((path, _with_picture(read(path), path)))
         except InputError as error:
             failures.append((path, error))
     return faces, failures

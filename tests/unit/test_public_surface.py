@@ -36,6 +36,7 @@ SURFACE = {
     "runtime.commands": set(),
     "runtime.cuda": set(),
     "runtime.faces": set(),
+    "runtime.faces.formats": set(),
     "runtime.machine": set(),
     "runtime.tensorrt": set(),
     "runtime.tensorrt.build": set(),

@@ -1,0 +1,71 @@
+"""Images and a file of landmarks to aligned faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.errors import InputError, UsageError
+from efq.runtime.faces.alignment import align
+from efq.runtime.faces.images import decode_image, image_orientation, read_image_bytes
+from efq.runtime.faces.landmark_columns import SIZE_COLUMNS
+from efq.runtime.faces.landmark_fit import check_turn
+from efq.runtime.faces.landmarks import read_landmarks
+
+_LEAST_PICTURES = 10
+_LEAST_REACH = 0.55  # one photo in nine has its largest face so far to the left and up
+
+
+class Aligner:
+    """Reads images and aligns their faces by the landmarks in a file.
+
+    `exif_orientation` None: images are turned as their EXIF record says, and landmarks that seem to be of one as it is
+    stored are refused. Raises UsageError for an artifact of faces that are aligned otherwise, InputError for the file.
+    """
+
+    def __init__(self, landmarks_file: Path, contract: InputContract, exif_orientation: bool | None = None) -> None:
+        if contract != InputContract():
+            message = f"expected an artifact for faces aligned as {InputContract()} with --landmarks, found {contract}"
+            raise UsageError(message)
+        self._file = landmarks_file
+        self._landmarks = read_landmarks(landmarks_file)
+        self._exif_orientation = exif_orientation
+        self._reach: list[NDArray[np.float64]] = []
+
+    def __call__(self, path: Path) -> NDArray[np.uint8]:
+        """The face of an image: uint8 (112, 112, 3), RGB. Raises UnreadableImageError, InputError for its landmarks."""
+        found = self._landmarks.get(path.resolve())
+        if found is None:
+            message = f"expected the landmarks of {path} in {self._file}, found none; add a row for it"
+            raise InputError(message)
+        data = read_image_bytes(path)
+        image = decode_image(data, name=str(path), exif_orientation=self._exif_orientation is not False)
+        try:
+            if self._exif_orientation is None:
+                check_turn(found.points, image_orientation(data, name=str(path)))
+            face = align(image, found.points, image_size=found.image_size)
+        except InputError as error:
+            message = f"{path}: {error}"
+            raise InputError(message) from error
+        if found.image_size is None:
+            self._reach.append(found.points.max(axis=0) / image.shape[1::-1])
+        return face
+
+    def check_reach(self) -> None:
+        """Check that not all landmarks were in the upper left of their pictures, as those of smaller ones are.
+
+        Pictures whose size the file gives do not count. Raises InputError.
+        """
+        if len(self._reach) < _LEAST_PICTURES:
+            return
+        reach = np.max(self._reach, axis=0)
+        if (reach < _LEAST_REACH).all():
+            message = (
+                f"expected landmarks in pixels of the pictures in {self._file}, found those of {len(self._reach)} "
+                f"pictures all in their upper left {reach[0]:.0%} x {reach[1]:.0%}; give the size of the pictures that "
+                f"they are of, this or another, in columns {','.join(SIZE_COLUMNS)}"
+            )
+            raise InputError(message)
