@@ -62,7 +62,7 @@ def scaled_landmarks(
         message = f"{expected} found {image_size!r}"
         raise InputError(message)
     width, height = size
-    slack = 1 + max(width + height, before_width + before_height) / 2
+    slack = max(width + height, before_width + before_height)  # a side rounded up or down by one pixel
     if abs(width * before_height - height * before_width) > slack:
         turned = abs(width * before_width - height * before_height) <= slack
         advice = (

@@ -83,7 +83,7 @@ def decode_image(data: bytes, *, name: str, exif_orientation: bool = True) -> ND
     """Decode the bytes of a JPEG, PNG, WebP, BMP or TIFF file to uint8 (H, W, 3), RGB; `name` is for the message.
 
     Of several pictures it is the first (not a thumbnail, nor the film of a motion photo). Gray becomes RGB, 16 bits
-    become the upper 8, a palette and CMYK become colors, transparency is ignored. The picture is turned as its EXIF
+    become 8, a palette and CMYK become colors, transparency is ignored. The picture is turned as its EXIF
     record says, as it is shown, unless `exif_orientation` is False: then it is as stored.
 
     Raises UnreadableImageError for bytes that are no such image, an image that is damaged or ends early as far as can

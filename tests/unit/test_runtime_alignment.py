@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from messages import raises_naming
 from numpy.typing import NDArray
 
 from efq.runtime import InputError, align
+from efq.runtime.faces.landmark_fit import check_turn, residual
+from efq.runtime.faces.orientation import stored, upright
 from efq.runtime.faces.template import ARCFACE_TEMPLATE, similarity_transform
 
 TEMPLATE = ARCFACE_TEMPLATE.astype(np.float64)
@@ -100,6 +104,95 @@ def test_landmarks_that_determine_nothing_are_refused(
 ) -> None:
     with raises_naming(InputError, *facts):
         align(picture, landmarks)  # type: ignore[arg-type]
+
+
+# A face half in profile, and one of the front turned by 30 degrees; both were detected on photos.
+PROFILE = np.array([(62.0, 55.0), (68.0, 54.0), (80.0, 72.0), (58.0, 92.0), (63.0, 92.0)])
+TURNED = np.array([(102.0, 70.5), (137.5, 92.0), (107.0, 98.5), (82.0, 107.0), (110.5, 124.0)])
+EXCHANGED = [1, 0, 2, 4, 3]
+AROUND = np.array((100.0, 60.0))
+
+
+@pytest.mark.parametrize("points", [TEMPLATE + AROUND, PROFILE, TURNED], ids=["front", "profile", "turned"])
+def test_faces_pass(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> None:
+    align(picture, points)
+
+
+@pytest.mark.parametrize("points", [TEMPLATE + AROUND, TURNED], ids=["front", "turned"])
+@pytest.mark.parametrize(
+    ("misread", "fact"),
+    [
+        (lambda points: points[EXCHANGED], "left and right exchanged"),
+        (lambda points: points[:, ::-1], "y before x"),
+        (lambda points: points.T.reshape(5, 2), "x1 to x5, then y1 to y5"),
+        (lambda points: points[:, ::-1].T.reshape(5, 2), "y1 to y5, then x1 to x5"),
+        (lambda points: points * (-1, 1) + (299, 0), "left and right exchanged"),
+        (lambda points: points[[2, 0, 1, 3, 4]], "nose, left eye, right eye, left mouth corner, right mouth corner"),
+        (lambda points: points[[0, 1, 2, 4, 3]], "left eye, right eye, nose, right mouth corner, left mouth corner"),
+    ],
+)
+def test_another_order_is_refused_and_named(
+    picture: NDArray[np.uint8],
+    points: NDArray[np.float64],
+    misread: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    fact: str,
+) -> None:
+    with raises_naming(InputError, fact):
+        align(picture, misread(points))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_residual_is_that_of_the_least_squares_fit(seed: int) -> None:
+    points = TEMPLATE + np.random.default_rng(seed).normal(scale=20, size=(5, 2))
+    transform = umeyama(points, TEMPLATE)
+    left = points @ transform[:, :2].T + transform[:, 2] - TEMPLATE
+    expected = np.sqrt((left**2).sum(axis=1).mean())
+    np.testing.assert_allclose(residual(points), expected, atol=1e-6)
+    np.testing.assert_allclose(residual(points * 7 + 100), expected, atol=1e-6)
+
+
+def test_points_outside_are_refused_and_some_are_not(picture: NDArray[np.uint8]) -> None:
+    align(picture, TEMPLATE - (56, 0))  # half a face, at the edge
+    for points in (TEMPLATE - np.array((80, 0)), TEMPLATE * 4, TEMPLATE + np.array((300, 0)), -TEMPLATE):
+        with raises_naming(InputError, "300x240", "image_size"):
+            align(picture, points)
+
+
+def test_landmarks_of_the_picture_at_another_size(picture: NDArray[np.uint8]) -> None:
+    points = TEMPLATE + AROUND
+    expected = align(picture, points)
+    np.testing.assert_array_equal(align(picture, points, image_size=(300, 240)), expected)
+    half = (points + 0.5) / 2 - 0.5
+    np.testing.assert_allclose(align(picture, half, image_size=(150, 120)), expected, atol=1)
+    np.testing.assert_allclose(align(picture, half.tolist(), image_size=np.array((150, 120))), expected, atol=1)
+    align(picture, half, image_size=(150, 119))  # rounded
+    for size, fact in (((640, 640), "640x640"), ((240, 300), "--no-exif-orientation"), ((0, 0), "(0, 0)"), (7, 7)):
+        with raises_naming(InputError, fact, "image_size"):
+            align(picture, points, image_size=size)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_landmarks_of_the_picture_as_stored_are_told_from_those_of_the_one_shown(orientation: int) -> None:
+    places = np.round(TEMPLATE + AROUND).astype(int)
+    shown = np.zeros((200, 300, 3), np.uint8)
+    for number, (x, y) in enumerate(places, start=1):
+        shown[y, x] = number
+    on_file = np.array([np.argwhere(stored(shown, orientation)[..., 0] == number)[0][::-1] for number in range(1, 6)])
+    np.testing.assert_array_equal(upright(stored(shown, orientation), orientation), shown)
+    if orientation in (2, 4, 5, 7):  # mirrored: a detector finds the right eye on the left
+        on_file = on_file[EXCHANGED]
+    check_turn(places.astype(np.float64), orientation)
+    if orientation <= 2:
+        check_turn(on_file.astype(np.float64), orientation)
+    else:
+        with raises_naming(InputError, f"orientation {orientation}", "--no-exif-orientation"):
+            check_turn(on_file.astype(np.float64), orientation)
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**6, 1.5, "112", True])
+def test_other_sizes_are_refused(picture: NDArray[np.uint8], size: object) -> None:
+    with raises_naming(InputError, repr(size)):
+        align(picture, TEMPLATE, size)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(112, 112), (112, 112, 4), (0, 10, 3), (1, 112, 112, 3), (1, 40_000, 3)])
