@@ -17,46 +17,53 @@ from typing import TYPE_CHECKING
 import click
 
 from efq.benchmarks.engines.gpu_target import GpuTarget
+from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, FiniteFloat, parse_counts, refuse_unused
 from efq.runtime.console import efq_command, log, progress
-from efq.runtime.errors import MissingDependencyError, UsageError
-from efq.runtime.files import atomic_directory
+from efq.runtime.errors import MissingDependencyError
+from efq.runtime.files import atomic_directory, refuse_inputs
 from efq.runtime.tensorrt.module import TARGETS
 
 if TYPE_CHECKING:
     from efq.benchmarks.bench import Bench, BenchConfig
 
-_PATH = click.Path(path_type=Path)
+_MOST_IMAGES = 1024  # at once: a gigabyte of a large network's activations
 
 
 @click.command("efq-bench", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("artifacts", metavar="DIR...", nargs=-1, required=True, type=_PATH)
-@click.option("--teacher", required=True, type=_PATH, help="Float checkpoint the artifacts were made from.")
-@click.option("--backbone", metavar="NAME", help="Network of the checkpoint; found by its keys when not given.")
-@click.option("--student", multiple=True, type=_PATH, help="Torch student of each DIR, in their order.")
-@click.option("--faces", type=_PATH, help="Faces to compare on; without it only latency is measured.")
-@click.option("--list", "listing", type=_PATH, help="The images to take, paths relative to --faces, one a line.")
-@click.option("--pairs", multiple=True, type=_PATH, help="Pairs file for ten-fold accuracy; may be repeated.")
-@click.option("--calibration-list", type=_PATH, help="Faces the peers are calibrated on, relative to --faces.")
-@click.option("--batch", default="1", show_default=True, metavar="N,N", help="Batch sizes to time.")
-@click.option("--threads", default="1", show_default=True, metavar="N,N", help="Numbers of CPU threads to time.")
+@click.argument("artifacts", metavar="DIR...", nargs=-1, required=True, type=PATH)
+@click.option("--teacher", required=True, type=PATH, help="Float checkpoint the artifacts were made from.")
+@click.option(
+    "--backbone", type=TEXT, metavar="NAME", help="Network of the checkpoint; found by its keys when not given."
+)
+@click.option("--student", multiple=True, type=PATH, help="Torch student of each DIR, in their order.")
+@click.option("--faces", type=PATH, help="Faces to compare on; without it only latency is measured.")
+@click.option("--list", "listing", type=PATH, help="The images to take, paths relative to --faces, one a line.")
+@click.option("--pairs", multiple=True, type=PATH, help="Pairs file for ten-fold accuracy; may be repeated.")
+@click.option("--calibration-list", type=PATH, help="Faces the peers are calibrated on, relative to --faces.")
+@click.option("--batch", type=TEXT, default="1", show_default=True, metavar="N,N", help="Batch sizes to time.")
+@click.option(
+    "--threads", type=TEXT, default="1", show_default=True, metavar="N,N", help="Numbers of CPU threads to time."
+)
 @click.option(
     "--peers", is_flag=True, help="Also what ONNX Runtime, OpenVINO with NNCF, and torch.compile make of the teacher."
 )
 @click.option("--target", type=click.Choice(TARGETS), help="Compare INT8, FP16 and FP32 engines on a GPU.")
-@click.option("--device", metavar="cuda:N", help="GPU of --target.  [default: cuda:0]")
+@click.option("--device", type=DEVICE, metavar="cuda:N", help="GPU of --target.  [default: cuda:0]")
 @click.option("--rebuild", is_flag=True, help="With --target: build engines of DIR that are missing or from elsewhere.")
-@click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=1), help="Timed rounds a setting.")
+@click.option(
+    "--rounds", default=200, show_default=True, type=click.IntRange(1, 1_000_000), help="Timed rounds a setting."
+)
 @click.option(
     "--seconds",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteFloat(0, 86_400, min_open=True),
     help="Stop a setting after so long, but not before 10 rounds.",
 )
-@click.option("--min-cosine", type=click.FloatRange(-1, 1), help="Fail (exit 3) if any image's cosine is below.")
-@click.option("--min-decisions", type=click.FloatRange(0, 1), help="Fail (exit 3) if fewer decisions are equal.")
-@click.option("--title", default="Benchmark", show_default=True, help="Heading of the report.")
-@click.option("-o", "--output", required=True, type=_PATH, help="Folder for report.md, report.json and plots.")
+@click.option("--min-cosine", type=FiniteFloat(-1, 1), help="Fail (exit 3) if any image's cosine is below.")
+@click.option("--min-decisions", type=FiniteFloat(0, 1), help="Fail (exit 3) if fewer decisions are equal.")
+@click.option("--title", type=TEXT, default="Benchmark", show_default=True, help="Heading of the report.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder for report.md, report.json and plots.")
 @click.option("--force", is_flag=True, help="Replace the output folder when it is not empty.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 @efq_command
@@ -90,12 +97,16 @@ def main(
     each artifact against its torch student where --student is given, else against the teacher. With --target the
     teacher is built into engines of float16 and float32 as well, and GPU time, memory and clocks are reported.
     """
-    if faces is None and (min_cosine is not None or min_decisions is not None):
-        message = "expected --faces DIR with --min-cosine or --min-decisions, found none; add the faces to compare on"
-        raise UsageError(message)
-    if target is None and (device is not None or rebuild):
-        message = f"expected --target {' or '.join(TARGETS)} with --device or --rebuild, found none; add it"
-        raise UsageError(message)
+    if faces is None:
+        unused = ("min_cosine", "min_decisions", "listing", "pairs", "calibration_list", "student")
+        refuse_unused(unused, "without faces to compare on (--faces)")
+    if target is None:
+        refuse_unused(("device", "rebuild"), f"without --target {' or '.join(TARGETS)}")
+    if not peers:
+        refuse_unused(("calibration_list",), "without --peers, which are what is calibrated")
+    inputs = {"the teacher": teacher, "the faces": faces, "the list": listing, "the calibration list": calibration_list}
+    inputs |= {f"the input {path}": path for path in (*artifacts, *student, *pairs)}
+    refuse_inputs(output, inputs)
     _require_train_packages()
     from efq.benchmarks.bench import BenchConfig, run_bench
     from efq.benchmarks.report.report import write_report
@@ -109,8 +120,8 @@ def main(
         listing=listing,
         pairs=pairs,
         calibration=calibration_list,
-        batches=parse_counts(batch, "--batch"),
-        threads=parse_counts(threads, "--threads"),
+        batches=parse_counts(batch, "--batch", most=_MOST_IMAGES),
+        threads=parse_counts(threads, "--threads", most=THREADS.max or 1),
         peers=peers,
         gpu=None if target is None else GpuTarget(name=target, device=device or "cuda:0", rebuild=rebuild),
         rounds=rounds,
@@ -132,15 +143,6 @@ def main(
     _check_gates(bench, min_cosine, min_decisions)
     if comparison is not None:
         _update_artifacts(config, bench)
-
-
-def parse_counts(text: str, option: str) -> tuple[int, ...]:
-    """ "1,8,32" as numbers, each once, in the order given. Raises UsageError for anything but positive integers."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        message = f"expected positive integers separated by commas after {option} (such as 1,8,32), found {text!r}"
-        raise UsageError(message)
-    return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 def _require_train_packages() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from efq.runtime.commands.options import PATH, SEED
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import MissingDependencyError
 from efq.runtime.files import atomic_directory, atomic_write_text
@@ -29,10 +30,8 @@ PAGE = "index.html"
 
 
 @click.command("efq-demo", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-o", "--output", default="demo-output", show_default=True, type=click.Path(path_type=Path), help="Folder to write."
-)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of faces, teacher and student.")
+@click.option("-o", "--output", default="demo-output", show_default=True, type=PATH, help="Folder to write.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of faces, teacher and student.")
 @click.option(
     "--quick", is_flag=True, help="Far fewer faces and steps: shows the chain in under a minute, not accuracy."
 )

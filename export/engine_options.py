@@ -9,33 +9,42 @@ from typing import Any
 import click
 
 from efq.export.engine_settings import EngineSettings
+from efq.runtime.commands.options import DEVICE, PATH, TEXT
 from efq.runtime.errors import UsageError
 from efq.runtime.tensorrt.build.options import BuildOptions
 
 _OPTIONS = (
     click.option("--engine/--no-engine", default=None, help="TensorRT: build the engine now.  [default: build]"),
     click.option(
-        "--batch", "batches", metavar="MIN,OPT,MAX", help="TensorRT: batch sizes of the engine.  [default: 1,8,64]"
+        "--batch",
+        "batches",
+        type=TEXT,
+        metavar="MIN,OPT,MAX",
+        help="TensorRT: batch sizes of the engine.  [default: 1,8,64]",
     ),
     click.option(
         "--compute-capability",
         "capabilities",
         multiple=True,
+        type=TEXT,
         metavar="N.N",
         help="trt-rtx: a GPU the engine is for; may be given several times.  [default: every supported GPU]",
     ),
-    click.option("--workspace", type=int, metavar="MIB", help="TensorRT: the most scratch memory of a kernel."),
-    click.option("--builder-level", type=int, help="trt: builder optimization level, 0 to 5."),
     click.option(
-        "--timing-cache", type=click.Path(path_type=Path), help="trt: file of kernel timings, read and written."
+        "--workspace",
+        type=click.IntRange(1, 2**20),
+        metavar="MIB",
+        help="TensorRT: the most scratch memory of a kernel.",
     ),
+    click.option("--builder-level", type=click.IntRange(0, 5), help="trt: builder optimization level, 0 to 5."),
+    click.option("--timing-cache", type=PATH, help="trt: file of kernel timings, read and written."),
     click.option(
         "--version-compatible", is_flag=True, help="trt: later TensorRT versions may load the engine, slower."
     ),
     click.option(
         "--hardware-compatible", is_flag=True, help="trt: any GPU from Ampere on may load the engine, slower."
     ),
-    click.option("--device", help="trt: the GPU to build on.  [default: cuda:0]"),
+    click.option("--device", type=DEVICE, help="trt: the GPU to build on.  [default: cuda:0]"),
 )
 
 
@@ -81,6 +90,9 @@ def engine_settings(
             message = f"target {target} builds no engine: leave out {', '.join(named)}"
             raise UsageError(message)
         return None
+    if engine is False and (timing_cache is not None or device is not None):
+        message = "expected --timing-cache and --device with an engine to build, found --no-engine: leave them out"
+        raise UsageError(message)
     options = BuildOptions(
         batches=BuildOptions().batches if batches is None else _batch_sizes(batches),
         compute_capabilities=capabilities,
@@ -95,8 +107,8 @@ def engine_settings(
 
 
 def _batch_sizes(text: str) -> tuple[int, int, int]:
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3 or not all(part.isdecimal() and part.isascii() and len(part) <= 5 for part in parts):
         message = f"expected --batch as three sizes, least, optimal and largest, such as 1,8,64; found {text!r}"
         raise UsageError(message)
     least, optimal, largest = (int(part) for part in parts)

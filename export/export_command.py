@@ -14,12 +14,14 @@ from typing import Any
 import click
 
 from efq.export.engine_options import engine_options, engine_settings
+from efq.runtime.commands.options import PATH, TEXT, refuse_unused
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
+from efq.runtime.files import refuse_inputs, reserved
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @click.option(
     "--bits",
     type=click.IntRange(2, 8),
@@ -27,15 +29,17 @@ from efq.runtime.errors import UsageError
     show_default=True,
     help="Bits of the weights (8: int8, of which 7 are used on CPUs); 4 or fewer buy size, none buys speed.",
 )
-@click.option("--target", default="ort-cpu", show_default=True, help="The runtime to export for.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The artifact folder to write.")
-@click.option("--calibrate", type=click.Path(path_type=Path), help="Quantize a float MODEL on this folder of faces.")
+@click.option("--target", type=TEXT, default="ort-cpu", show_default=True, help="The runtime to export for.")
+@click.option("-o", "--output", type=PATH, help="The artifact folder to write.")
+@click.option("--calibrate", type=PATH, help="Quantize a float MODEL on this folder of faces.")
+@click.option("--list", "listing", type=PATH, help="Calibrate only on the images this file names.")
 @click.option(
-    "--list", "listing", type=click.Path(path_type=Path), help="Calibrate only on the images this file names."
+    "--recipe", type=TEXT, default="prelu", show_default=True, help="With --calibrate: the recipe to lower by."
 )
-@click.option("--recipe", default="prelu", show_default=True, help="With --calibrate: the recipe to lower by.")
-@click.option("--backbone", help="With --calibrate: the float model's network; found by its keys when left out.")
-@click.option("--name", help="Name of the artifact.")
+@click.option(
+    "--backbone", type=TEXT, help="With --calibrate: the float model's network; found by its keys when left out."
+)
+@click.option("--name", type=TEXT, help="Name of the artifact.")
 @click.option(
     "--full-range",
     is_flag=True,
@@ -44,7 +48,7 @@ from efq.runtime.errors import UsageError
 @engine_options
 @click.option("--allow-float", is_flag=True, help="Write the artifact even when multiply-adds run in float.")
 @click.option("--force", is_flag=True, help="Replace an existing artifact folder.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing; -o is only checked.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @efq_command
 def main(
@@ -72,6 +76,11 @@ def main(
     if output is None and not dry_run:
         message = "expected the artifact folder to write: add -o DIR, or --dry-run to see the plan"
         raise UsageError(message)
+
+    if output is not None:
+        inputs = {"the model": model, "the faces": calibrate, "the list": listing, "the recipe": Path(recipe)}
+        refuse_inputs(output, inputs)
+        click.get_current_context().with_resource(reserved(output, replace=force, folder=True))
 
     from efq.export.exporter import check_bits, export_student
     from efq.export.plan import export_plan
@@ -117,9 +126,9 @@ def _student(
     from efq.toolchain.teachers import open_teacher
 
     kind = network_kind(model)
-    if kind == "student" and (calibrate is not None or listing is not None or backbone is not None):
-        message = f"{model} is a student already: export it without --calibrate, --list and --backbone"
-        raise UsageError(message)
+    if kind == "student":
+        unused = ("calibrate", "listing", "recipe", "backbone")
+        refuse_unused(unused, f"with {model}, which is a student and needs no calibration")
     if kind != "teacher":
         return load_student(model)  # a folder is refused there
     if calibrate is None:

@@ -14,19 +14,20 @@ from typing import Any
 
 import click
 
+from efq.runtime.commands.options import IMAGES, PATH, refuse_unused
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @click.option("--sensitivity", is_flag=True, help="Rank a student's layers by what quantizing each alone costs.")
-@click.option("--faces", type=click.Path(path_type=Path), help="With --sensitivity: folder of aligned faces.")
-@click.option("--list", "listing", type=click.Path(path_type=Path), help="Use only the images this file names.")
+@click.option("--faces", type=PATH, help="With --sensitivity: folder of aligned faces.")
+@click.option("--list", "listing", type=PATH, help="With --sensitivity: use only the images this file names.")
 @click.option("--bits", type=click.IntRange(2, 8), help="With --sensitivity: the weights alone, as if of so many bits.")
 @click.option(
     "--max-images",
-    type=click.IntRange(min=1),
+    type=IMAGES,
     default=64,
     show_default=True,
     help="With --sensitivity: at most so many of the faces.",
@@ -47,8 +48,10 @@ def main(
     With --sensitivity each quantizer of the student is switched on alone; its cost is 1 - cosine to the student with
     all of them off. Layers that cost much can be kept with efq-distill --keep-8bit.
     """
-    if (faces is None) == sensitivity or (bits is not None and not sensitivity):
-        message = "expected --faces FACES with --sensitivity; --faces and --bits go only with it"
+    if not sensitivity:
+        refuse_unused(("faces", "listing", "bits", "max_images"), "without --sensitivity")
+    elif faces is None:
+        message = "expected the faces to measure --sensitivity on, found none: add --faces FACES"
         raise UsageError(message)
     if model.is_dir() and sensitivity:
         message = f"expected a student file for --sensitivity, found the artifact {model}: name the student.pt"

@@ -11,12 +11,13 @@ import json
 
 import click
 
+from efq.runtime.commands.options import TEXT
 from efq.runtime.console import efq_command
 from efq.runtime.doctor import Report, TargetReport, examine
 
 
 @click.command()
-@click.argument("target", required=False)
+@click.argument("target", required=False, type=TEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @efq_command
 def main(target: str | None, as_json: bool) -> None:

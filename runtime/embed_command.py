@@ -12,6 +12,7 @@ import functools
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,36 +20,33 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.backends.open import BACKENDS
 from efq.runtime.backends.target import AUTOMATIC
+from efq.runtime.commands.options import BATCH, DEVICE, PATH, TEXT, THREADS, refuse_unused
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.embedder import Embedder
-from efq.runtime.errors import InputError, UnreadableImageError
+from efq.runtime.errors import InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.aligner import Aligner
-from efq.runtime.faces.images import (
-    IMAGE_SUFFIXES,
-    OTHER_SUFFIXES,
-    find_images,
-    read_face,
-)
+from efq.runtime.faces.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_images, read_face
 from efq.runtime.faces.pixels import check_pixels
-from efq.runtime.files import atomic_write_bytes
+from efq.runtime.files import atomic_write_bytes, refuse_inputs, reserved
 
 ReadFace = Callable[[Path], NDArray[np.uint8]]
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="File to write: `embeddings` float32 (N, d), of unit length, and `paths` (N).",
+    type=PATH,
+    help="File to write: `embeddings` float32 (N, d), of unit length, and `paths` (N). Replaces an older one.",
 )
 @click.option(
     "--landmarks",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PATH,
     help="CSV of path,x1,y1,...,x5,y5 in pixels, or with columns as its first row names them: align every image by "
     "its five landmarks.",
 )
@@ -63,11 +61,13 @@ ReadFace = Callable[[Path], NDArray[np.uint8]]
     is_flag=True,
     help="Name images that cannot be read, are damaged or hold no picture, and go on without them.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Worker threads.  [default: every CPU]")
-@click.option("--device", help="cpu, cuda or cuda:N.  [default: that of the artifact's target]")
-@click.option("--backend", default=AUTOMATIC, show_default=True, help="On the CPU: auto, onnxruntime or openvino.")
+@click.option("--threads", type=THREADS, help="Worker threads.  [default: every CPU]")
+@click.option("--device", type=DEVICE, help="cpu, cuda or cuda:N.  [default: that of the artifact's target]")
+@click.option(
+    "--backend", type=TEXT, default=AUTOMATIC, show_default=True, help="On the CPU: auto, onnxruntime or openvino."
+)
 @click.option("--rebuild", is_flag=True, help="TensorRT: build the engine again where it does not fit this machine.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images embedded at once.")
+@click.option("--batch", type=BATCH, default=32, show_default=True, help="Images embedded at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @efq_command
 def main(
@@ -88,7 +88,15 @@ def main(
 
     Without --landmarks every image has to be an aligned face of the artifact's size (112x112).
     """
+    inputs = {"the artifact": directory, "the landmarks": landmarks}
+    if output.exists():
+        inputs |= {f"the image {path}": path for path in images}
+    refuse_inputs(output, inputs)
+    replace = _is_replaceable(output)
+    click.get_current_context().with_resource(reserved(output, replace=replace))
     with Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress) as embedder:
+        if embedder.backend in BACKENDS:
+            refuse_unused(("rebuild",), f"in {embedder.backend}, which needs no engine")
         paths = _expand(images)
         aligner = Aligner(landmarks, embedder.contract, exif_orientation) if landmarks else None
         turn = exif_orientation is not False
@@ -98,7 +106,7 @@ def main(
         if aligner:
             aligner.check_reach()
         seconds = time.monotonic() - start
-    _write(output, embedded)
+    _write(output, embedded, replace=replace)
     summary = {
         "output": str(output),
         "model": embedder.manifest.name,
@@ -204,11 +212,31 @@ def _check_outcome(errors: Sequence[InputError], used: Sequence[Path], *, total:
         raise InputError(message)
 
 
-def _write(output: Path, embedded: _Embedded) -> None:
+def _is_replaceable(output: Path) -> bool:
+    """Whether there is an empty file, or one that an earlier run wrote; False where there is none.
+
+    Raises UsageError for a file of another kind.
+    """
+    if not output.is_file():
+        return False
+    try:
+        if output.stat().st_size == 0:
+            return True
+        with zipfile.ZipFile(output) as archive:
+            made_here = archive.namelist() == ["embeddings.npy", "paths.npy"]
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        made_here = False
+    if not made_here:
+        message = f"expected a new output, or one of efq-embed to replace, found {output}; choose another name with -o"
+        raise UsageError(message)
+    return True
+
+
+def _write(output: Path, embedded: _Embedded, *, replace: bool) -> None:
     buffer = io.BytesIO()
     paths = np.array([str(path) for path in embedded.paths])
     np.savez(buffer, embeddings=embedded.embeddings, paths=paths)
-    atomic_write_bytes(output, buffer.getvalue())
+    atomic_write_bytes(output, buffer.getvalue(), replace=replace)
 
 
 def _sentence(summary: dict[str, object]) -> str:

@@ -8,25 +8,35 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
     run("efq.toolchain.distill_command")
 
 import dataclasses
+import os
 from pathlib import Path
 
 import click
 
+from efq.runtime.commands.options import DEVICE, IMAGES, PATH, SEED, TEXT, THREADS, refuse_unused
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
+from efq.runtime.files import refuse_inputs, reserved
 from efq.runtime.targets import targets
 from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
 
 @click.command()
-@click.argument("teacher", type=click.Path(path_type=Path))
-@click.option("--faces", required=True, type=click.Path(path_type=Path), help="Folder of aligned faces by identity.")
-@click.option("--list", "listing", type=click.Path(path_type=Path), help="Use only the images this file names.")
-@click.option("--max-images", type=int, default=14_000, show_default=True, help="At most so many images.")
+@click.argument("teacher", type=PATH)
+@click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
+@click.option("--list", "listing", type=PATH, help="Use only the images this file names.")
+@click.option("--max-images", type=IMAGES, default=14_000, show_default=True, help="At most so many images.")
 @click.option("--resize", is_flag=True, help="Stretch images of another size instead of refusing them.")
-@click.option("--backbone", help="The teacher's network; found by its keys when left out. Also package.module:factory.")
 @click.option(
-    "--recipe", "recipe_name", default="mixed", show_default=True, help=f"{', '.join(recipe_names())}, or a TOML file."
+    "--backbone", type=TEXT, help="The teacher's network; found by its keys when left out. Also package.module:factory."
+)
+@click.option(
+    "--recipe",
+    "recipe_name",
+    type=TEXT,
+    default="mixed",
+    show_default=True,
+    help=f"{', '.join(recipe_names())}, or a TOML file.",
 )
 @click.option("--steps", type=int, help="Optimizer steps instead of the recipe's.")
 @click.option("--learning-rate", type=float, help="Peak learning rate instead of the recipe's.")
@@ -34,6 +44,7 @@ from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_
 @click.option(
     "--keep-8bit",
     multiple=True,
+    type=TEXT,
     metavar="PATTERN",
     help="Keep the layers of that name at 8 bits, output and weights, these at 7 without --full-range "
     "(efq-inspect lists them); repeatable.",
@@ -43,14 +54,14 @@ from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_
     is_flag=True,
     help="8-bit weights instead of 7-bit ones in int8 tensors: for CPUs with VNNI only, elsewhere slower or refused.",
 )
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The student file to write.")
+@click.option("-o", "--output", required=True, type=PATH, help="The student file to write.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same options.")
 @click.option("--force", is_flag=True, help="Replace an existing student file.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=int, help="CPU threads; all cores when left out.")
-@click.option("--teacher-licence", help="Licence of the teacher's weights; carried over to the student.")
-@click.option("--data-licence", default="unknown", show_default=True, help="Licence of the faces.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--device", type=DEVICE, default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--threads", type=THREADS, help="CPU threads; all cores when left out.")
+@click.option("--teacher-licence", type=TEXT, help="Licence of the teacher's weights; carried over to the student.")
+@click.option("--data-licence", type=TEXT, default="unknown", show_default=True, help="Licence of the faces.")
 @efq_command
 def main(
     teacher: Path,
@@ -79,13 +90,14 @@ def main(
     The student is lowered (BatchNorm folded, PReLU replaced, quantizers on every tensor an integer kernel reads), then
     fine-tuned so that its embeddings become the teacher's. Export it with efq-export.
     """
-    if output.is_dir():
-        message = f"expected the name of a student file, found the folder {output}: add a file name, student.pt"
-        raise UsageError(message)
-    if output.exists() and not force and not resume:
-        message = f"expected a new output file, found {output}: choose another name, or --force"
-        raise UsageError(message)
     recipe = _recipe(recipe_name, steps, learning_rate, metric_weight, keep_8bit, full_range=full_range)
+
+    if recipe.steps == 0:
+        refuse_unused(("learning_rate", "metric_weight", "resume"), "without a step of training")
+    inputs = {"the teacher": teacher, "the faces": faces, "the list": listing, "the recipe": Path(recipe_name)}
+    refuse_inputs(output, inputs)
+    if int(os.environ.get("RANK", "0")) == 0:  # of the processes of torchrun the first one writes
+        click.get_current_context().with_resource(reserved(output, replace=force or resume))
 
     import torch
 
@@ -115,6 +127,7 @@ def main(
         seed=seed,
         device=device,
         resume=resume,
+        replace=force or resume,
         licences=Licences(teacher=teacher_licence, data=data_licence),
         progress=progress,
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from efq.runtime.backends.target import AUTOMATIC
+from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, refuse_unused
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet
@@ -44,26 +45,24 @@ _TRAINED_ON = (
 
 
 @click.command("efq-evaluate")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--reference", type=click.Path(path_type=Path), help="A second network to compare with, as a rule the teacher."
-)
-@click.option(
-    "--faces", "root", type=click.Path(path_type=Path), help="Folder of aligned faces, one folder per identity."
-)
-@click.option(
-    "--list", "listing", type=click.Path(path_type=Path), help="File naming the images of --faces to compare."
-)
-@click.option("--pairs", "pair_files", type=click.Path(path_type=Path), multiple=True, help="Pairs file (repeatable).")
-@click.option("--backbone", help="Network of a MODEL or reference that does not say it itself.")
+@click.argument("model", type=PATH)
+@click.option("--reference", type=PATH, help="A second network to compare with, as a rule the teacher.")
+@click.option("--faces", "root", type=PATH, help="Folder of aligned faces, one folder per identity.")
+@click.option("--list", "listing", type=PATH, help="File naming the images of --faces to compare.")
+@click.option("--pairs", "pair_files", type=PATH, multiple=True, help="Pairs file (repeatable).")
+@click.option("--backbone", type=TEXT, help="Network of a MODEL or reference that does not say it itself.")
 @click.option("--float", "as_float", is_flag=True, help="Measure the student MODEL with its quantizers left out.")
 @click.option("--flip/--no-flip", default=False, help="Add the mirror image's embedding.", show_default=True)
 @click.option("--resize", is_flag=True, help="Stretch images of another size than the network's.")
 @click.option("--allow-training-images", is_flag=True, help="Evaluate on training images; marks the result.")
-@click.option("--device", help="cpu or cuda.  [default: cpu; for artifacts the device of their target]")
-@click.option("--backend", default=AUTOMATIC, show_default=True, help="Of artifacts: auto, onnxruntime or openvino.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the networks.  [default: all cores]")
-@click.option("--bootstrap", "resamples", type=click.IntRange(min=0), default=200, show_default=True, help="Resamples.")
+@click.option("--device", type=DEVICE, help="cpu or cuda.  [default: cpu; for artifacts the device of their target]")
+@click.option(
+    "--backend", type=TEXT, default=AUTOMATIC, show_default=True, help="Of artifacts: auto, onnxruntime or openvino."
+)
+@click.option("--threads", type=THREADS, help="Threads of the networks.  [default: all cores]")
+@click.option(
+    "--bootstrap", "resamples", type=click.IntRange(0, 100_000), default=200, show_default=True, help="Resamples."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @efq_command
 def main(
@@ -90,7 +89,7 @@ def main(
     own folder, and all pairs are then only compared with --list. With --reference both networks are measured on the
     same images and resamples, and their difference has an interval of its own.
     """
-    from efq.toolchain.networks import open_network
+    from efq.toolchain.networks import network_kind, open_network
 
     protocol = read_protocol(
         _root(root, listing, pair_files),
@@ -99,9 +98,10 @@ def main(
         all_pairs=listing is not None or not pair_files,
     )
     files = [path for path in (model, reference) if path is not None]
-    if backend != AUTOMATIC and not any(path.is_dir() for path in files):
-        message = f"expected an artifact folder for --backend, found {model}: leave the option out"
-        raise UsageError(message)
+    if not any(path.is_dir() for path in files):
+        refuse_unused(("backend",), "without an artifact folder")
+    if "teacher" not in {network_kind(path) for path in files}:
+        refuse_unused(("backbone",), "without a teacher: students and artifacts say what they are")
     networks = [
         click.get_current_context().with_resource(
             open_network(

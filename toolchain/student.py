@@ -69,8 +69,8 @@ class Student:
 _PLAIN = ("backbone", "embedding_size", "teacher", "data", "activations", "training", "thresholds")
 
 
-def save_student(student: Student, path: Path) -> None:
-    """Write the file in one step (beside, then renamed)."""
+def save_student(student: Student, path: Path, *, replace: bool = True) -> None:
+    """Write the file in one step (beside, then renamed). Raises UsageError where it cannot be, or is there already."""
     content = {key: plain_values(getattr(student, key)) for key in _PLAIN}
     content |= {
         "format": FORMAT,
@@ -84,7 +84,7 @@ def save_student(student: Student, path: Path) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    atomic_write_bytes(path, buffer.getvalue())
+    atomic_write_bytes(path, buffer.getvalue(), replace=replace)
 
 
 def is_student(content: Mapping[str, Any]) -> bool:

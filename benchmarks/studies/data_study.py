@@ -16,11 +16,11 @@ import click
 import cv2
 import numpy as np
 
-from efq.benchmarks.bench_command import parse_counts
 from efq.benchmarks.drawn_faces.dataset import DatasetSize, draw_dataset
 from efq.benchmarks.report.plots import new_figure, save_figure
 from efq.export import export_student, find_target
 from efq.runtime import Embedder
+from efq.runtime.commands.options import IMAGES, parse_counts
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_text, sha256_file
@@ -94,7 +94,7 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     recipe = dataclasses.replace(load_recipe(recipe_name), steps=steps)
-    chosen_variants = variants(parse_counts(sizes, "--sizes"), other)
+    chosen_variants = variants(parse_counts(sizes, "--sizes", most=IMAGES.max or 1), other)
     loaded = open_teacher(teacher, backbone)
     run = {
         "teacher": loaded.sha256,

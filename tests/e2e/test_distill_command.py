@@ -135,7 +135,7 @@ def test_nothing_to_resume(inputs: Path, tmp_path: Path) -> None:
         (("--device", "tpu"), 4, ("tpu", "cpu")),
         (("--steps", "-1"), 2, ("steps", "-1")),
         (("--learning-rate", "nan"), 2, ("learning_rate", "nan")),
-        (("--max-images", "0"), 2, ("images", "0")),
+        (("--max-images", "0"), 2, ("--max-images", "0")),
         (("--max-images", "5"), 2, ("5", "4", "2")),
         (("--list", "missing.txt"), 1, ("missing.txt",)),
     ],
@@ -154,7 +154,7 @@ def test_wrong_arguments(
     (tmp_path / "broken.toml").write_text("activation = ")
     result = distill(inputs, tmp_path / "student.pt", *arguments)
     assert (result.exit_code, result.stdout) == (code, ""), result.output
-    (error,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    (error,) = [line for line in result.stderr.splitlines() if line.lower().startswith("error: ")]
     names(error, *facts)
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "student.pt").exists()

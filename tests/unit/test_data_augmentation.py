@@ -95,7 +95,7 @@ def test_is_deterministic_and_leaves_the_images_alone() -> None:
     [
         ({"flip": 1.5}, ("flip", 0, 1, 1.5)),
         ({"shift": -1.0}, ("shift", 0, -1.0)),
-        ({"smallest_size": 2}, ("size", 8, 2)),
+        ({"smallest_size": 2}, ("smallest_size", 8, 2)),
     ],
 )
 def test_wrong_amounts_are_errors(changes: dict[str, float], facts: tuple[object, ...]) -> None:

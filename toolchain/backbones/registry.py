@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def find_backbone(name: str) -> Backbone:
 
     A factory is called without arguments and returns an nn.Module; its attributes `input_mean` and `input_std`
     (three floats each, in pixel units), where it has them, replace InsightFace's 127.5 and 127.5.
-    Raises UsageError when there is no such name, module or factory.
+    Raises UsageError when there is no such name, module or factory, and, when it is built, for what is no network.
     """
     if ":" in name:
         return _from_factory(name)
@@ -68,9 +69,39 @@ def _from_factory(name: str) -> Backbone:
     module_name, _, attribute = name.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        message = f"cannot find the network {name!r}: {error}; expected package.module:factory on the Python path"
+    except (Exception, SystemExit) as error:  # the module's own code runs
+        found = f"{type(error).__name__}: {error}"
+        message = f"cannot find the network {name!r} ({found}); expected package.module:factory on the Python path"
         raise UsageError(message) from error
-    mean = getattr(factory, "input_mean", (127.5, 127.5, 127.5))
-    std = getattr(factory, "input_std", (127.5, 127.5, 127.5))
-    return Backbone(name=name, build=factory, mean=tuple(mean), std=tuple(std))
+    if not callable(factory):
+        message = f"expected a factory of networks at {name!r}, found {type(factory).__name__}: name a function"
+        raise UsageError(message)
+
+    def build(**arguments: Any) -> nn.Module:
+        try:
+            network = factory(**arguments)
+        except (Exception, SystemExit) as error:
+            message = f"expected a network from calling {name}, found {type(error).__name__}: {error}"
+            raise UsageError(message) from error
+        if not isinstance(network, nn.Module):
+            message = f"expected a network (torch.nn.Module) from calling {name}, found {type(network).__name__}"
+            raise UsageError(message)
+        return network
+
+    mean, std = _three(factory, "input_mean", name), _three(factory, "input_std", name)
+    if min(std) <= 0:
+        message = f"expected input_std of {name} above 0, found {std}"
+        raise UsageError(message)
+    return Backbone(name=name, build=build, mean=mean, std=std)
+
+
+def _three(factory: Any, attribute: str, name: str) -> Triple:
+    found = getattr(factory, attribute, (127.5, 127.5, 127.5))
+    try:
+        one, two, three = map(float, found)
+        if not all(map(math.isfinite, (one, two, three))):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        message = f"expected {attribute} of {name} to be three finite numbers, found {found!r}"
+        raise UsageError(message) from error
+    return one, two, three

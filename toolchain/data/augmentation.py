@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.errors import UsageError
 
+_RANGES = {"shift": (0, 112), "rotation": (0, 180), "scale": (0, 0.9), "smallest_size": (8, 112)}  # others: 0 to 1
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
@@ -39,17 +40,12 @@ class Augmentation:
     cutout_size: float = 0.4
 
     def __post_init__(self) -> None:
-        for name in ("flip", "gray", "low_resolution", "blur", "cutout", "cutout_size"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                message = f"expected the {name} of an augmentation between 0 and 1, found {getattr(self, name)}"
+        for field in dataclasses.fields(self):
+            low, high = _RANGES.get(field.name, (0, 1))
+            value = getattr(self, field.name)
+            if not low <= value <= high:
+                message = f"expected the {field.name} of an augmentation between {low} and {high}, found {value!r}"
                 raise UsageError(message)
-        for name in ("shift", "scale", "rotation", "brightness", "contrast", "saturation"):
-            if getattr(self, name) < 0.0:
-                message = f"expected the {name} of an augmentation to be 0 or more, found {getattr(self, name)}"
-                raise UsageError(message)
-        if self.smallest_size < 8:
-            message = f"expected a smallest size of at least 8 pixels, found {self.smallest_size}"
-            raise UsageError(message)
 
 
 DEFAULT_AUGMENTATION = Augmentation()

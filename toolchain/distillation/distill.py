@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from efq.runtime.files import sweep_beside
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import FaceSet, draw_images
 from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes, only_the_first_logs
@@ -48,18 +49,22 @@ def distill(
     seed: int = 0,
     device: str = "cpu",
     resume: bool = False,
+    replace: bool = True,
     licences: Licences | None = None,
     progress: ShowProgress = no_progress,
 ) -> Student:
     """Lower `teacher`, fine-tune it on `faces` and write the student file `output`.
 
     With `resume` an interrupted run of the same teacher, faces, recipe and seed goes on from its last saved state.
+    Without `replace` a student that is there, or has come there meanwhile, stays, and UsageError is raised.
     Under torchrun every process calls this; the first one logs, shows progress and writes.
     """
     processes = join_processes(device)
     with only_the_first_logs(processes):
         run = _describe_run(teacher, faces, recipe, seed, processes)
         state_path = resume_path(output)
+        if processes.leads:
+            sweep_beside(state_path)
         start = _resume(state_path, run, recipe) if resume else _lower(teacher, faces, recipe, seed)
         trainer = Trainer(
             start.network,
@@ -79,7 +84,7 @@ def distill(
         )
     student.network.cpu()  # exporters read its tensors with NumPy
     if processes.leads:
-        save_student(student, output)
+        save_student(student, output, replace=replace)
         state_path.unlink(missing_ok=True)
     leave_processes()
     return student

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from efq.runtime.errors import UsageError
+from efq.runtime.reading import read_text
 from efq.toolchain.data.augmentation import Augmentation
 
 FULL_BITS, REDUCED_BITS = 8, 7
@@ -26,7 +27,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "steps": (0, 10_000_000),
     "identities_per_batch": (1, 4096),
     "images_per_identity": (1, 64),
-    "learning_rate": (0.0, 1.0),
+    "learning_rate": (1e-9, 1.0),
     "range_learning_rate": (0.0, 1.0),
     "weight_decay": (0.0, 1.0),
     "warmup_share": (0.0, 1.0),
@@ -36,6 +37,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "calibration_images": (1, 100_000),
     "fitting_images": (1, 100_000),
 }
+_MOST_IMAGES = 16_384  # of a step
+_LONGEST_NAME = 100
+_LARGEST_FILE = 2**20
+
 _CHOICES = {"float_phase": ("all", "activations"), "elementwise_8bit": ("none", "sums", "all")}
 
 
@@ -94,6 +99,9 @@ class Recipe:
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= _LONGEST_NAME or not self.name.isprintable():
+            message = f"expected the name of a recipe, 1 to {_LONGEST_NAME} printable characters, found {self.name!r}"
+            raise UsageError(message)
         for known in dataclasses.fields(self):
             value, types = getattr(self, known.name), _TYPES.get(str(known.type))
             if types is not None and (not isinstance(value, types) or isinstance(value, bool) != (types == (bool,))):
@@ -104,6 +112,9 @@ class Recipe:
             if not low <= value <= high:
                 message = f"recipe {self.name!r}: expected {field} between {low:g} and {high:g}, found {value!r}"
                 raise UsageError(message)
+        if self.batch > _MOST_IMAGES:
+            message = f"recipe {self.name!r}: expected at most {_MOST_IMAGES} images a step, found {self.batch}"
+            raise UsageError(message)
         kinds = ("relu", "leaky", "prelu", "mixed")
         for kind in (self.activation, *[kind for _, kind in self.layers]):
             if kind not in kinds:
@@ -164,16 +175,17 @@ def _patterns(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _augmentation(values: Mapping[str, Any]) -> Augmentation:
-    names = {field.name for field in dataclasses.fields(Augmentation)}
-    unknown = sorted(set(values) - names)
+    types = {field.name: str(field.type) for field in dataclasses.fields(Augmentation)}
+    unknown = sorted(set(values) - set(types))
     if unknown:
-        message = f"expected the augmentation keys {sorted(names)}, found unknown {unknown}"
+        message = f"expected the augmentation keys {sorted(types)}, found unknown {unknown}"
         raise UsageError(message)
     wrong = sorted(
-        key for key, value in values.items() if isinstance(value, bool) or not isinstance(value, int | float)
+        key for key, value in values.items() if isinstance(value, bool) or not isinstance(value, _TYPES[types[key]])
     )
     if wrong:
-        message = f"expected numbers in the recipe's augmentation, found {wrong[0]} = {values[wrong[0]]!r}"
+        key = wrong[0]
+        message = f"expected {key} of the recipe's augmentation to be {types[key]}, found {values[key]!r}"
         raise UsageError(message)
     return Augmentation(**values)
 
@@ -188,15 +200,16 @@ def load_recipe(name: str) -> Recipe:
     """The recipe of that name, or of a TOML file. Raises UsageError when there is none or it does not parse."""
     path = Path(name)
     if name in recipe_names():
-        data = resources.files("efq.toolchain.recipes").joinpath(f"{name}.toml").read_bytes()
-    elif path.suffix == ".toml" and path.is_file():
-        data = path.read_bytes()
+        text = resources.files("efq.toolchain.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    elif path.suffix == ".toml":
+        expected = f"a recipe, one of {', '.join(recipe_names())} or a .toml file,"
+        text = read_text(path, expected=expected, limit=_LARGEST_FILE, error_class=UsageError)
     else:
         message = f"unknown recipe {name!r}: expected one of {', '.join(recipe_names())}, or the path of a .toml file"
         raise UsageError(message)
     try:
-        values = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
         message = f"cannot read the recipe {name}: {error}"
         raise UsageError(message) from error
     return Recipe.from_dict({"name": path.stem, **values})

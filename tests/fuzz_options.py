@@ -1,0 +1,252 @@
+"""Run commands with random options: `python tests/fuzz_options.py --count 2000 --seed 0`.
+
+Each run is in this process, on tiny inputs, with one to five options of extreme values. It has to end in time with an
+exit code of EFQ, without a traceback, with what it was given unchanged and no temporary file. What does not hold is
+printed with its seed; the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import os
+import random
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+from click.testing import CliRunner
+
+TESTS = Path(__file__).parent
+CODES = {0, 1, 2, 3, 4, 5, 130}
+DEADLINE = 60
+NUMBERS = (
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3",
+    "1.5",
+    "1e20",
+    "9" * 20,
+    "9" * 5000,
+    "nan",
+    "inf",
+    "-inf",
+    "",
+    " ",
+    "x",
+    "0x1",
+    "٣",
+)
+FRACTIONS = ("0", "-1", "0.5", "1", "2", "nan", "inf", "-inf", "1e-320", "1e400", "1e20", "", "x", "0,5")
+TEXTS = (
+    *("", " ", "\n", "a\nb", "a" * 5000, "é", "\udcff", "\x1b[31m", "-", "--", "*", "[", "%s", "{0}"),
+    *("sys:exit", "os:getcwd", "os:environ", "builtins:int", "torch.nn:Module", "torch.nn:Identity", "torch.nn:Linear"),
+    *(":", "x:", ":x", ".a:b", "a:b:c", "os.path:join", "networks:teacher_network", "networks:nothing", "iresnet18"),
+    *("auto", "onnxruntime", "openvino", "tensorrt", "cpu", "cuda", "cuda:99", "cuda:-1", "cuda:", "cpu:1", "tpu"),
+    *("ort-cpu", "trt", "trt-rtx", "mixed", "prelu", "tiny.toml", "broken.toml", "missing.toml", "fifo.toml", "faces"),
+    *("1,8,32", "1,,2", ",", "0", "-1", "1" * 30, ",".join("1" * 50), "8,1,64", "1,8,64", "1,8", "²"),
+)
+PATHS = (
+    *("", " ", ".", "..", "/", "~", "missing", "missing/deep", "teacher.pt", "student.pt", "artifact", "faces"),
+    *("faces/p0/0.png", "list.txt", "pairs.txt", "tiny.toml", "empty", "empty.txt", "fifo", "loop", "to-artifact"),
+    *("/dev/null", "/dev/zero", "/dev/stdout", "/proc/self/mem", "file/below", "a" * 300, "a\0b", "\udcff", "new"),
+    *("artifact/model.onnx", "artifact/new", "new.npz", "new/deep/out"),
+)
+LONG = {  # options whose extreme values are fine, and take long
+    "rounds": ("0", "-1", "1", "nan", ""),
+    "seconds": ("0", "-1", "0.001", "nan", "inf", "1e20", ""),
+    "resamples": ("0", "-1", "3", "1e20", ""),
+    "steps": ("0", "-1", "1", "1e20", "9" * 30),
+    "peers": (),
+    "threads": ("0", "-1", "1", "2", "1e20", "9" * 20, "1025", "", "x"),
+}
+
+
+def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
+    """Every command with options that make it run, in the folder that `make_inputs` fills."""
+    from efq.benchmarks import bench_command, demo_command
+    from efq.export import export_command, inspect_command
+    from efq.runtime import doctor_command, embed_command
+    from efq.toolchain import distill_command, evaluate_command
+
+    teacher = ("teacher.pt", "--backbone", "networks:teacher_network")
+    faces = ("--faces", "faces")
+    return {
+        "distill": (distill_command.main, (*teacher, *faces, "--recipe", "tiny.toml", "-o", "out")),
+        "evaluate": (evaluate_command.main, ("student.pt", *faces, "--bootstrap", "3")),
+        "evaluate artifact": (evaluate_command.main, ("artifact", *faces, "--bootstrap", "3")),
+        "export": (export_command.main, ("student.pt", "-o", "out")),
+        "calibrate": (export_command.main, (*teacher, "--calibrate", "faces", "-o", "out")),
+        "inspect": (inspect_command.main, ("student.pt",)),
+        "sensitivity": (inspect_command.main, ("student.pt", "--sensitivity", *faces)),
+        "embed": (embed_command.main, ("artifact", "faces", "-o", "out")),
+        "doctor": (doctor_command.main, ()),
+        "bench": (
+            bench_command.main,
+            ("artifact", "--teacher", *teacher, *faces, "--rounds", "1", "--seconds", "0.01", "-o", "out"),
+        ),
+        "demo": (demo_command.main, ("-o", "student.pt")),
+    }
+
+
+def make_inputs(folder: Path) -> None:
+    """Teacher, student, artifact and faces, all tiny, and odd files beside them."""
+    from interrupt import make_inputs as make_good_ones
+
+    make_good_ones(folder)
+    (folder / "list.txt").write_text("p0/0.png\np0/1.png\np1/0.png\np1/1.png\n")
+    (folder / "pairs.txt").write_text("faces/p0/0.png\tfaces/p0/1.png\t1\nfaces/p0/0.png\tfaces/p1/0.png\t0\n")
+    (folder / "tiny.toml").write_text('activation = "relu"\nsteps = 1\nidentities_per_batch = 4\n')
+    (folder / "broken.toml").write_text("steps = nan\n")
+    (folder / "empty").mkdir()
+    for name in ("empty.txt", "file"):
+        (folder / name).write_text("")
+    for name in ("fifo", "fifo.toml"):
+        os.mkfifo(folder / name)
+    (folder / "loop").symlink_to("loop")
+    (folder / "to-artifact").symlink_to("artifact")
+
+
+def values_of(parameter: click.Parameter, draw: random.Random) -> list[str]:
+    """The words of one option with an extreme value, none for one that is not to be tried."""
+    name = parameter.name or ""
+    if isinstance(parameter, click.Option) and parameter.is_flag:
+        return [] if LONG.get(name) == () else [draw.choice((*parameter.opts, *parameter.secondary_opts))]
+    kind = parameter.type
+    if name in LONG:
+        pool = LONG[name]
+    elif isinstance(kind, click.types.IntParamType):
+        pool = NUMBERS
+    elif isinstance(kind, click.types.FloatParamType):
+        pool = FRACTIONS
+    elif isinstance(kind, click.Path):
+        pool = PATHS
+    else:
+        pool = (*TEXTS, *NUMBERS) if isinstance(kind, click.types.StringParamType) else TEXTS
+    value = draw.choice(pool)
+    return [value] if isinstance(parameter, click.Argument) else [draw.choice(parameter.opts), value]
+
+
+def words_of(command: click.Command, usual: tuple[str, ...], draw: random.Random) -> list[str]:
+    """The usual options with some others, or with one of the usual words replaced."""
+    words = list(usual)
+    if words and draw.random() < 0.3:
+        place = draw.randrange(len(words))
+        if not words[place].startswith("-"):
+            words[place] = draw.choice((*PATHS, *TEXTS))
+    for parameter in draw.sample(command.params, min(draw.choice((1, 1, 2, 3, 5)), len(command.params))):
+        words += values_of(parameter, draw)
+    if "demo" in (command.name or "") and "-o" not in words[-2:]:
+        words += ["-o", "student.pt"]  # the chain itself takes a minute
+    return words
+
+
+class _TooLong(BaseException):
+    """A run did not end in time."""
+
+
+@contextlib.contextmanager
+def in_time(seconds: int) -> Iterator[None]:
+    """Raise _TooLong after so long."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with what tells that it was not written to."""
+    found = sorted(path for path in folder.rglob("*") if not path.is_relative_to(folder / "cache"))
+    return {str(path.relative_to(folder)): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in found}
+
+
+def remove_new(folder: Path, before: dict[str, tuple[int, int]]) -> None:
+    """Remove what a run wrote."""
+    from efq.runtime.writing.partials import remove
+
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if str(path.relative_to(folder)) not in before and not path.is_relative_to(folder / "cache"):
+            remove(path)
+
+
+def problems_of(command: click.Command, words: list[str], before: dict[str, tuple[int, int]]) -> tuple[str, list[str]]:
+    """Run it here, in the current folder; its exit code, and what did not hold."""
+    problems = []
+    try:
+        with in_time(DEADLINE):
+            result = CliRunner().invoke(command, words)
+    except _TooLong:
+        return "too long", [f"not at its end after {DEADLINE} s"]
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        problems.append(f"{type(result.exception).__name__}: {result.exception}")
+    elif result.exit_code not in CODES:
+        problems.append(f"exit code {result.exit_code}")
+    elif result.exit_code and "rror: " not in result.stderr:
+        problems.append(f"exit code {result.exit_code} without a word on stderr: {result.output[-200:]}")
+    if "Traceback" in result.output:
+        problems.append("a traceback in the output")
+    here = Path.cwd()
+    after = state_of(here)
+    changed = sorted(name for name in before if after.get(name, (0, 0)) != before[name])
+    if changed:
+        problems.append(f"changed {changed[:3]}")
+    if left := sorted(name for name in set(after) - set(before) if name.endswith((".partial", ".previous"))):
+        problems.append(f"left {left[:3]}")
+    return str(result.exit_code), problems
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Count; 1 for a hole."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--command", default="all", help="One of them; demo, bench, embed ...")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    sys.path.insert(0, str(TESTS))
+    table = commands() if chosen.command == "all" else {chosen.command: commands()[chosen.command]}
+    counts: collections.Counter[str] = collections.Counter()
+    before_all, environment = Path.cwd(), os.environ.copy()
+    with tempfile.TemporaryDirectory(prefix="efq-fuzz-") as temporary:
+        folder = Path(temporary) / "work"
+        folder.mkdir()
+        os.environ["EFQ_CACHE"], os.environ["EFQ_FACES"] = str(folder / "cache"), ""
+        make_inputs(folder)
+        os.chdir(folder)
+        before = state_of(folder)
+        try:
+            for place in range(chosen.count):
+                draw = random.Random(f"{chosen.seed}/{place}")
+                name = draw.choice(list(table))
+                command, usual = table[name]
+                words = words_of(command, usual, draw)
+                code, problems = problems_of(command, words, before)
+                for problem in problems:
+                    print(f"{chosen.seed}/{place} {name}: {shlex.join(words)!a:.300}: {problem}", flush=True)
+                counts["HOLE" if problems else f"exit code {code}"] += 1
+                remove_new(folder, before)
+        finally:
+            os.chdir(before_all)
+            os.environ.clear()
+            os.environ.update(environment)
+    for found, count in counts.most_common():
+        print(f"{count:7,}  {found}")
+    return int("HOLE" in counts)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
