@@ -1,6 +1,6 @@
 """Run commands with random options: `python tests/fuzz_options.py --count 2000 --seed 0`.
 
-Each run is in this process, on tiny inputs, with one to five options of extreme values. It has to end in time with an
+Each run is in this process, on tiny inputs, with up to four options of extreme values. It has to end in time with an
 exit code of EFQ, without a traceback, with what it was given unchanged and no temporary file. What does not hold is
 printed with its seed; the exit code is 1.
 """
@@ -14,6 +14,7 @@ import os
 import random
 import shlex
 import signal
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ NUMBERS = (
 )
 FRACTIONS = ("0", "-1", "0.5", "1", "2", "nan", "inf", "-inf", "1e-320", "1e400", "1e20", "", "x", "0,5")
 TEXTS = (
-    *("", " ", "\n", "a\nb", "a" * 5000, "é", "\udcff", "\x1b[31m", "-", "--", "*", "[", "%s", "{0}"),
+    *("", " ", "\n", "a\nb", "a" * 5000, "é", "\x1b[31m", "-", "--", "*", "[", "%s", "{0}"),
     *("sys:exit", "os:getcwd", "os:environ", "builtins:int", "torch.nn:Module", "torch.nn:Identity", "torch.nn:Linear"),
     *(":", "x:", ":x", ".a:b", "a:b:c", "os.path:join", "networks:teacher_network", "networks:nothing", "iresnet18"),
     *("auto", "onnxruntime", "openvino", "tensorrt", "cpu", "cuda", "cuda:99", "cuda:-1", "cuda:", "cpu:1", "tpu"),
@@ -57,7 +58,7 @@ TEXTS = (
 PATHS = (
     *("", " ", ".", "..", "/", "~", "missing", "missing/deep", "teacher.pt", "student.pt", "artifact", "faces"),
     *("faces/p0/0.png", "list.txt", "pairs.txt", "tiny.toml", "empty", "empty.txt", "fifo", "loop", "to-artifact"),
-    *("/dev/null", "/dev/zero", "/dev/stdout", "/proc/self/mem", "file/below", "a" * 300, "a\0b", "\udcff", "new"),
+    *("/dev/null", "/dev/zero", "/dev/stdout", "/proc/self/mem", "file/below", "a" * 300, "a\0b", "new"),
     *("artifact/model.onnx", "artifact/new", "new.npz", "new/deep/out"),
 )
 LONG = {  # options whose extreme values are fine, and take long
@@ -138,13 +139,13 @@ def values_of(parameter: click.Parameter, draw: random.Random) -> list[str]:
 def words_of(command: click.Command, usual: tuple[str, ...], draw: random.Random) -> list[str]:
     """The usual options with some others, or with one of the usual words replaced."""
     words = list(usual)
-    if words and draw.random() < 0.3:
+    if words and draw.random() < 0.15:
         place = draw.randrange(len(words))
         if not words[place].startswith("-"):
             words[place] = draw.choice((*PATHS, *TEXTS))
-    for parameter in draw.sample(command.params, min(draw.choice((1, 1, 2, 3, 5)), len(command.params))):
+    for parameter in draw.sample(command.params, min(draw.choice((0, 1, 1, 1, 2, 4)), len(command.params))):
         words += values_of(parameter, draw)
-    if "demo" in (command.name or "") and "-o" not in words[-2:]:
+    if "demo" in (command.name or ""):
         words += ["-o", "student.pt"]  # the chain itself takes a minute
     return words
 
@@ -172,7 +173,8 @@ def in_time(seconds: int) -> Iterator[None]:
 def state_of(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file with what tells that it was not written to."""
     found = sorted(path for path in folder.rglob("*") if not path.is_relative_to(folder / "cache"))
-    return {str(path.relative_to(folder)): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in found}
+    status = {str(path.relative_to(folder)): path.lstat() for path in found}
+    return {name: (at.st_mode, 0 if stat.S_ISDIR(at.st_mode) else at.st_mtime_ns) for name, at in status.items()}
 
 
 def remove_new(folder: Path, before: dict[str, tuple[int, int]]) -> None:

@@ -99,7 +99,7 @@ def main(
     )
     files = [path for path in (model, reference) if path is not None]
     if not any(path.is_dir() for path in files):
-        refuse_unused(("backend",), "without an artifact folder")
+        refuse_unused(("backend",), f"without an artifact folder, which {model} is not")
     if "teacher" not in {network_kind(path) for path in files}:
         refuse_unused(("backbone",), "without a teacher: students and artifacts say what they are")
     networks = [

@@ -62,7 +62,7 @@ def test_plain_values_come_back() -> None:
         ({"steps": True}, ("steps", "int", True)),
         ({"steps": "many"}, ("steps", "int", "many")),
         ({"steps": -1}, ("steps", 0, -1)),
-        ({"learning_rate": float("nan")}, ("learning_rate", 0, 1, "nan")),
+        ({"learning_rate": float("nan")}, ("learning_rate", 1, "nan")),
         ({"float_phase": "weights"}, ("float_phase", "all", "activations", "weights")),
         ({"elementwise_8bit": "prelus"}, ("elementwise_8bit", "none", "sums", "all", "prelus")),
         ({"elementwise_8bit": True}, ("elementwise_8bit", "str", True)),
