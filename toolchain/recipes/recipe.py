@@ -27,7 +27,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "steps": (0, 10_000_000),
     "identities_per_batch": (1, 4096),
     "images_per_identity": (1, 64),
-    "learning_rate": (1e-9, 1.0),
+    "learning_rate": (0.0, 1.0),
     "range_learning_rate": (0.0, 1.0),
     "weight_decay": (0.0, 1.0),
     "warmup_share": (0.0, 1.0),
