@@ -104,7 +104,7 @@ def main(
         start = time.monotonic()
         embedded = _embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable)
         if aligner:
-            aligner.check_reach()
+            aligner.check_all()
         seconds = time.monotonic() - start
     _write(output, embedded, replace=replace)
     summary = {

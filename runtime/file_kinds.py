@@ -31,6 +31,8 @@ GIF = FileKind(name="gif", found="a GIF image", advice="convert it to PNG")
 HEIC = FileKind(name="heic", found="a HEIC image, as phones write", advice="convert it to JPEG or PNG")
 AVIF = FileKind(name="avif", found="an AVIF image", advice="convert it to JPEG or PNG")
 JPEG_XL = FileKind(name="jpeg-xl", found="a JPEG XL image", advice="convert it to JPEG or PNG")
+JPEG_2000 = FileKind(name="jpeg-2000", found="a JPEG 2000 image", advice="convert it to PNG")
+PHOTOSHOP = FileKind(name="photoshop", found="a Photoshop document", advice="convert it to PNG")
 VIDEO = FileKind(name="video", found="a film", advice="extract its frames")
 PDF = FileKind(name="pdf", found="a PDF document")
 ZIP = FileKind(name="zip", found="a zip archive")
@@ -65,6 +67,10 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"GIF8", GIF),
     (0, b"\xff\x0a", JPEG_XL),
     (0, b"\0\0\0\x0cJXL ", JPEG_XL),
+    (0, b"\0\0\0\x0cjP  ", JPEG_2000),
+    (0, b"\xff\x4f\xff\x51", JPEG_2000),
+    (0, b"8BPS", PHOTOSHOP),
+    (0, b"\x1a\x45\xdf\xa3", VIDEO),  # Matroska and WebM
     (0, b"%PDF-", PDF),
     (0, b"PK\x03\x04", ZIP),
     (0, b"PK\x05\x06", ZIP),

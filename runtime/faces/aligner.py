@@ -12,11 +12,12 @@ from efq.runtime.errors import InputError, UsageError
 from efq.runtime.faces.alignment import align
 from efq.runtime.faces.images import decode_image, image_orientation, read_image_bytes
 from efq.runtime.faces.landmark_columns import SIZE_COLUMNS
-from efq.runtime.faces.landmark_fit import check_turn
+from efq.runtime.faces.landmark_fit import check_turn, roll
 from efq.runtime.faces.landmarks import read_landmarks
 
 _LEAST_PICTURES = 10
-_LEAST_REACH = 0.55  # one photo in nine has its largest face so far to the left and up
+_LEAST_REACH = 0.51  # of landmarks of the picture at half its size or less, a little of them outside
+_LYING = 45  # degrees
 
 
 class Aligner:
@@ -34,6 +35,7 @@ class Aligner:
         self._landmarks = read_landmarks(landmarks_file)
         self._exif_orientation = exif_orientation
         self._reach: list[NDArray[np.float64]] = []
+        self._rolls: list[float] = []
 
     def __call__(self, path: Path) -> NDArray[np.uint8]:
         """The face of an image: uint8 (112, 112, 3), RGB. Raises UnreadableImageError, InputError for its landmarks."""
@@ -50,14 +52,21 @@ class Aligner:
         except InputError as error:
             message = f"{path}: {error}"
             raise InputError(message) from error
+        self._rolls.append(roll(found.points))
         if found.image_size is None:
             self._reach.append(found.points.max(axis=0) / image.shape[1::-1])
         return face
 
-    def check_reach(self) -> None:
-        """Check that not all landmarks were in the upper left of their pictures, as those of smaller ones are.
+    def check_all(self) -> None:
+        """Check what ten landmarks and more show only together. Raises InputError."""
+        self._check_reach()
+        if self._exif_orientation is None:
+            self._check_rolls()
 
-        Pictures whose size the file gives do not count. Raises InputError.
+    def _check_reach(self) -> None:
+        """Not all are in the upper left of their pictures, as those of smaller ones are.
+
+        Pictures whose size the file gives do not count.
         """
         if len(self._reach) < _LEAST_PICTURES:
             return
@@ -67,5 +76,16 @@ class Aligner:
                 f"expected landmarks in pixels of the pictures in {self._file}, found those of {len(self._reach)} "
                 f"pictures all in their upper left {reach[0]:.0%} x {reach[1]:.0%}; give the size of the pictures that "
                 f"they are of, this or another, in columns {','.join(SIZE_COLUMNS)}"
+            )
+            raise InputError(message)
+
+    def _check_rolls(self) -> None:
+        """Not all faces lie or stand on their heads, as they seem to when their picture was turned."""
+        least = min(map(abs, self._rolls), default=0)
+        if len(self._rolls) >= _LEAST_PICTURES and least > _LYING:
+            message = (
+                f"expected landmarks of the pictures as they are shown in {self._file}, found {len(self._rolls)} faces "
+                f"all turned by {least:.0f} degrees or more; give landmarks of the pictures themselves, or "
+                "--exif-orientation if the faces do lie in them"
             )
             raise InputError(message)

@@ -10,6 +10,7 @@ from efq.runtime.faces.landmark_fit import check_inside, check_order
 from efq.runtime.faces.template import ARCFACE_TEMPLATE, TEMPLATE_SIZE, similarity_transform
 
 _LARGEST_SIDE = 32766  # of cv2.warpAffine, whose coordinates are 16-bit
+_FARTHEST = 1e6  # of landmarks, so that squares of them are numbers
 
 
 def align(
@@ -23,10 +24,9 @@ def align(
     (size, size, 3) or (N, size, size, 3); what lies outside the image is black.
 
     Raises InputError for other shapes, for landmarks that no face has (`check_order`: another order, y before x), for
-    those of which most lie outside the image (`check_inside`), and for an image_size of another shape.
+    those of which most lie outside the image (`check_inside`), and for an image_size of another shape; of N faces it
+    names the first that is refused.
     """
-    import cv2
-
     _check_image(image)
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 < size <= _LARGEST_SIDE:
         message = f"expected a size of 1 to {_LARGEST_SIDE} pixels, found {size!r}"
@@ -35,13 +35,15 @@ def align(
     points = _checked_landmarks(landmarks)
     if image_size is not None:
         points = scaled_landmarks(points, image_size, (width, height))
-    template = ARCFACE_TEMPLATE.astype(np.float64) * (size / TEMPLATE_SIZE)
     faces = np.empty((*points.shape[:-2], size, size, 3), np.uint8)
-    for face, face_points in zip(faces.reshape(-1, size, size, 3), points.reshape(-1, 5, 2), strict=True):
-        transform = similarity_transform(face_points, template)
-        check_order(face_points)
-        check_inside(face_points, width, height)
-        face[:] = cv2.warpAffine(image, transform, (size, size))
+    for index, face_points in enumerate(points.reshape(-1, 5, 2)):
+        try:
+            faces.reshape(-1, size, size, 3)[index] = _crop(image, face_points, size)
+        except InputError as error:
+            if points.ndim == 2:
+                raise
+            message = f"face {index} of {len(points)}, counted from 0: {error}"
+            raise InputError(message) from error
     return faces
 
 
@@ -77,6 +79,15 @@ def scaled_landmarks(
     return (points + 0.5) * (width / before_width, height / before_height) - 0.5
 
 
+def _crop(image: NDArray[np.uint8], points: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    import cv2
+
+    transform = similarity_transform(points, ARCFACE_TEMPLATE.astype(np.float64) * (size / TEMPLATE_SIZE))
+    check_order(points)
+    check_inside(points, *image.shape[1::-1])
+    return np.asarray(cv2.warpAffine(image, transform, (size, size)), np.uint8)
+
+
 def _check_image(image: NDArray[np.uint8]) -> None:
     valid = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     if not valid or not all(0 < side <= _LARGEST_SIDE for side in image.shape):
@@ -86,7 +97,7 @@ def _check_image(image: NDArray[np.uint8]) -> None:
 
 
 def _checked_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
-    expected = "expected landmarks (5, 2) or (N, 5, 2), x and y in pixels, all finite"
+    expected = f"expected landmarks (5, 2) or (N, 5, 2), x and y in pixels, finite and below {_FARTHEST:,.0f}"
     try:
         points = np.asarray(landmarks, np.float64)
     except (TypeError, ValueError) as error:
@@ -95,7 +106,7 @@ def _checked_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     if points.ndim not in (2, 3) or points.shape[-2:] != (5, 2):
         message = f"{expected}, found the shape {points.shape}"
         raise InputError(message)
-    if not np.isfinite(points).all():
+    if not (np.abs(points) < _FARTHEST).all():
         message = f"{expected}, found {points.tolist()}"
         raise InputError(message)
     return points

@@ -31,6 +31,7 @@ MOST_PIXELS = 200_000_000
 MOST_BYTES = 2**30
 """Of an image file."""
 
+_ROWS = 1024  # whose colors are exchanged at once, through a copy
 _NAMES = "JPEG, PNG, WebP, BMP or TIFF"
 
 
@@ -113,7 +114,10 @@ def decode_image(data: bytes, *, name: str, exif_orientation: bool = True) -> ND
     if image.shape[:2] != (size if turned else size[::-1]):
         message = f"expected {size[0]} x {size[1]} pixels in {name}, as its header says, found {image.shape[1::-1]}"
         raise UnreadableImageError(message)
-    picture = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
+    picture = np.asarray(image, np.uint8)
+    for start in range(0, len(picture), _ROWS):
+        part = picture[start : start + _ROWS]
+        cv2.cvtColor(part, cv2.COLOR_BGR2RGB, dst=part)
     if found.turned != exif_orientation:
         picture = upright(picture, orientation) if exif_orientation else stored(picture, orientation)
     return np.ascontiguousarray(picture)

@@ -63,8 +63,8 @@ def _found(image: NDArray[np.uint8]) -> str:
     near_zero = int((values + np.uint8(8)).max()) < 16
     if near_zero and len(values) > 1:
         return (
-            f"of the values {', '.join(str(value) for value in values[:8])} only: normalized pixels made integers; "
-            "pass them as decoded, and EFQ normalizes them itself"
+            f"of the values {', '.join(map(str, values[:8]))} only: normalized pixels made integers, or black "
+            "and white; pass them as decoded, and EFQ normalizes them itself"
         )
     return (
         f"of nearly one value (between {values[0]} and {values[-1]}, 9 of 10 pixels within {LEAST_SPREAD}); "

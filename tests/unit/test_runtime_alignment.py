@@ -81,6 +81,12 @@ def test_several_faces_and_another_size(picture: NDArray[np.uint8]) -> None:
     assert align(picture, np.empty((0, 5, 2))).shape == (0, 112, 112, 3)
 
 
+def test_of_several_faces_the_one_that_is_refused_is_named(picture: NDArray[np.uint8]) -> None:
+    landmarks = np.stack([TEMPLATE, TEMPLATE + np.array((30, 20)), TEMPLATE + np.array((300, 0))])
+    with raises_naming(InputError, "face 2 of 3", "300x240"):
+        align(picture, landmarks)
+
+
 def test_outside_of_the_image_is_black(picture: NDArray[np.uint8]) -> None:
     face = align(picture, TEMPLATE - (56, 0))
     assert not face[:, :55].any()
@@ -93,6 +99,7 @@ def test_outside_of_the_image_is_black(picture: NDArray[np.uint8]) -> None:
         (TEMPLATE / 112, ("pixels", "width", "height")),
         (np.where(TEMPLATE > 90, np.nan, TEMPLATE), ("(5, 2)", "nan")),
         (np.where(TEMPLATE > 90, np.inf, TEMPLATE), ("(5, 2)", "inf")),
+        (TEMPLATE * 1e9, ("(5, 2)", "1,000,000")),
         (TEMPLATE[:4], ("(5, 2)", "(N, 5, 2)", "(4, 2)")),
         (TEMPLATE.ravel(), ("(5, 2)", "(N, 5, 2)", "(10,)")),
         ("landmarks", ("(5, 2)", "'landmarks'")),

@@ -19,6 +19,8 @@ from messages import names, raises_naming
 from PIL import Image, ImageOps
 
 from efq.runtime import UnreadableImageError
+from efq.runtime.faces.formats.jpeg import frame_of, scans_of
+from efq.runtime.faces.formats.problem import DamagedImageError
 from efq.runtime.faces.images import MOST_PIXELS, decode_image, image_orientation, read_image
 
 JPEGS = [form for form in FORMS if form.startswith("jpeg")]
@@ -123,6 +125,44 @@ def test_holes_in_a_jpeg_are_found(form: str) -> None:
         assert np.mean(caught) >= least
 
 
+@pytest.mark.parametrize("form", [form for form in JPEGS if form != "jpeg-progressive"])
+def test_a_hole_of_zeros_in_a_jpeg_is_always_found(form: str) -> None:
+    """Zeros are codes that many tables have, of coefficients that are all the same."""
+    data = image_file(form)
+    start = data.index(b"\xff\xda") + 14
+    for place in random.Random(0).sample(range(start, len(data) - 102), 60):
+        refused(data[:place] + bytes(100) + data[place + 100 :], "JPEG")
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 255])
+@pytest.mark.parametrize("form", [form for form in FORMS if form.startswith(("jpeg", "tiff-lzw"))])
+def test_flat_pictures_have_no_holes(form: str, value: int) -> None:
+    """Their data is nearly all zeros, with optimized tables, and the longest strings of LZW."""
+    picture = np.full((600, 600, 3), value, np.uint8)
+    assert near(decode_image(image_file(form, picture), name="face"), pixels(image_file(form, picture)))
+
+
+def test_lzw_of_noise_and_of_many_rows() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (1500, 70, 3), dtype=np.uint8)
+    data = image_file("tiff-lzw", picture)
+    np.testing.assert_array_equal(decode_image(data, name="face"), picture)
+    middle = len(data) // 2
+    refused(data[:middle] + b"\xff" * 40 + data[middle + 40 :], "TIFF")
+
+
+def test_the_preview_of_a_raw_photo_is_not_taken_for_it() -> None:
+    refused(image_file("tiff", tiffinfo={254: 1}), "TIFF", "raw")
+
+
+def test_more_scans_than_a_picture_needs() -> None:
+    """Each scan is short in the file, and a pass over the whole picture for a decoder."""
+    data = with_size("jpeg", 14_000, 14_000)
+    place = data.index(b"\xff\xda")
+    header = data[place : place + 14]
+    with pytest.raises(DamagedImageError, match="scans"):
+        list(scans_of(data[:place] + (header + bytes(8)) * 30 + b"\xff\xd9", frame_of(data)))
+
+
 def test_what_follows_a_jpeg_is_none_of_it() -> None:
     """A motion photo has a film behind the image, an MPO file further images, a download a page."""
     data = image_file("jpeg")
@@ -202,6 +242,9 @@ def test_special_files_end_at_once(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", ("git lfs pull",)),
         (b"<!DOCTYPE html><html>", ("HTML",)),
         (b"%PDF-1.7", ("PDF",)),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", ("JPEG 2000", "PNG")),
+        (b"8BPS\0\1", ("Photoshop", "PNG")),
+        (b"\x1a\x45\xdf\xa3", ("film",)),
         (b"", ("empty",)),
         (b"nothing that is known", ("WebP",)),
     ],

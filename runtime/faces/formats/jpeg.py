@@ -20,7 +20,8 @@ _APP1, _EXIF = 0xE1, b"Exif\0\0"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
 _SEGMENTS = frozenset({_DHT, 0xCC, _DQT, _DNL, _DRI, _SOS, 0xFE, *_FRAMES, *range(0xE0, 0xF0)})  # as T.81 has them
 _RESTARTS = range(0xD0, 0xD8)
-_MOST_SCANS = 200  # a progressive picture in its finest steps has fewer; each costs the decoder a pass over the picture
+_MOST_SCANS = 200  # a progressive picture in its finest steps has fewer
+_MOST_SCANNED = 4_000_000_000  # pixels, in all scans: each costs the decoder a pass over the picture
 
 # The end of a scan's data: a marker that is neither a stuffed byte nor a restart; and a restart.
 _SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
@@ -109,8 +110,8 @@ def scans_of(data: bytes, frame: Frame) -> Iterator[Scan]:
             damaged("JPEG", "the height after the picture, which decoders do not read")
         elif marker == _SOS:
             count += 1
-            if count > _MOST_SCANS:
-                damaged("JPEG", f"more than {_MOST_SCANS} scans")
+            if count > min(_MOST_SCANS, _MOST_SCANNED // (frame.width * frame.height)):
+                damaged("JPEG", f"more than {count - 1} scans of {frame.width}x{frame.height} pixels")
             yield _scan(segment, scan_data, frame, tables, steps, interval)
     if not count:
         damaged("JPEG", "no scan")

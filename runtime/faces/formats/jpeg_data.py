@@ -2,7 +2,8 @@
 
 Decoders fill what is missing with gray and pass over what is too much, with a warning on the process's stderr at most.
 Where bytes were lost, changed or put in, the codes end before the picture does, or after, or none begins so, or blocks
-become brighter or darker than a picture can be. What is not found are changes that leave the codes in step.
+become brighter or darker than a picture can be, or a run of zeros is coefficients that are all the same. What is not
+found are changes that leave the codes in step.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from efq.runtime.faces.formats.huffman import step_tables, symbol_table
+from efq.runtime.faces.formats.huffman import END, step_tables, symbol_table
 from efq.runtime.faces.formats.jpeg import Component, Frame, Scan, frame_of, scans_of
 from efq.runtime.faces.formats.jpeg_walks import (
     BlockTables,
@@ -25,6 +26,7 @@ from efq.runtime.faces.formats.problem import damaged
 
 _LIST_LIMIT = 1 << 20  # bytes of a scan: beyond, a list of numbers takes too much memory
 _LARGEST_MEAN = 11  # bits of the difference of two means, for samples of 8 bits
+_HOLE = bytes(16)  # no picture has so many zeros, unless they are the codes of blocks that have a mean only
 
 
 class _Progress:
@@ -79,7 +81,10 @@ def _walk(segment: bytes, units: range, scan: Scan, frame: Frame, progress: _Pro
     limit, words = len(segment) * 8, _words(segment)
     means: list[int] = []
     if not frame.progressive:
-        used = walk_sequential(words, limit, len(units), _block_tables(scan), means)
+        tables = _block_tables(scan)
+        if _HOLE in segment and any(table.symbols[0] < END for table in tables):
+            damaged("JPEG", "a hole of zeros in its data")
+        used = walk_sequential(words, limit, len(units), tables, means)
     elif scan.first == 0 and scan.high:
         return len(units) * sum(_blocks(component, scan) for component in scan.components)
     elif scan.first == 0:

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
 import numpy as np
+from numpy.typing import NDArray
 
 from efq.runtime.faces.formats.problem import damaged
 
-_CLEAR, _END, _FIRST, _LARGEST = 256, 257, 258, 4096
-_WIDTHS = ((9, 254), (10, 512), (11, 1024))  # codes of each number of bits after a clear code; then those of 12 bits
-_PIECE = 2048
+_CLEAR, _END, _FIRST = 256, 257, 258
+_WIDTHS = ((9, 254), (10, 512), (11, 1024), (12, 2048 + 1024))  # codes of each number of bits; libtiff has as many
 
 
 def lzw_length(content: bytes, wanted: int) -> int:
     """The number of bytes that `content` unpacks to, not counted far beyond `wanted`. Raises DamagedImageError."""
-    bits = np.unpackbits(np.frombuffer(content, np.uint8))
     place = total = 0
-    while total < wanted:
-        lengths = [1] * _FIRST
-        before = 0  # bytes of the string before, 0 after a clear code
-        for code in _codes(bits, place):
-            place += 9 + (len(lengths) >= 511) + (len(lengths) >= 1023) + (len(lengths) >= 2047)
-            if code in (_CLEAR, _END) or total >= wanted:
-                break
-            if before and len(lengths) < _LARGEST:
-                lengths.append(before + 1)
-            if code >= len(lengths):
-                damaged("TIFF", "a code of LZW that was not made")
-            before = lengths[code]
-            total += before
-        else:
-            return total
-        if code == _END:
-            return total
+    ended = False
+    while total < wanted and not ended:
+        codes, place, ended = _codes_to_clear(content, place)
+        made = codes < _FIRST + np.arange(len(codes))
+        known = len(codes) if made.all() else int(made.argmin())
+        total += int(_lengths(codes[:known]).sum())
+        if known < len(codes) and total < wanted:
+            damaged("TIFF", "a code of LZW that was not made")
     return total
 
 
-def _codes(bits: np.ndarray, place: int) -> Iterator[int]:
-    for width, count in itertools.chain(_WIDTHS, itertools.repeat((12, _PIECE))):
-        found = bits[place : place + width * count]
-        whole = len(found) // width
-        weights = 1 << np.arange(width - 1, -1, -1)
-        yield from (found[: whole * width].reshape(whole, width) @ weights).tolist()
-        if whole < count:
-            return
-        place += width * count
+def _lengths(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of the string of each code: a byte, or the string that code 258 + k was made of, which is number k, and a byte.
+
+    The strings on the way to a byte are counted by doubling steps.
+    """
+    count = len(codes)
+    steps = np.append((codes >= _FIRST).astype(np.int64), 0)
+    before = np.append(np.where(codes >= _FIRST, codes - _FIRST, count), count)
+    while (before < count).any():
+        steps, before = steps + steps[before], before[before]
+    return 1 + steps[:count]
+
+
+def _codes_to_clear(content: bytes, place: int) -> tuple[NDArray[np.int64], int, bool]:
+    """The codes from bit `place` to a clear code, the bit behind that, and whether there are no more.
+
+    Where a table is full there has to be a clear code: without one there are no more.
+    """
+    parts: list[NDArray[np.int64]] = []
+    for width, count in _WIDTHS:
+        codes = _codes(content, place, width, count)
+        stops = np.flatnonzero((codes == _CLEAR) | (codes == _END))
+        stop = int(stops[0]) if len(stops) else len(codes)
+        parts.append(codes[:stop])
+        place += width * len(codes[: stop + 1])
+        if len(stops):
+            return np.concatenate(parts), place, bool(codes[stop] == _END)
+        if len(codes) < count:
+            break
+    return np.concatenate(parts), place, True
+
+
+def _codes(content: bytes, place: int, width: int, count: int) -> NDArray[np.int64]:
+    """At most `count` codes of `width` bits from bit `place` on."""
+    end = place + width * count
+    octets = np.frombuffer(content[place // 8 : -(-end // 8)], np.uint8)
+    bits = np.unpackbits(octets)[place % 8 : place % 8 + end - place]
+    whole = len(bits) // width
+    return np.asarray(bits[: whole * width].reshape(whole, width) @ (1 << np.arange(width - 1, -1, -1)), np.int64)

@@ -10,12 +10,12 @@ from efq.runtime.faces.formats.lzw import lzw_length
 from efq.runtime.faces.formats.problem import damaged, early, unusual
 
 _KIND = "TIFF"
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 254, 256, 257, 258, 259, 262, 277, 284
 _STRIPS, _ROWS, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
 _FORMAT = 339
 _TAGS = {
-    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT),
+    *(_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT),
     *(_STRIPS, _ROWS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES),
 }
 _PIECE = 1 << 20
@@ -38,6 +38,8 @@ def exif(data: bytes) -> bytes:
 def check(data: bytes) -> None:
     """Check that all strips or tiles are there, as many bytes as their pixels take. Raises DamagedImageError."""
     directory = _directory(data)
+    if directory.get(_SUBFILE, (0,))[0] & 1:
+        unusual("a TIFF file that begins with a smaller copy of its picture, as raw photos of cameras do")
     samples, bits = _layout(directory)
     compression = directory.get(_COMPRESSION, (1,))[0]
     unpacked = _UNPACKED.get(compression)
@@ -85,7 +87,7 @@ def _layout(directory: _Directory) -> tuple[int, int]:
     if photometric not in _COLORS or set(directory.get(_FORMAT, (1,))) != {1} or max(bits) > 16 or len(set(bits)) > 1:
         unusual(f"a TIFF image of color space {photometric} with samples of {bits[0]} bits")
     if samples != _COLORS[photometric]:
-        unusual(f"a TIFF image of {samples} channels, as with transparency,")
+        unusual(f"a TIFF image of {samples} channels, as with transparency")
     return samples, bits[0]
 
 
