@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from efq.runtime.faces.landmark_columns import SIZE_COLUMNS
 from efq.runtime.faces.landmark_fit import check_turn, roll
 from efq.runtime.faces.landmarks import read_landmarks
 
-_LEAST_PICTURES = 10
+_logger = logging.getLogger(__name__)
+_LEAST_PICTURES = 10  # to refuse; three photos in ten have their largest face in the upper left quarter
+_FEW_PICTURES = 3  # to say so
 _LEAST_REACH = 0.51  # of landmarks of the picture at half its size or less, a little of them outside
 _LYING = 45  # degrees
 
@@ -58,34 +61,39 @@ class Aligner:
         return face
 
     def check_all(self) -> None:
-        """Check what ten landmarks and more show only together. Raises InputError."""
-        self._check_reach()
-        if self._exif_orientation is None:
-            self._check_rolls()
+        """Check what the landmarks of many pictures show together. Raises InputError; of few pictures it is logged."""
+        count = len(self._rolls)
+        for message in filter(None, (self._reach_problem(), self._roll_problem())):
+            if count >= _LEAST_PICTURES:
+                raise InputError(message)
+            if count >= _FEW_PICTURES:
+                _logger.warning("%s", message)
 
-    def _check_reach(self) -> None:
-        """Not all are in the upper left of their pictures, as those of smaller ones are.
+    def _reach_problem(self) -> str | None:
+        """All landmarks are in the upper left of their pictures, as those of smaller pictures are.
 
         Pictures whose size the file gives do not count.
         """
-        if len(self._reach) < _LEAST_PICTURES:
-            return
+        if not self._reach:
+            return None
         reach = np.max(self._reach, axis=0)
-        if (reach < _LEAST_REACH).all():
-            message = (
-                f"expected landmarks in pixels of the pictures in {self._file}, found those of {len(self._reach)} "
-                f"pictures all in their upper left {reach[0]:.0%} x {reach[1]:.0%}; give the size of the pictures that "
-                f"they are of, this or another, in columns {','.join(SIZE_COLUMNS)}"
-            )
-            raise InputError(message)
+        if (reach >= _LEAST_REACH).any():
+            return None
+        return (
+            f"expected landmarks in pixels of the pictures in {self._file}, found those of {len(self._reach)} "
+            f"pictures all in their upper left {reach[0]:.0%} x {reach[1]:.0%}; give the size of the pictures that "
+            f"they are of, this or another, in columns {','.join(SIZE_COLUMNS)}"
+        )
 
-    def _check_rolls(self) -> None:
-        """Not all faces lie or stand on their heads, as they seem to when their picture was turned."""
+    def _roll_problem(self) -> str | None:
+        """All faces lie or stand on their heads, as they seem to when their picture was turned."""
+        if self._exif_orientation is not None:
+            return None
         least = min(map(abs, self._rolls), default=0)
-        if len(self._rolls) >= _LEAST_PICTURES and least > _LYING:
-            message = (
-                f"expected landmarks of the pictures as they are shown in {self._file}, found {len(self._rolls)} faces "
-                f"all turned by {least:.0f} degrees or more; give landmarks of the pictures themselves, or "
-                "--exif-orientation if the faces do lie in them"
-            )
-            raise InputError(message)
+        if least <= _LYING:
+            return None
+        return (
+            f"expected landmarks of the pictures as they are shown in {self._file}, found {len(self._rolls)} faces all "
+            f"turned by {least:.0f} degrees or more; give landmarks of the pictures themselves, or --exif-orientation "
+            "if the faces do lie in them"
+        )

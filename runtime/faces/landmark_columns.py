@@ -74,7 +74,7 @@ def columns_of(header: Sequence[str], place: str) -> Columns:
     """
     names = [_PREFIX.sub("", name.strip().lower(), count=1) for name in header]
     plain = [re.sub(r"[\W_]", "", name) for name in names]
-    paths = [index for index, name in enumerate(plain) if name in _PATHS or (not name and index == 0)]
+    paths = [index for index, name in enumerate(plain) if name in _PATHS] or ([] if plain[0] else [0])
     sizes = [(side, index) for index, name in enumerate(plain) if (side := _WIDTHS.get(name)) is not None]
     found = [(index, *_coordinate(name)) for index, name in enumerate(names)]
     named = {(point, axis): index for index, point, axis, by_name in found if by_name}

@@ -60,11 +60,12 @@ def _listed(blank: Sequence[int], total: int, names: Sequence[str] | None) -> st
 
 def _found(image: NDArray[np.uint8]) -> str:
     values = np.unique(image)
+    listed = ", ".join(map(str, values[:8]))
     near_zero = int((values + np.uint8(8)).max()) < 16
     if near_zero and len(values) > 1:
         return (
-            f"of the values {', '.join(map(str, values[:8]))} only: normalized pixels made integers, or black "
-            "and white; pass them as decoded, and EFQ normalizes them itself"
+            f"of the values {listed} only: normalized pixels made integers, black and white, or "
+            "a crop beside the picture; pass pixels as decoded, which EFQ normalizes itself, and check the landmarks"
         )
     return (
         f"of nearly one value (between {values[0]} and {values[-1]}, 9 of 10 pixels within {LEAST_SPREAD}); "

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_files import FACE, image_file
-from messages import raises_naming
+from messages import names, raises_naming
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -52,11 +52,14 @@ def test_faces_come_back(tmp_path: Path) -> None:
     assert all(np.abs(face.astype(int) - FACE).max() <= 1 for face in faces)
 
 
-def test_ten_pictures_show_that_landmarks_are_of_smaller_ones(tmp_path: Path) -> None:
+def test_ten_pictures_show_that_landmarks_are_of_smaller_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def half(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return (points + 0.5) / 2 - 0.5
 
+    aligned(tmp_path, folder_of(tmp_path, 2, half))
+    assert not caplog.text
     aligned(tmp_path, folder_of(tmp_path, 9, half))
+    names(caplog.text, tmp_path / "landmarks.csv", "image_width", 9)
     with raises_naming(InputError, tmp_path / "landmarks.csv", "image_width", 10):
         aligned(tmp_path, folder_of(tmp_path, 10, half))
     faces = aligned(tmp_path, folder_of(tmp_path, 10, half, size=f",{WIDTH // 2},{HEIGHT // 2}"))

@@ -40,6 +40,8 @@ def test_other_rows_are_refused(tmp_path: Path, text: str, facts: tuple[str, ...
 NAMED = [
     "path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5",
     "x1,x2,x3,x4,x5,y1,y2,y3,y4,y5,path",
+    ",x1,y1,x2,y2,x3,y3,x4,y4,x5,y5",
+    ",path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5",
     "image,p0_x,p0_y,p1_x,p1_y,p2_x,p2_y,p3_x,p3_y,p4_x,p4_y",
     "file,score,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5,box_x1,box_y1",
     "image_id,lefteye_x,lefteye_y,righteye_x,righteye_y,nose_x,nose_y,leftmouth_x,leftmouth_y,rightmouth_x,rightmouth_y",
@@ -51,9 +53,11 @@ NAMED = [
 ]
 
 
-def values_of(name: str) -> str:
+def values_of(name: str, *, only_path: bool = False) -> str:
     """What stands in the column of that name: the coordinate of POINTS that it says, or something else."""
     name = name.lower().removeprefix("landmark_")
+    if not name:
+        return "face.jpg" if only_path else "0"
     places = {"1": 0, "2": 1, "3": 2, "4": 3, "5": 4, "le": 0, "re": 1, "nt": 2, "lcm": 3, "rcm": 4}
     places |= {"lefteye": 0, "righteye": 1, "nose": 2, "leftmouth": 3, "rightmouth": 4, "mouthleft": 3, "mouthright": 4}
     places |= {f"p{point}": point for point in range(5)}
@@ -68,7 +72,7 @@ def values_of(name: str) -> str:
 @pytest.mark.parametrize("header", NAMED)
 def test_columns_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str) -> None:
     monkeypatch.chdir(tmp_path)
-    row = [values_of(name) for name in header.split(",")]
+    row = [values_of(name, only_path="path" not in header) for name in header.split(",")]
     for delimiter in (",", ";", "\t"):
         text = f"{delimiter.join(header.split(','))}\n{delimiter.join(row)}\n"
         Path("landmarks.csv").write_text(text)
