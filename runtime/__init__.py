@@ -1,4 +1,4 @@
-"""Run an exported face network: aligned faces in, embeddings out.
+"""Run an exported face network: photos or aligned faces in, embeddings out.
 
 Each name is imported when it is first used: a command has its signals in hand before that. Imports neither torch nor,
 before they are used, onnxruntime and OpenCV.
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
         UnreadableImageError,
         UsageError,
     )
+    from efq.runtime.faces.aligner import Aligner
     from efq.runtime.faces.alignment import align
+    from efq.runtime.faces.images import decode_image, read_image
 
 __all__ = [
+    "Aligner",
     "Artifact",
     "CheckpointError",
     "ChecksumError",
@@ -62,9 +65,12 @@ __all__ = [
     "UnreadableImageError",
     "UsageError",
     "align",
+    "decode_image",
+    "read_image",
 ]
 
 _HOMES = {
+    "Aligner": "faces.aligner",
     "Artifact": "artifact.folder",
     "Embedder": "embedder",
     "EvaluationRecord": "artifact.parity",
@@ -72,6 +78,8 @@ _HOMES = {
     "Manifest": "artifact.manifest",
     "ParityRecord": "artifact.parity",
     "align": "faces.alignment",
+    "decode_image": "faces.images",
+    "read_image": "faces.images",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, {name: _HOMES.get(name, "errors") for name in __all__})

@@ -30,6 +30,7 @@ SURFACE = {
             "EvaluationRecord",
             "ParityRecord",
         ),
+        *("Aligner", "decode_image", "read_image"),
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),

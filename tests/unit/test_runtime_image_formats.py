@@ -109,7 +109,7 @@ def test_a_jpeg_that_is_cut_and_closed_is_damaged(form: str) -> None:
 
 @pytest.mark.parametrize("form", JPEGS)
 def test_holes_in_a_jpeg_are_found(form: str) -> None:
-    """Nearly all of 600 bytes; of 60 two thirds and more, as others leave the codes in step (docs/reliability.md)."""
+    """Nearly all of 600 bytes; of 60 two thirds and more, as others leave the codes in step (docs/photos.md)."""
     data = image_file(form)
     start = data.index(b"\xff\xda") + 14
     for size, least in ((600, 0.95), (60, 0.66)):
