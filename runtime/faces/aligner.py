@@ -30,18 +30,22 @@ class Aligner:
     stored are refused. Raises UsageError for an artifact of faces that are aligned otherwise, InputError for the file.
     """
 
-    def __init__(self, landmarks_file: Path, contract: InputContract, exif_orientation: bool | None = None) -> None:
+    def __init__(
+        self, landmarks_file: Path | str, contract: InputContract, exif_orientation: bool | None = None
+    ) -> None:
         if contract != InputContract():
             message = f"expected an artifact for faces aligned as {InputContract()} with --landmarks, found {contract}"
             raise UsageError(message)
-        self._file = landmarks_file
-        self._landmarks = read_landmarks(landmarks_file)
+        self._file = Path(landmarks_file)
+        self._landmarks = read_landmarks(self._file)
         self._exif_orientation = exif_orientation
-        self._reach: list[NDArray[np.float64]] = []
-        self._rolls: list[float] = []
+        self._count = 0
+        self._reach = np.zeros(2)  # the shares of width and height that landmarks of unknown size stay within
+        self._least_roll = 180.0
 
-    def __call__(self, path: Path) -> NDArray[np.uint8]:
+    def __call__(self, path: Path | str) -> NDArray[np.uint8]:
         """The face of an image: uint8 (112, 112, 3), RGB. Raises UnreadableImageError, InputError for its landmarks."""
+        path = Path(path)
         found = self._landmarks.get(path.resolve())
         if found is None:
             message = f"expected the landmarks of {path} in {self._file}, found none; add a row for it"
@@ -55,45 +59,36 @@ class Aligner:
         except InputError as error:
             message = f"{path}: {error}"
             raise InputError(message) from error
-        self._rolls.append(roll(found.points))
-        if found.image_size is None:
-            self._reach.append(found.points.max(axis=0) / image.shape[1::-1])
+        self._count += 1
+        self._least_roll = min(self._least_roll, abs(roll(found.points)))
+        known = found.image_size is not None
+        self._reach = np.maximum(self._reach, 1 if known else found.points.max(axis=0) / image.shape[1::-1])
         return face
 
     def check_all(self) -> None:
         """Check what the landmarks of many pictures show together. Raises InputError; of few pictures it is logged."""
-        count = len(self._rolls)
         for message in filter(None, (self._reach_problem(), self._roll_problem())):
-            if count >= _LEAST_PICTURES:
+            if self._count >= _LEAST_PICTURES:
                 raise InputError(message)
-            if count >= _FEW_PICTURES:
+            if self._count >= _FEW_PICTURES:
                 _logger.warning("%s", message)
 
     def _reach_problem(self) -> str | None:
-        """All landmarks are in the upper left of their pictures, as those of smaller pictures are.
-
-        Pictures whose size the file gives do not count.
-        """
-        if not self._reach:
-            return None
-        reach = np.max(self._reach, axis=0)
-        if (reach >= _LEAST_REACH).any():
+        """All landmarks are in the upper left of their pictures, as those of smaller pictures are."""
+        if (self._reach >= _LEAST_REACH).any():
             return None
         return (
-            f"expected landmarks in pixels of the pictures in {self._file}, found those of {len(self._reach)} "
-            f"pictures all in their upper left {reach[0]:.0%} x {reach[1]:.0%}; give the size of the pictures that "
+            f"expected landmarks in pixels of the pictures in {self._file}, found those of {self._count} pictures all "
+            f"in their upper left {self._reach[0]:.0%} x {self._reach[1]:.0%}; give the size of the pictures that "
             f"they are of, this or another, in columns {','.join(SIZE_COLUMNS)}"
         )
 
     def _roll_problem(self) -> str | None:
         """All faces lie or stand on their heads, as they seem to when their picture was turned."""
-        if self._exif_orientation is not None:
-            return None
-        least = min(map(abs, self._rolls), default=0)
-        if least <= _LYING:
+        if self._exif_orientation is not None or self._least_roll <= _LYING:
             return None
         return (
-            f"expected landmarks of the pictures as they are shown in {self._file}, found {len(self._rolls)} faces all "
-            f"turned by {least:.0f} degrees or more; give landmarks of the pictures themselves, or --exif-orientation "
-            "if the faces do lie in them"
+            f"expected landmarks of the pictures as they are shown in {self._file}, found {self._count} faces all "
+            f"turned by {self._least_roll:.0f} degrees or more; give landmarks of the pictures themselves, or "
+            "--exif-orientation if the faces do lie in them"
         )

@@ -60,12 +60,12 @@ def find_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> lis
     return sorted(found)
 
 
-def read_image(path: Path, *, exif_orientation: bool = True) -> NDArray[np.uint8]:
+def read_image(path: Path | str, *, exif_orientation: bool = True) -> NDArray[np.uint8]:
     """Decode an image file to uint8 (H, W, 3), RGB; otherwise as `decode_image`.
 
     Raises UnreadableImageError for a file that is missing, no regular file, no image, damaged or too large.
     """
-    return decode_image(read_image_bytes(path), name=str(path), exif_orientation=exif_orientation)
+    return decode_image(read_image_bytes(Path(path)), name=str(path), exif_orientation=exif_orientation)
 
 
 def read_image_bytes(path: Path) -> bytes:

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 
 from efq.runtime import UnreadableImageError
 from efq.runtime.faces.formats.jpeg import frame_of, scans_of
+from efq.runtime.faces.formats.lzw import lzw_length
 from efq.runtime.faces.formats.problem import DamagedImageError
 from efq.runtime.faces.images import MOST_PIXELS, decode_image, image_orientation, read_image
 
@@ -148,6 +149,16 @@ def test_lzw_of_noise_and_of_many_rows() -> None:
     np.testing.assert_array_equal(decode_image(data, name="face"), picture)
     middle = len(data) // 2
     refused(data[:middle] + b"\xff" * 40 + data[middle + 40 :], "TIFF")
+
+
+def test_data_that_would_be_read_for_ever() -> None:
+    """Clear codes one after another, and strips that all are the whole file."""
+    clear_codes = np.packbits([1, 0, 0, 0, 0, 0, 0, 0, 0] * 8 * 100_000).tobytes()
+    assert lzw_length(clear_codes, 10**8) == 0
+    data = image_file("tiff", np.zeros((300, 8, 3), np.uint8), tiffinfo={278: 1})
+    lengths = (24).to_bytes(4, "little") * 300
+    assert lengths in data
+    refused(data.replace(lengths, (len(data) // 2).to_bytes(4, "little") * 300), "overlap")
 
 
 def test_the_preview_of_a_raw_photo_is_not_taken_for_it() -> None:

@@ -9,7 +9,8 @@ found are changes that leave the codes in step.
 from __future__ import annotations
 
 import array
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from efq.runtime.faces.formats.problem import damaged
 _LIST_LIMIT = 1 << 20  # bytes of a scan: beyond, a list of numbers takes too much memory
 _LARGEST_MEAN = 11  # bits of the difference of two means, for samples of 8 bits
 _HOLE = bytes(16)  # no picture has so many zeros, unless they are the codes of blocks that have a mean only
+
+_Walk = Callable[[bytes, range], int]
 
 
 class _Progress:
@@ -47,14 +50,18 @@ def check_data(data: bytes) -> None:
     progress = _Progress()
     for scan in scans_of(data, frame):
         _check_header(scan, frame, progress)
+        means: list[int] = []
+        walk = _walk_of(scan, frame, progress, means)
         for index, segment in enumerate(scan.segments):
             units = range(index * scan.units_each, min((index + 1) * scan.units_each, scan.units))
-            used = _walk(segment, units, scan, frame, progress)
+            used = walk(segment, units)
             spare = len(segment) * 8 - used
             if spare < 0:
                 damaged("JPEG", "its data ends before the picture does")
             if spare >= 8:
                 damaged("JPEG", f"{spare // 8} bytes of data are left when the picture is full")
+        if means:
+            _check_means(means, scan)
     identifiers = (component.identifier for component in frame.components)
     if any(progress.bits.get((identifier, index)) != 0 for identifier in identifiers for index in range(64)):
         damaged("JPEG", "scans are missing")
@@ -76,26 +83,26 @@ def _check_header(scan: Scan, frame: Frame, progress: _Progress) -> None:
         damaged("JPEG", "a scan of what is there already or cannot be refined")
 
 
-def _walk(segment: bytes, units: range, scan: Scan, frame: Frame, progress: _Progress) -> int:
-    """The bits that these groups of blocks take."""
-    limit, words = len(segment) * 8, _words(segment)
-    means: list[int] = []
+def _walk_of(scan: Scan, frame: Frame, progress: _Progress, means: list[int]) -> _Walk:
+    """What walks over a segment of a scan: the bits that its groups of blocks take. `means` as of `walk_sequential`."""
     if not frame.progressive:
-        tables = _block_tables(scan)
-        if _HOLE in segment and any(table.symbols[0] < END for table in tables):
-            damaged("JPEG", "a hole of zeros in its data")
-        used = walk_sequential(words, limit, len(units), tables, means)
-    elif scan.first == 0 and scan.high:
-        return len(units) * sum(_blocks(component, scan) for component in scan.components)
-    elif scan.first == 0:
-        used = walk_means(words, limit, len(units), _mean_tables(scan), means)
-    else:
-        known = progress.coefficients.setdefault(scan.components[0].identifier, [0] * scan.units)
-        walk = walk_refinement if scan.high else walk_band
-        return walk(words, limit, symbol_table(_defined(scan.ac[0])), (scan.first, scan.last), known, units)
-    if used <= limit:
-        _check_means(means, len(units), scan)
-    return used
+        return functools.partial(_walk_blocks, _block_tables(scan), means)
+    if scan.first == 0 and scan.high:
+        blocks = sum(_blocks(component, scan) for component in scan.components)
+        return lambda segment, units: len(units) * blocks
+    if scan.first == 0:
+        tables = _mean_tables(scan)
+        return lambda segment, units: walk_means(_words(segment), len(segment) * 8, len(units), tables, means)
+    known = progress.coefficients.setdefault(scan.components[0].identifier, [0] * scan.units)
+    symbols, band = symbol_table(_defined(scan.ac[0])), (scan.first, scan.last)
+    walk = walk_refinement if scan.high else walk_band
+    return lambda segment, units: walk(_words(segment), len(segment) * 8, symbols, band, known, units)
+
+
+def _walk_blocks(tables: Sequence[BlockTables], means: list[int], segment: bytes, units: range) -> int:
+    if _HOLE in segment and any(table.symbols[0] < END for table in tables):
+        damaged("JPEG", "a hole of zeros in its data")
+    return walk_sequential(_words(segment), len(segment) * 8, len(units), tables, means)
 
 
 def _words(segment: bytes) -> Sequence[int]:
@@ -134,19 +141,23 @@ def _defined(specification: bytes | None) -> bytes:
     return specification
 
 
-def _check_means(means: Sequence[int], units: int, scan: Scan) -> None:
+def _check_means(means: Sequence[int], scan: Scan) -> None:
     """Every block's mean is one of samples of 0 to 255, up to rounding.
 
-    It is told by its difference to the block before (T.81, F.1.1.5.1), so that one damaged block shifts all after it.
+    It is told by its difference to the block before (T.81, F.1.1.5.1), so that one damaged block shifts all after it
+    up to the end of the segment.
     """
-    raw = np.array(means, np.int64).reshape(units, -1)
+    each = min(scan.units_each, scan.units)
+    raw = np.array(means, np.int64).reshape(scan.units, -1)
+    raw = np.pad(raw, ((0, -scan.units % each), (0, 0)))  # by differences of zero
     size = raw & 15
     value = (raw >> 4) & ((1 << size) - 1)
     differences = np.where(value >> np.maximum(size - 1, 0) == 0, value - (1 << size) + 1, value)
     start = 0
     for component, step in zip(scan.components, scan.steps, strict=True):
         count = _blocks(component, scan)
-        levels = 128 + (differences[:, start : start + count].cumsum() << scan.low) * step / 8
+        of_segments = differences[:, start : start + count].reshape(-1, each * count)
+        levels = 128 + (of_segments.cumsum(axis=1) << scan.low) * step / 8
         slack = 1 + (step << scan.low) / 8
         if levels.min() < -slack or levels.max() > 255 + slack:
             damaged("JPEG", "blocks are brighter or darker than pixels can be")

@@ -9,14 +9,16 @@ from efq.runtime.faces.formats.problem import damaged
 
 _CLEAR, _END, _FIRST = 256, 257, 258
 _WIDTHS = ((9, 254), (10, 512), (11, 1024), (12, 2048 + 1024))  # codes of each number of bits; libtiff has as many
+_SHORT, _MOST_SHORT = 1024, 16  # tables are cleared when they are full, or once in a while where that saves bytes
 
 
 def lzw_length(content: bytes, wanted: int) -> int:
     """The number of bytes that `content` unpacks to, not counted far beyond `wanted`. Raises DamagedImageError."""
-    place = total = 0
+    place = total = short = 0
     ended = False
-    while total < wanted and not ended:
+    while total < wanted and not ended and short < _MOST_SHORT:
         codes, place, ended = _codes_to_clear(content, place)
+        short += len(codes) < _SHORT
         made = codes < _FIRST + np.arange(len(codes))
         known = len(codes) if made.all() else int(made.argmin())
         total += int(_lengths(codes[:known]).sum())

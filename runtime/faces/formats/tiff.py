@@ -58,6 +58,8 @@ def check(data: bytes) -> None:
     count = down * (-(-width // across) if tiled else 1) * planes
     if not len(places) == len(lengths) == count:
         damaged(_KIND, f"{len(places)} strips or tiles of {count}")
+    if sum(lengths) > len(data):
+        damaged(_KIND, "strips or tiles that overlap or end beyond the file")
     for index, (place, length) in enumerate(zip(places, lengths, strict=True)):
         if place + length > len(data):
             early(_KIND)
