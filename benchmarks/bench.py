@@ -34,6 +34,7 @@ from efq.runtime.artifact.folder import Artifact
 from efq.runtime.files import sha256_file, temporary_folder
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.faces import open_faces
+from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
 from efq.toolchain.evaluation.embed import Embed
 from efq.toolchain.networks import open_network
@@ -49,8 +50,9 @@ class BenchConfig:
 
     artifacts: their folders. teacher: float checkpoint, of `backbone` or the one its keys fit. students: the torch
     student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or none to
-    measure latency only. pairs: pairs files with paths relative to `faces`. calibration: listing of the faces the
-    peers are calibrated on. batches, threads: every combination is timed, for `rounds` rounds or `seconds` seconds.
+    measure latency only. identity_level: as `open_faces` takes it. pairs: pairs files with paths relative to `faces`.
+    calibration: listing of the faces the peers are calibrated on. batches, threads: every combination is timed, for
+    `rounds` rounds or `seconds` seconds.
     peers: also what other tools make of the teacher; tools: by name, all of them unless given.
     gpu: compare engines on a GPU instead, one thread, without `peers` and `students`.
     title: of the report.
@@ -63,6 +65,7 @@ class BenchConfig:
     students: tuple[Path, ...] = ()
     faces: Path | None = None
     listing: Path | None = None
+    identity_level: IdentityLevel | None = None
     pairs: tuple[Path, ...] = ()
     calibration: Path | None = None
     batches: tuple[int, ...] = (1,)
@@ -82,8 +85,10 @@ class BenchConfig:
                 f"found {len(self.students)} for {len(self.artifacts)} artifacts"
             )
             raise UsageError(message)
-        if self.faces is None and (self.listing or self.pairs or self.calibration or self.students):
-            message = "expected --faces DIR with --list, --pairs, --calibration-list or --student, found none; add it"
+        of_faces = (self.listing, self.identity_level, self.pairs, self.calibration, self.students)
+        if self.faces is None and any(of_faces):
+            options = "--list, --identity-level, --pairs, --calibration-list or --student"
+            message = f"expected --faces DIR with {options}, found none; add it"
             raise UsageError(message)
         if self.tools and not self.peers:
             message = "expected peers with the names of their tools, found none; set peers as well"
@@ -204,13 +209,14 @@ def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress)
         config.faces,
         listing=config.listing,
         pairs_files=config.pairs,
+        identity_level=config.identity_level,
         contract=manifest.input,
         progress=progress,
     )
     for path in (*config.artifacts, *config.students):
         with open_network(path, device="cpu", threads=1) as network:
-            seen = network.training_hashes
-        check_unseen(faces.faces, path, seen, remedy="give other faces (--faces, --list, --pairs)")
+            seen = network.training_hashes, network.training_pixel_hashes
+        check_unseen(faces.faces, path, *seen, remedy="give other faces (--faces, --list, --pairs)")
     return faces
 
 
@@ -243,7 +249,13 @@ def _calibration(
 ) -> tuple[NDArray[np.uint8], str]:
     """The faces the peers are calibrated on, and a note that says which they are."""
     if config.calibration is not None and config.faces is not None:
-        chosen = open_faces(config.faces, listing=config.calibration, max_images=CALIBRATION_FACES, progress=progress)
+        chosen = open_faces(
+            config.faces,
+            listing=config.calibration,
+            identity_level=config.identity_level,
+            max_images=CALIBRATION_FACES,
+            progress=progress,
+        )
         return np.asarray(chosen.images), f"Peers calibrated on {len(chosen)} faces of {config.calibration.name}."
     order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_FACES]
     if config.faces is None:

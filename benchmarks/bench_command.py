@@ -22,6 +22,8 @@ from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import MissingDependencyError
 from efq.runtime.files import atomic_directory, refuse_inputs
 from efq.runtime.tensorrt.module import TARGETS
+from efq.toolchain.data.identities import IdentityLevel
+from efq.toolchain.face_options import identity_level_option
 
 if TYPE_CHECKING:
     from efq.benchmarks.bench import Bench, BenchConfig
@@ -38,6 +40,7 @@ _MOST_IMAGES = 1024  # at once: a gigabyte of a large network's activations
 @click.option("--student", multiple=True, type=PATH, help="Torch student of each DIR, in their order.")
 @click.option("--faces", type=PATH, help="Faces to compare on; without it only latency is measured.")
 @click.option("--list", "listing", type=PATH, help="The images to take, paths relative to --faces, one a line.")
+@identity_level_option
 @click.option("--pairs", multiple=True, type=PATH, help="Pairs file for ten-fold accuracy; may be repeated.")
 @click.option("--calibration-list", type=PATH, help="Faces the peers are calibrated on, relative to --faces.")
 @click.option("--batch", type=TEXT, default="1", show_default=True, metavar="N,N", help="Batch sizes to time.")
@@ -74,6 +77,7 @@ def main(
     student: tuple[Path, ...],
     faces: Path | None,
     listing: Path | None,
+    identity_level: IdentityLevel | None,
     pairs: tuple[Path, ...],
     calibration_list: Path | None,
     batch: str,
@@ -118,6 +122,7 @@ def main(
         students=student,
         faces=faces,
         listing=listing,
+        identity_level=identity_level,
         pairs=pairs,
         calibration=calibration_list,
         batches=parse_counts(batch, "--batch", most=_MOST_IMAGES),

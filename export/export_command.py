@@ -18,6 +18,8 @@ from efq.runtime.commands.options import PATH, TEXT, refuse_unused
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 from efq.runtime.files import refuse_inputs, reserved
+from efq.toolchain.data.identities import IdentityLevel
+from efq.toolchain.face_options import identity_level_option
 
 
 @click.command()
@@ -33,6 +35,7 @@ from efq.runtime.files import refuse_inputs, reserved
 @click.option("-o", "--output", type=PATH, help="The artifact folder to write.")
 @click.option("--calibrate", type=PATH, help="Quantize a float MODEL on this folder of faces.")
 @click.option("--list", "listing", type=PATH, help="Calibrate only on the images this file names.")
+@identity_level_option
 @click.option(
     "--recipe", type=TEXT, default="prelu", show_default=True, help="With --calibrate: the recipe to lower by."
 )
@@ -58,6 +61,7 @@ def main(
     output: Path | None,
     calibrate: Path | None,
     listing: Path | None,
+    identity_level: IdentityLevel | None,
     recipe: str,
     backbone: str | None,
     name: str | None,
@@ -89,7 +93,7 @@ def main(
     found = find_target(target)
     engine = engine_settings(target, builds_engine=found.builds_engine, **engine_values)
     wide = full_range or not found.products_saturate
-    student = _student(model, calibrate, listing, recipe, backbone, full_range=wide)
+    student = _student(model, calibrate, listing, identity_level, recipe, backbone, full_range=wide)
     check_bits(student, bits)
     if dry_run or output is None:
         _print_plan(export_plan(student, found, full_range=full_range), as_json)
@@ -118,7 +122,14 @@ def main(
 
 
 def _student(
-    model: Path, calibrate: Path | None, listing: Path | None, recipe: str, backbone: str | None, *, full_range: bool
+    model: Path,
+    calibrate: Path | None,
+    listing: Path | None,
+    identity_level: IdentityLevel | None,
+    recipe: str,
+    backbone: str | None,
+    *,
+    full_range: bool,
 ) -> Any:
     from efq.toolchain.distillation import calibrate_teacher
     from efq.toolchain.networks import network_kind
@@ -127,7 +138,7 @@ def _student(
 
     kind = network_kind(model)
     if kind == "student":
-        unused = ("calibrate", "listing", "recipe", "backbone")
+        unused = ("calibrate", "listing", "identity_level", "recipe", "backbone")
         refuse_unused(unused, f"with {model}, which is a student and needs no calibration")
     if kind != "teacher":
         return load_student(model)  # a folder is refused there
@@ -139,7 +150,13 @@ def _student(
         raise UsageError(message)
     teacher = open_teacher(model, backbone)
     student, cosine = calibrate_teacher(
-        teacher, calibrate, listing=listing, recipe=recipe, full_range=full_range, progress=progress
+        teacher,
+        calibrate,
+        listing=listing,
+        identity_level=identity_level,
+        recipe=recipe,
+        full_range=full_range,
+        progress=progress,
     )
     log(
         f"quantized without training: mean cosine to the float model {cosine:.4f} on the calibration faces; "

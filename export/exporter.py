@@ -108,6 +108,7 @@ def export_student(
             model=model,
             manifest=manifest,
             training_hashes=student.training_hashes,
+            training_pixel_hashes=student.training_pixel_hashes,
             parity=ParityRecord(export_check=checked.parity),
             force=force,
             add_files=checked.add_files,

@@ -17,6 +17,8 @@ import click
 from efq.runtime.commands.options import IMAGES, PATH, refuse_unused
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
+from efq.toolchain.data.identities import IdentityLevel
+from efq.toolchain.face_options import identity_level_option
 
 
 @click.command()
@@ -24,6 +26,7 @@ from efq.runtime.errors import UsageError
 @click.option("--sensitivity", is_flag=True, help="Rank a student's layers by what quantizing each alone costs.")
 @click.option("--faces", type=PATH, help="With --sensitivity: folder of aligned faces.")
 @click.option("--list", "listing", type=PATH, help="With --sensitivity: use only the images this file names.")
+@identity_level_option
 @click.option("--bits", type=click.IntRange(2, 8), help="With --sensitivity: the weights alone, as if of so many bits.")
 @click.option(
     "--max-images",
@@ -39,6 +42,7 @@ def main(
     sensitivity: bool,
     faces: Path | None,
     listing: Path | None,
+    identity_level: IdentityLevel | None,
     bits: int | None,
     max_images: int,
     as_json: bool,
@@ -49,7 +53,7 @@ def main(
     all of them off. Layers that cost much can be kept with efq-distill --keep-8bit.
     """
     if not sensitivity:
-        refuse_unused(("faces", "listing", "bits", "max_images"), "without --sensitivity")
+        refuse_unused(("faces", "listing", "identity_level", "bits", "max_images"), "without --sensitivity")
     elif faces is None:
         message = "expected the faces to measure --sensitivity on, found none: add --faces FACES"
         raise UsageError(message)
@@ -60,7 +64,7 @@ def main(
 
     found = inspect(model)
     if faces is not None:
-        found["sensitivity"] = _sensitivity(model, faces, listing, max_images, bits)
+        found["sensitivity"] = _sensitivity(model, faces, listing, identity_level, max_images, bits)
     if as_json:
         print(json.dumps(found))
         return
@@ -68,7 +72,12 @@ def main(
 
 
 def _sensitivity(
-    path: Path, faces: Path, listing: Path | None, max_images: int, bits: int | None
+    path: Path,
+    faces: Path,
+    listing: Path | None,
+    identity_level: IdentityLevel | None,
+    max_images: int,
+    bits: int | None,
 ) -> list[dict[str, Any]]:
     import numpy as np
     import torch
@@ -79,7 +88,13 @@ def _sensitivity(
 
     student = load_student(path)
     found = open_faces(
-        faces, listing=listing, max_images=max_images, contract=student.contract, seed=0, progress=progress
+        faces,
+        listing=listing,
+        max_images=max_images,
+        identity_level=identity_level,
+        contract=student.contract,
+        seed=0,
+        progress=progress,
     )
     costs = layer_costs(student.network, torch.from_numpy(np.array(found.images)), weight_bits=bits)
     return [dataclasses.asdict(cost) for cost in sorted(costs, key=lambda cost: cost.cost, reverse=True)]

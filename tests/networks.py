@@ -246,6 +246,7 @@ def make_faces(people: int = 8, each: int = 3) -> FaceSet:
         labels=labels,
         identities=tuple(str(label) for label in range(people)),
         hashes=tuple(f"{place:064x}" for place in range(len(labels))),
+        pixel_hashes=tuple(f"{place:064x}" for place in range(len(labels), 2 * len(labels))),
         unreadable=(),
         images=draw_faces(people, each),
     )

@@ -18,6 +18,8 @@ from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 from efq.runtime.files import refuse_inputs, reserved
 from efq.runtime.targets import targets
+from efq.toolchain.data.identities import IdentityLevel
+from efq.toolchain.face_options import identity_level_option
 from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
 
 
@@ -25,6 +27,7 @@ from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_
 @click.argument("teacher", type=PATH)
 @click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
 @click.option("--list", "listing", type=PATH, help="Use only the images this file names.")
+@identity_level_option
 @click.option("--max-images", type=IMAGES, default=14_000, show_default=True, help="At most so many images.")
 @click.option("--resize", is_flag=True, help="Stretch images of another size instead of refusing them.")
 @click.option(
@@ -67,6 +70,7 @@ def main(
     teacher: Path,
     faces: Path,
     listing: Path | None,
+    identity_level: IdentityLevel | None,
     max_images: int,
     resize: bool,
     backbone: str | None,
@@ -112,13 +116,14 @@ def main(
     found = open_faces(
         faces,
         listing=listing,
+        identity_level=identity_level,
         max_images=max_images,
         contract=loaded.contract,
         resize=resize,
         seed=seed,
         progress=progress,
     )
-    log(f"{loaded.name}: {len(found)} faces of {len(found.identities)} identities, recipe {recipe.name}")
+    log(f"{loaded.name}: recipe {recipe.name}")
     distill(
         loaded,
         found,

@@ -21,7 +21,7 @@ from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, refuse_unused
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
-from efq.toolchain.data import FaceSet
+from efq.toolchain.data import FaceSet, IdentityLevel
 from efq.toolchain.evaluation import (
     EvaluationFaces,
     EvaluationReport,
@@ -33,6 +33,7 @@ from efq.toolchain.evaluation import (
     training_images,
 )
 from efq.toolchain.evaluation.table import report_parts
+from efq.toolchain.face_options import identity_level_option
 
 if TYPE_CHECKING:
     from efq.toolchain.networks import EmbeddingNetwork
@@ -49,6 +50,7 @@ _TRAINED_ON = (
 @click.option("--reference", type=PATH, help="A second network to compare with, as a rule the teacher.")
 @click.option("--faces", "root", type=PATH, help="Folder of aligned faces, one folder per identity.")
 @click.option("--list", "listing", type=PATH, help="File naming the images of --faces to compare.")
+@identity_level_option
 @click.option("--pairs", "pair_files", type=PATH, multiple=True, help="Pairs file (repeatable).")
 @click.option("--backbone", type=TEXT, help="Network of a MODEL or reference that does not say it itself.")
 @click.option("--float", "as_float", is_flag=True, help="Measure the student MODEL with its quantizers left out.")
@@ -70,6 +72,7 @@ def main(
     reference: Path | None,
     root: Path | None,
     listing: Path | None,
+    identity_level: IdentityLevel | None,
     pair_files: tuple[Path, ...],
     backbone: str | None,
     as_float: bool,
@@ -96,6 +99,7 @@ def main(
         listing=listing,
         pairs_files=pair_files,
         all_pairs=listing is not None or not pair_files,
+        identity_level=identity_level,
     )
     files = [path for path in (model, reference) if path is not None]
     if not any(path.is_dir() for path in files):
@@ -119,7 +123,8 @@ def main(
     faces = protocol.open(networks[0].contract, resize=resize, progress=progress)
     if not allow_training_images:
         for network in networks:
-            check_unseen(faces.faces, network.path, network.training_hashes, remedy=_TRAINED_ON)
+            seen = (network.training_hashes, network.training_pixel_hashes)
+            check_unseen(faces.faces, network.path, *seen, remedy=_TRAINED_ON)
     embeddings = [
         embed_faces(
             network.embed,
@@ -189,6 +194,7 @@ def _report(
         faces_sha256=faces.faces.sha256,
         images=len(faces.faces),
         unreadable=faces.faces.unreadable,
+        duplicates=faces.duplicates,
         flip=flip,
         resamples=resamples,
         clean=not any(summary.training_images for summary in summaries),
@@ -204,6 +210,6 @@ def _summary(network: EmbeddingNetwork, faces: FaceSet) -> NetworkSummary:
         name=network.name,
         path=str(network.path),
         sha256=network.sha256,
-        training_images=len(training_images(faces, network.training_hashes)),
+        training_images=len(training_images(faces, network.training_hashes, network.training_pixel_hashes)),
         backend=network.backend,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from efq.runtime import Embedder, InputContract
 from efq.runtime.artifact.folder import MODEL_FILE, TRAINING_DATA_FILE
+from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import CheckpointError, DeviceError, SchemaError, UsageError
@@ -37,7 +37,8 @@ class EmbeddingNetwork:
     """A network that embeds: `embed` maps uint8 (N, H, W, 3) RGB faces to float32 (N, d) of unit length.
 
     kind: as `network_kind` tells. training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image it was
-    fine-tuned on; empty for a teacher, whose training images are unknown. backend: the runtime that computes an
+    fine-tuned on; empty for a teacher, whose training images are unknown. training_pixel_hashes: those of their pixels,
+    None where they are not known. backend: the runtime that computes an
     artifact, None for torch. `close` frees what an artifact's runtime holds; `with` does so at its end.
     """
 
@@ -48,6 +49,7 @@ class EmbeddingNetwork:
     sha256: str
     training_hashes: frozenset[str]
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    training_pixel_hashes: frozenset[str] | None = None
     backend: str | None = None
     close: Callable[[], None] = lambda: None
 
@@ -171,6 +173,7 @@ def _open_teacher(path: Path, backbone: str | None, device: torch.device) -> Emb
 
 def _open_student(path: Path, device: torch.device, *, quantized: bool) -> EmbeddingNetwork:
     student = load_student(path)
+    pixels = student.training_pixel_hashes
     set_enabled(student.network, enabled=quantized)
     return EmbeddingNetwork(
         kind="student",
@@ -179,6 +182,7 @@ def _open_student(path: Path, device: torch.device, *, quantized: bool) -> Embed
         path=path,
         sha256=sha256_file(path),
         training_hashes=frozenset(student.training_hashes),
+        training_pixel_hashes=None if pixels is None else frozenset(pixels),
         embed=torch_embedding(student.network, device),
     )
 
@@ -186,18 +190,18 @@ def _open_student(path: Path, device: torch.device, *, quantized: bool) -> Embed
 def _open_artifact(path: Path, device: str | None, threads: int | None, runtime: str) -> EmbeddingNetwork:
     embedder = Embedder.open(path, device=device, threads=threads, backend=runtime)
     try:
-        hashes = json.loads((path / TRAINING_DATA_FILE).read_text())["sha256_prefixes"]
-    except (OSError, ValueError, KeyError) as error:
+        training = TrainingData.read(path / TRAINING_DATA_FILE)
+    except SchemaError:
         embedder.close()
-        message = f"expected {TRAINING_DATA_FILE} in {path}, found {error!r}: export the student again"
-        raise SchemaError(message) from error
+        raise
     return EmbeddingNetwork(
         kind="artifact",
         name=embedder.manifest.name,
         contract=embedder.contract,
         path=path,
         sha256=sha256_file(path / MODEL_FILE),
-        training_hashes=frozenset(hashes),
+        training_hashes=training.files,
+        training_pixel_hashes=training.pixels,
         embed=embedder.embed,
         backend=embedder.backend,
         close=embedder.close,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.training_data import PIXEL_SCHEME
 from efq.runtime.errors import CheckpointError, SchemaError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.toolchain.backbones import read_checkpoint
@@ -34,6 +35,7 @@ class Student:
     faces, with 0 images for a student that was only calibrated.
     thresholds: {"1e-3": cosine threshold, ...} on the fine-tuning faces.
     training_hashes: the first 16 hexadecimal digits of the SHA-256 of each fine-tuning image.
+    training_pixel_hashes: those of its pixels; None where they are not known.
     notes: what lowering changed; training: steps, seconds and final losses.
     """
 
@@ -49,6 +51,7 @@ class Student:
     training: Mapping[str, Any]
     thresholds: Mapping[str, float]
     training_hashes: tuple[str, ...]
+    training_pixel_hashes: tuple[str, ...] | None = None
 
     @property
     def widest_weight_bits(self) -> int:
@@ -82,6 +85,9 @@ def save_student(student: Student, path: Path, *, replace: bool = True) -> None:
         "weights": {key: value.detach().cpu() for key, value in student.network.state_dict().items()},
         "training_hashes": _pack_hashes(student.training_hashes),
     }
+    if student.training_pixel_hashes is not None:
+        hashes = _pack_hashes(student.training_pixel_hashes)
+        content["training_pixels"] = {"scheme": PIXEL_SCHEME, "hashes": hashes}
     buffer = io.BytesIO()
     torch.save(content, buffer)
     atomic_write_bytes(path, buffer.getvalue(), replace=replace)
@@ -118,6 +124,7 @@ def load_student(path: Path) -> Student:
             contract=contract,
             notes=tuple(content["notes"]),
             training_hashes=_unpack_hashes(content["training_hashes"]),
+            training_pixel_hashes=_pixel_hashes(content.get("training_pixels")),
             **{key: content[key] for key in _PLAIN},
         )
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SchemaError, UsageError) as error:
@@ -129,6 +136,13 @@ def _pack_hashes(hashes: tuple[str, ...]) -> Tensor:
     """(N, 8) uint8."""
     data = b"".join(bytes.fromhex(value) for value in hashes)
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(-1, 8) if data else torch.zeros(0, 8).byte()
+
+
+def _pixel_hashes(record: Any) -> tuple[str, ...] | None:
+    """Those of a checked record; None without one, or of a scheme that another version of EFQ made."""
+    if record is None or record["scheme"] != PIXEL_SCHEME:
+        return None
+    return _unpack_hashes(record["hashes"])
 
 
 def _unpack_hashes(packed: Tensor) -> tuple[str, ...]:

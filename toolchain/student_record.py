@@ -29,6 +29,8 @@ def check_student_record(content: Mapping[str, Any]) -> None:
     Raises ValueError naming a field that is missing or does not fit.
     """
     for field, (expected, fits) in _FIELDS.items():
+        if field in _OPTIONAL and field not in content:
+            continue
         if field not in content:
             message = f"expected {expected} as {field}, found nothing"
             raise ValueError(message)
@@ -148,4 +150,6 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "notes": ("a list of texts", _are_texts),
     "weights": ("finite float32 tensors by name", _are_weights),
     "training_hashes": ("a uint8 tensor (N, 8)", _are_hashes),
+    "training_pixels": ("a scheme and a uint8 tensor (N, 8)", _record_of(scheme=_is_text, hashes=_are_hashes)),
 }
+_OPTIONAL = ("training_pixels",)  # older versions wrote none

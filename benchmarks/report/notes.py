@@ -21,8 +21,9 @@ def describe_faces(faces: EvaluationFaces | None, *, listing: Path | None, pairs
     listed = f", list {listing.name}" if listing else ""
     paired = f", pairs {', '.join(path.name for path in pairs)}" if pairs else ""
     unreadable = f", {len(faces.faces.unreadable)} unreadable skipped" if faces.faces.unreadable else ""
+    copies = f", {len(faces.duplicates)} of the same pixels as others left out" if faces.duplicates else ""
     identities = len(np.unique(faces.labels))
-    return f"{len(faces.compared):,} images of {identities:,} identities{listed}{paired}{unreadable}"
+    return f"{len(faces.compared):,} images of {identities:,} identities{listed}{paired}{unreadable}{copies}"
 
 
 def threads_note(threads: Sequence[int], machine: Machine) -> list[str]:
@@ -44,7 +45,7 @@ def teacher_notes(manifests: Sequence[Manifest], names: Sequence[str], teacher_s
 def skipped_notes(faces: EvaluationFaces | None) -> list[str]:
     """A note for each pairs file of which pairs are left out."""
     return [
-        f"{pairs.skipped} pairs of {pairs.name} skipped: an image cannot be decoded."
+        f"{pairs.skipped} pairs of {pairs.name} skipped: an image cannot be decoded, or both are the same."
         for pairs in (() if faces is None else faces.pair_lists)
         if pairs.skipped
     ]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import external_data_helper
@@ -27,10 +25,9 @@ from efq.runtime.artifact.folder import (
 )
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
+from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
-
-_HASH_PREFIX = re.compile(r"[0-9a-f]{16}")
 
 
 def write_artifact(
@@ -39,6 +36,7 @@ def write_artifact(
     model: onnx.ModelProto | bytes,
     manifest: Manifest,
     training_hashes: Sequence[str],
+    training_pixel_hashes: Sequence[str] | None = None,
     parity: ParityRecord | None,
     force: bool,
     add_files: Callable[[Path], None] = lambda folder: None,
@@ -48,6 +46,7 @@ def write_artifact(
     Args:
         model: the network, with its weights inside; its metadata_props are added here, last.
         training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image the student was trained on.
+        training_pixel_hashes: those of their pixels, None where they are not known.
         parity: the content of parity.json, or None to leave it to the benchmark (`update_parity`).
         force: replace a folder that is not empty.
         add_files: writes what else belongs into the folder, once the model is there.
@@ -57,7 +56,8 @@ def write_artifact(
     """
     data = _with_metadata(model, manifest)
     card = model_card(manifest, manifest.coverage, parity)
-    training_data = _training_data(training_hashes)
+    pixels = None if training_pixel_hashes is None else frozenset(training_pixel_hashes)
+    training_data = TrainingData(files=frozenset(training_hashes), pixels=pixels).to_json(len(training_hashes))
     with atomic_directory(directory, force=force) as folder:
         atomic_write_bytes(folder / MODEL_FILE, data)
         atomic_write_text(folder / MANIFEST_FILE, manifest.to_json())
@@ -127,14 +127,6 @@ def _with_metadata(model: onnx.ModelProto | bytes, manifest: Manifest) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _training_data(hashes: Sequence[str]) -> str:
-    wrong = next((value for value in hashes if not _HASH_PREFIX.fullmatch(value)), None)
-    if wrong is not None:
-        message = f"expected 16 hexadecimal digits of each training image's SHA-256, found {wrong!r}. Train it again"
-        raise InputError(message)
-    return _json({"images": len(hashes), "sha256_prefixes": sorted(set(hashes))})
-
-
 def _check_as_written(folder: Path, manifest: Manifest) -> None:
     """Open what is on the disk as a user would. Raises IncompatibleArtifactError or its kinds."""
     artifact = Artifact.open(folder)
@@ -144,11 +136,3 @@ def _check_as_written(folder: Path, manifest: Manifest) -> None:
     if lost:
         message = f"expected the metadata {', '.join(lost)} in {MODEL_FILE} after writing, found none. Export it again"
         raise IncompatibleArtifactError(message)
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        message = f"expected plain finite values for JSON, found: {error}. Pass numbers, text, lists and mappings"
-        raise InputError(message) from error

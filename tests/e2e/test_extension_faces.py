@@ -78,7 +78,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             archive.write(root / "faces" / key, key)
     (root / "list.txt").write_text("\n".join(keys[:12]))
     pairs = enumerate(itertools.pairwise(keys))
-    lines = [f"{one}\t{two}\t{int(one[:2] == two[:2])}\t{place % 3}\n" for place, (one, two) in pairs]
+    lines = [f"{one}\t{two}\t{int(one[:2] == two[:2])}\t{place // 8}\n" for place, (one, two) in pairs]
     (root / "pairs.txt").write_text("".join(lines))
     make_teacher(root / "teacher.pt")
     (root / "tiny.toml").write_text(RECIPE)

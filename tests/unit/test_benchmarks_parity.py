@@ -26,6 +26,7 @@ def make_faces(pair_lists: tuple[IndexedPairs, ...] = ()) -> EvaluationFaces:
         labels=np.append(np.repeat(np.arange(IDENTITIES), IMAGES_EACH), 0),
         identities=tuple(str(index) for index in range(IDENTITIES)),
         hashes=("0" * 64,) * (count + 1),
+        pixel_hashes=("0" * 64,) * (count + 1),
         unreadable=(),
         images=np.zeros((count + 1, 1, 1, 3), np.uint8),
     )

@@ -23,6 +23,7 @@ def faces(people: int, each: int) -> FaceSet:
         labels=labels,
         identities=tuple(str(label) for label in range(people)),
         hashes=tuple(f"{place:064x}" for place in range(len(labels))),
+        pixel_hashes=tuple(f"{place:064x}" for place in range(len(labels))),
         unreadable=(),
         images=images,
     )

@@ -88,6 +88,7 @@ def report(reference: bool) -> EvaluationReport:
         faces="faces",
         faces_sha256="0" * 64,
         images=120,
+        duplicates=(),
         unreadable=("a/b.jpg",),
         flip=False,
         resamples=20,

@@ -65,6 +65,7 @@ SURFACE = {
             "IdentityBalancedSampler",
             "augment",
             "draw_images",
+            "IdentityLevel",
             "face_paths",
             "open_faces",
             "open_paths",

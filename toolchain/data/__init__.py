@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from efq.toolchain.data.augmentation import Augmentation, augment
 from efq.toolchain.data.faces import FaceSet, draw_images, face_paths, open_faces, open_paths
+from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.data.sampler import IdentityBalancedSampler
 from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceFormat, FaceSource
@@ -14,6 +15,7 @@ __all__ = [
     "FaceSet",
     "FaceSource",
     "IdentityBalancedSampler",
+    "IdentityLevel",
     "augment",
     "draw_images",
     "face_paths",

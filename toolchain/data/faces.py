@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,16 +15,21 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.faces.images import IMAGE_SUFFIXES
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.toolchain.data.duplicates import check_duplicates
+from efq.toolchain.data.identities import IdentityLevel, check_identities, identity_names
 from efq.toolchain.data.listing import read_listing
 from efq.toolchain.data.selection import select_images
 from efq.toolchain.data.sources.decoding import decode_faces
 from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceSource
+from efq.toolchain.data.summary import describe_set
 
 _CONTRACT = InputContract()
 
+_logger = logging.getLogger(__name__)
+
 PREFIX_DIGITS = 16
-"""Of an image's SHA-256, in which students and artifacts name the images they were fine-tuned on."""
+"""Of the hashes in which students and artifacts name the images they were fine-tuned on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +41,7 @@ class FaceSet:
     labels: (N,) int64, place of each image's identity in `identities`.
     identities: their names, sorted: in a folder those of the folders that hold the images, relative to it.
     hashes: SHA-256 of each image file's bytes, 64 hexadecimal digits.
+    pixel_hashes: of each image's pixels as they are stored, before any stretching (`pixel_hash`).
     unreadable: paths of the images that were skipped because they cannot be decoded.
     images: (N, H, W, 3) uint8 RGB; mapped from the cache file where there is one (writing changes the copy in memory).
     """
@@ -44,6 +51,7 @@ class FaceSet:
     labels: NDArray[np.int64]
     identities: tuple[str, ...]
     hashes: tuple[str, ...]
+    pixel_hashes: tuple[str, ...]
     unreadable: tuple[str, ...]
     images: NDArray[np.uint8]
 
@@ -54,6 +62,11 @@ class FaceSet:
     def short_hashes(self) -> frozenset[str]:
         """The first digits of every image's hash, the form in which a student names its training images."""
         return frozenset(value[:PREFIX_DIGITS] for value in self.hashes)
+
+    @property
+    def short_pixel_hashes(self) -> frozenset[str]:
+        """As `short_hashes`, of the pixels."""
+        return frozenset(value[:PREFIX_DIGITS] for value in self.pixel_hashes)
 
     @property
     def sha256(self) -> str:
@@ -67,6 +80,7 @@ def open_faces(
     listing: Path | None = None,
     max_images: int | None = None,
     contract: InputContract = _CONTRACT,
+    identity_level: IdentityLevel | None = None,
     cache: bool = True,
     seed: int = 0,
     resize: bool = False,
@@ -75,11 +89,14 @@ def open_faces(
     """Open the faces in `faces`, a folder or what else a face format recognizes.
 
     Images are decoded once and kept in `$EFQ_CACHE` (default ~/.cache/efq) unless `cache` is False. Those that cannot
-    be decoded are named in a warning, skipped and listed in `unreadable`.
+    be decoded are named in a warning, skipped and listed in `unreadable`. So are images whose pixels are also those of
+    another identity's image; what is open is logged in one line.
 
     Args:
         faces: a folder with one folder of images (.jpg, .jpeg, .png) per identity, at any depth: the identity of an
             image is the folder that holds it. Or any other source.
+        identity_level: which folder names the identity: N for the N-th below `faces`, or "leaf" for the one that holds
+            the image. None is "leaf" where the folders can be read in no other way, and an error where they can.
         listing: file that names the images to take, one path within `faces` a line (what follows a tab is ignored).
         max_images: keep at most so many, whole identities as far as possible, those with two images or more first.
         contract: gives the size the images have.
@@ -88,31 +105,60 @@ def open_faces(
         progress: shows how many images are decoded.
 
     Raises:
-        InputError: nothing there, no faces in it, images without an identity, a listing that names what is not there,
-            images of another size.
-        UsageError: `max_images` is not positive.
+        InputError: nothing there, no faces in it, images without an identity, folders of which several may name the
+            identity, a listing that names what is not there, images of another size, more than a tenth of the images
+            under several identities.
+        UsageError: `max_images` or `identity_level` is not positive.
     """
+    if max_images is not None and max_images < 1:
+        message = f"expected a positive number of images (--max-images), found {max_images}"
+        raise UsageError(message)
     source = open_source(faces)
-    paths = face_paths(source, listing)
-    if max_images is not None:
-        if max_images < 1:
-            message = f"expected a positive number of images, found {max_images}"
-            raise UsageError(message)
-        chosen = select_images(np.unique(_identities(source, paths), return_inverse=True)[1], max_images, seed)
+    paths = face_paths(source, listing, identity_level)
+    if max_images is not None and max_images < len(paths):
+        names = _identities(source, paths, identity_level)
+        chosen = select_images(np.unique(names, return_inverse=True)[1], max_images, seed)
+        _logger.info("%d of %d images taken (--max-images)", len(chosen), len(paths))
         paths = [paths[index] for index in chosen]
-    return open_paths(source, paths, contract=contract, cache=cache, resize=resize, progress=progress)
+    found = open_paths(
+        source, paths, identity_level=identity_level, contract=contract, cache=cache, resize=resize, progress=progress
+    )
+    found = _without_contradictory(found)
+    _logger.info("%s", describe_set(found.source, found.labels))
+    return found
+
+
+def _without_contradictory(faces: FaceSet) -> FaceSet:
+    """Without images of the same pixels under several identities; copies within one identity stay."""
+    duplicates = check_duplicates(faces.source, faces.paths, faces.pixel_hashes, faces.labels)
+    if len(duplicates.copies):
+        _logger.info("%d images are copies of another one of the same identity", len(duplicates.copies))
+    if not len(duplicates.contradictory):
+        return faces
+    kept = np.setdiff1d(np.arange(len(faces)), duplicates.contradictory)
+    identities, labels = np.unique(faces.labels[kept], return_inverse=True)
+    return dataclasses.replace(
+        faces,
+        paths=tuple(faces.paths[place] for place in kept),
+        labels=labels.astype(np.int64),
+        identities=tuple(faces.identities[place] for place in identities),
+        hashes=tuple(faces.hashes[place] for place in kept),
+        pixel_hashes=tuple(faces.pixel_hashes[place] for place in kept),
+        images=faces.images[kept],
+    )
 
 
 def open_paths(
     faces: Path | FaceSource,
     paths: Sequence[str],
     *,
+    identity_level: IdentityLevel | None = None,
     contract: InputContract = _CONTRACT,
     cache: bool = True,
     resize: bool = False,
     progress: ShowProgress = no_progress,
 ) -> FaceSet:
-    """Open the images `paths` of `faces`, in this order; otherwise as `open_faces`, which finds them itself.
+    """Open all of the images `paths` of `faces`, in this order; otherwise as `open_faces`, which finds them itself.
 
     Raises InputError for images of another size, or when none can be decoded.
     """
@@ -121,22 +167,25 @@ def open_paths(
     if not decoded.keys:
         message = f"expected faces in {source.name}, found {len(paths)} images, none of which can be decoded"
         raise InputError(message)
-    identities, labels = np.unique(_identities(source, decoded.keys), return_inverse=True)
+    identities, labels = np.unique(_identities(source, decoded.keys, identity_level), return_inverse=True)
     return FaceSet(
         source=source.name,
         paths=tuple(decoded.keys),
         labels=labels.astype(np.int64),
         identities=tuple(identities.tolist()),
         hashes=tuple(decoded.hashes),
+        pixel_hashes=tuple(decoded.pixel_hashes),
         unreadable=tuple(decoded.unreadable),
         images=decoded.images,
     )
 
 
-def face_paths(faces: Path | FaceSource, listing: Path | None = None) -> list[str]:
-    """Paths of all images in `faces`, or of those a listing names, sorted.
+def face_paths(
+    faces: Path | FaceSource, listing: Path | None = None, identity_level: IdentityLevel | None = None
+) -> list[str]:
+    """Paths of all images in `faces`, or of those a listing names, sorted, after a check of their identities.
 
-    Raises InputError as `open_faces` does.
+    Raises InputError and UsageError as `open_faces` does.
     """
     source = open_source(faces)
     paths = list(source.keys()) if listing is None else read_listing(listing, source)
@@ -144,18 +193,21 @@ def face_paths(faces: Path | FaceSource, listing: Path | None = None) -> list[st
         suffixes = ", ".join(IMAGE_SUFFIXES)
         message = f"expected faces in {source.name} (in a folder: {suffixes}, one folder per identity), found none"
         raise InputError(message)
-    nameless = [path for path in paths if not source.identity(path)]
+    check_identities([source.identity(path) for path in paths], identity_level, source.name)
+    names = _identities(source, paths, identity_level)
+    nameless = [path for path, name in zip(paths, names, strict=True) if not name]
     if nameless:
+        level = "" if identity_level in (None, "leaf") else f" at level {identity_level}"
         message = (
-            f"expected the identity of every face in {source.name}, found {len(nameless)} without one, first "
+            f"expected the identity{level} of every face in {source.name}, found {len(nameless)} without one, first "
             f"{nameless[0]}; in a folder, make one folder per person, or name the folder above"
         )
         raise InputError(message)
     return paths
 
 
-def _identities(source: FaceSource, paths: Sequence[str]) -> list[str]:
-    return [source.identity(path) for path in paths]
+def _identities(source: FaceSource, paths: Sequence[str], level: IdentityLevel | None) -> list[str]:
+    return identity_names([source.identity(path) for path in paths], level)
 
 
 def draw_images(faces: FaceSet, count: int, seed: int) -> NDArray[np.uint8]:

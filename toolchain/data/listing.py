@@ -2,42 +2,87 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from efq.runtime.errors import InputError
+from efq.runtime.reading import read_text
 from efq.toolchain.data.sources.source import FaceSource
+
+_NAMED = 3
+
+_logger = logging.getLogger(__name__)
 
 
 def read_listing(listing: Path, source: FaceSource) -> list[str]:
     """The keys a listing names, one a line (what follows a tab is ignored), sorted, each once.
 
-    Raises InputError, with the line, for what is not in `source`, and for a listing that names nothing.
+    Raises InputError, with the lines, for what is not in `source`, and for a listing that names nothing or pairs.
     """
-    keys: set[str] = set()
-    for number, line in enumerate(read_lines(listing, "image paths"), start=1):
-        path = line.split("\t")[0].strip()
-        if not path:
-            continue
-        key = normalized_key(path)
-        if key not in source:
-            message = f"expected the path of an image in {source.name} in {listing}, line {number}, found {path!r}"
+    keys: list[str] = []
+    unknown: list[tuple[int, str]] = []
+    for number, line in read_lines(listing, "image paths"):
+        path, *rest = line.split("\t")
+        key = find_key(path, source)
+        if key is None:
+            unknown.append((number, path.strip()))
+        else:
+            keys.append(key)
+        if len(rest) == 3 and find_key(rest[0], source) is not None:
+            message = f"expected one image a line in {listing}, found a pair in line {number}; give it as --pairs"
             raise InputError(message)
-        keys.add(key)
+    if unknown:
+        raise not_in_source(listing, source, unknown)
     if not keys:
         message = f"expected paths of images in {source.name} in {listing}, one a line, found none"
         raise InputError(message)
-    return sorted(keys)
+    found = sorted(set(keys))
+    if len(found) < len(keys):
+        _logger.info("%s names %d images more than once: they are taken once", listing, len(keys) - len(found))
+    return found
 
 
-def normalized_key(path: str) -> str:
-    """`path` as sources write their keys: no part is `.` or empty."""
-    return PurePosixPath(path).as_posix()
+def find_key(text: str, source: FaceSource) -> str | None:
+    """The key of `source` that a line of a file means by `text`; None when there is none.
+
+    Taken as it stands, or else without spaces around it, with / for backslashes, relative to the source's folder where
+    it is absolute, and with accents written in the normal forms NFC or NFD.
+    """
+    return next((key for key in _spellings(text, source.name) if key in source), None)
 
 
-def read_lines(file: Path, content: str) -> list[str]:
-    """The lines of a UTF-8 text file of `content`. Raises InputError when it cannot be read or is none."""
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"expected a text file of {content} at {file}, found: {error}"
-        raise InputError(message) from error
+def _spellings(text: str, root: str) -> Iterator[str]:
+    bare = text.strip()
+    for form in dict.fromkeys((text, bare, bare.replace("\\", "/"))):
+        if not form.strip():
+            continue
+        path = PurePosixPath(form)  # without parts that are `.` or empty, as sources write their keys
+        if path.is_absolute():
+            real = os.path.realpath(root)
+            bases = (PurePosixPath(os.path.abspath(root)), PurePosixPath(real))  # noqa: PTH100 (links stay)
+            path = next((path.relative_to(base) for base in bases if path.is_relative_to(base)), path)
+        key = path.as_posix()
+        yield from dict.fromkeys((key, unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)))
+
+
+def not_in_source(file: Path, source: FaceSource, unknown: Sequence[tuple[int, str]]) -> InputError:
+    """The error for lines (number, text) of `file` that name no image of `source`."""
+    shown = ", ".join(f"line {number} {text[:200]!r}" for number, text in unknown[:_NAMED])
+    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    return InputError(
+        f"expected paths of images in {source.name} in {file}, found {len(unknown)} that are not there: {shown}{more}; "
+        "name the folder the paths are relative to (--faces DIR)"
+    )
+
+
+def read_lines(file: Path, content: str) -> list[tuple[int, str]]:
+    """Number, from 1, and text of each line with something on it in a UTF-8 text file of `content`.
+
+    Raises InputError when it cannot be read or is none.
+    """
+    text = read_text(file, expected=f"a text file of {content}")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

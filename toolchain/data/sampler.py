@@ -43,7 +43,8 @@ class IdentityBalancedSampler:
         if identities_per_batch < 1 or images_per_identity < 1 or self.batch_size > len(labels):
             message = (
                 f"expected batches of 1 to {len(labels)} images, the size of the set, found {identities_per_batch} "
-                f"identities x {images_per_identity} images; choose a smaller batch"
+                f"identities x {images_per_identity} images; give more faces, or a recipe with smaller batches "
+                "(identities_per_batch, images_per_identity)"
             )
             raise UsageError(message)
         if not 0 <= rank < world_size or self.batch_size % world_size:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from efq.runtime.progress import ShowProgress, no_progress
-from efq.toolchain.data import FaceSet, open_faces
+from efq.toolchain.data import FaceSet, IdentityLevel, open_faces
 from efq.toolchain.distillation.distill import Licences, lower_teacher, package
 from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.networks import torch_embedding
@@ -25,6 +25,7 @@ def calibrate_teacher(
     faces: Path,
     *,
     listing: Path | None = None,
+    identity_level: IdentityLevel | None = None,
     recipe: str = "prelu",
     full_range: bool = False,
     seed: int = 0,
@@ -38,7 +39,13 @@ def calibrate_teacher(
     chosen = load_recipe(recipe)
     untrained = dataclasses.replace(chosen, steps=0, full_range=chosen.full_range or full_range)
     found = open_faces(
-        faces, listing=listing, max_images=_LARGEST_SET, contract=teacher.contract, seed=seed, progress=progress
+        faces,
+        listing=listing,
+        max_images=_LARGEST_SET,
+        identity_level=identity_level,
+        contract=teacher.contract,
+        seed=seed,
+        progress=progress,
     )
     network, report = lower_teacher(teacher, found, untrained, seed=seed)
     processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))

@@ -192,4 +192,5 @@ def package(
         training=training,
         thresholds={name: float(value) for name, value in zip(_THRESHOLD_RATES, values, strict=True)},
         training_hashes=tuple(sorted(faces.short_hashes)),
+        training_pixel_hashes=tuple(sorted(faces.short_pixel_hashes)),
     )

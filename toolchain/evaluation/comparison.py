@@ -15,6 +15,7 @@ from efq.toolchain.evaluation.far import AllPairs, all_pairs, tar_at_far
 from efq.toolchain.evaluation.measure import agreement_at, compare_all_pairs, compare_folds
 from efq.toolchain.evaluation.rates import EVALUATED_FARS, decision_far
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult
+from efq.toolchain.evaluation.validity import check_embeddings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +63,14 @@ def evaluate(
         fars: to measure TAR at. only_reached: leave out those that fewer than ten false accepts would decide.
         resamples: of the bootstrap intervals; 0 leaves them out. seed: of the resamples, the same for all networks.
 
-    Raises InputError when all pairs are compared and there is no genuine or no impostor one, UsageError for no FAR, or
-    for a network in `reference` or `also` that is not among the embeddings.
+    Raises InputError for faces that nothing can be measured on (`EvaluationFaces.check`), and for embeddings that are
+    not finite, not of unit length or all the same; UsageError for no FAR, or for a network in `reference` or `also`
+    that is not among the embeddings.
     """
     _check_names(embeddings, reference, also, fars)
+    faces.check()
+    for name, vectors in embeddings.items():
+        check_embeddings(name, vectors)
     names = list(embeddings)
     place = None if reference is None else names.index(reference)
     compared = {name: vectors[faces.compared] for name, vectors in embeddings.items()}

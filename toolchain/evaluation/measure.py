@@ -18,6 +18,7 @@ from efq.toolchain.evaluation.faces import IndexedPairs
 from efq.toolchain.evaluation.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
 from efq.toolchain.evaluation.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, Estimate, FarResult, FoldResult
+from efq.toolchain.evaluation.validity import chance_accuracy
 from efq.toolchain.evaluation.verification import fold_accuracy, pair_similarities
 
 Embeddings = NDArray[np.float32]
@@ -123,6 +124,7 @@ def compare_folds(
             name=pairs.name,
             pairs=len(pairs.same),
             skipped_pairs=pairs.skipped,
+            chance=chance_accuracy(pairs.same, pairs.folds),
             accuracy=accuracy,
             standard_deviation=result.standard_deviation,
             fold_accuracies=result.folds,

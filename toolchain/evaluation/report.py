@@ -47,11 +47,15 @@ class AllPairsResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FoldResult:
-    """k-fold accuracy on a pairs file; `skipped_pairs` hold an image that cannot be decoded."""
+    """k-fold accuracy on a pairs file; `skipped_pairs` hold an image that cannot be decoded, or two of the same pixels.
+
+    chance: the accuracy of a network that knows nothing, 0.5 where half of the pairs are genuine.
+    """
 
     name: str
     pairs: int
     skipped_pairs: int
+    chance: float
     accuracy: Estimate
     standard_deviation: float
     fold_accuracies: tuple[float, ...]
@@ -93,7 +97,10 @@ class NetworkSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationReport:
-    """Everything `efq-evaluate` measured. `clean` is False when a network was fine-tuned on images evaluated on."""
+    """Everything `efq-evaluate` measured. `clean` is False when a network was fine-tuned on images evaluated on.
+
+    duplicates: paths of images left out of all pairs, as their pixels are those of another one (`EvaluationFaces`).
+    """
 
     model: NetworkSummary
     reference: NetworkSummary | None
@@ -101,6 +108,7 @@ class EvaluationReport:
     faces_sha256: str
     images: int
     unreadable: tuple[str, ...]
+    duplicates: tuple[str, ...]
     flip: bool
     resamples: int
     clean: bool

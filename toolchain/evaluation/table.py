@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
+from efq.toolchain.evaluation.far import ENOUGH_FALSE_ACCEPTS
 from efq.toolchain.evaluation.rates import far_name
 from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary
 
@@ -33,6 +34,8 @@ def _note_lines(report: EvaluationReport) -> list[str]:
     lines = [f"{'faces:':<11}{report.faces}, {counts}{', with mirror images' if report.flip else ''}"]
     if report.unreadable:
         lines.append(f"{'skipped:':<11}{len(report.unreadable)} images that cannot be decoded")
+    if report.duplicates:
+        lines.append(f"{'left out:':<11}{len(report.duplicates)} images of the same pixels as others")
     if not report.clean:
         lines.append("NOT A CLEAN TEST: a network was fine-tuned on some of these images")
     return lines
@@ -44,16 +47,19 @@ def _table(report: EvaluationReport) -> Table:
     table.add_column("measure")
     for heading in ("model", "95 %", *(("reference", "95 %", "difference", "95 %") if compared else ())):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("chance", justify="right", no_wrap=True)
     table.add_column("note")
     for far in report.all_pairs.rows if report.all_pairs else ():
-        note = "" if far.enough_impostors else "too few impostor pairs (under 10 / FAR)"
-        cells = _cells(far.tar, far.reference_tar, far.difference)
-        table.add_row(f"TAR@FAR={far_name(far.far)}, all pairs", *cells, note)
+        cells, note = _cells(far.tar, far.reference_tar, far.difference), ""
+        if not far.enough_impostors:
+            cells, note = ["-"] * len(cells), f"needs {ENOUGH_FALSE_ACCEPTS / far.far:,.0f} impostor pairs"
+        table.add_row(f"TAR@FAR={far_name(far.far)}, all pairs", *cells, f"{100 * far.far:g}", note)
     for fold in report.pairs:
         note = f"{fold.pairs} pairs, std {100 * fold.standard_deviation:.2f}"
         note += f", {fold.skipped_pairs} skipped" if fold.skipped_pairs else ""
         cells = _cells(fold.accuracy, fold.reference_accuracy, fold.difference)
-        table.add_row(f"{len(fold.fold_accuracies)}-fold accuracy, {fold.name}", *cells, note)
+        measure = f"{len(fold.fold_accuracies)}-fold accuracy, {fold.name}"
+        table.add_row(measure, *cells, f"{100 * fold.chance:.2f}", note)
     return table
 
 

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.training_data import PIXEL_SCHEME
+from efq.runtime.cache import LIMIT_VARIABLE, cache_limit, make_room, mark_used, new_entry, sweep
 from efq.runtime.errors import EfqError, InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.images import decode_image
-from efq.runtime.files import atomic_write_text, cache_folder
+from efq.runtime.files import cache_folder
+from efq.runtime.machine.memory import available_memory
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.toolchain.data.duplicates import pixel_hash
+from efq.toolchain.data.sources.decoded_cache import PATTERN, DecodedFaces, finish_entry, read_entry
 from efq.toolchain.data.sources.source import FaceSource
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _UNREADABLE_NAMED = 5
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DecodedFaces:
-    """`images` (N, H, W, 3) uint8 RGB, the key and SHA-256 of each, and the keys of those that cannot be decoded."""
-
-    keys: list[str]
-    hashes: list[str]
-    unreadable: list[str]
-    images: NDArray[np.uint8]
 
 
 def decode_faces(
@@ -49,9 +42,10 @@ def decode_faces(
 ) -> DecodedFaces:
     """Decode the images `keys` of `source`, from the cache where it holds them as they are now.
 
-    The cache holds one pair of files for each (keys and their fingerprints, input contract, resize): an .npy array,
-    mapped into memory, and a .json with the hashes. Images that cannot be decoded are named in a warning. Raises
-    InputError for images of another size than the contract's, unless `resize`.
+    The cache holds one file for each (keys and their fingerprints, input contract, resize), at most as many as
+    `cache_limit` allows. Where it cannot be written the images are decoded into memory, with a warning. Images that
+    cannot be decoded are named in a warning. Raises InputError for images of another size than the contract's, unless
+    `resize`, EfqError where neither the cache nor the memory has room.
     """
     decoder = _Decoder(source, keys, contract, resize, progress)
     faces = decoder.from_cache() if cache else decoder.into_memory()
@@ -68,50 +62,70 @@ class _Decoder:
     progress: ShowProgress
 
     def into_memory(self) -> DecodedFaces:
+        needed, available = int(np.prod(self._shape)), available_memory()
+        if available is not None and needed > available:
+            message = (
+                f"expected {needed:,} bytes of memory for {len(self.keys):,} decoded faces, found {available:,}; set "
+                "EFQ_CACHE to a folder with room, or take fewer images (--max-images, --list)"
+            )
+            raise EfqError(message)
         return self._decode_into(np.empty(self._shape, np.uint8))
 
     def from_cache(self) -> DecodedFaces:
+        limit = cache_limit()
         try:
-            stem = cache_folder() / f"faces-{self._cache_key()}"
+            path = cache_folder() / f"faces-{self._cache_key()}"
         except UsageError as error:
-            _logger.warning("decoded faces are not kept: %s", error)
-            return self.into_memory()
-        faces = _read_cache(stem, self._shape)
-        if faces is None:
-            self._fill_cache(stem)
-            faces = _read_cache(stem, self._shape)
-        if faces is None:
-            message = f"expected the decoded faces just written at {stem}.npy, found them changed; run again"
-            raise EfqError(message)
-        return faces
+            return self._not_kept(str(error))
+        sweep(path.parent)
+        faces = read_entry(path, self.keys, self._shape)
+        if faces is not None:
+            mark_used(path)
+            return faces
+        try:
+            return self._fill_cache(path, keep=int(np.prod(self._shape)) <= limit)
+        except OSError as error:
+            return self._not_kept(f"cannot write {path.parent}: {error.strerror or error}")
+
+    def _not_kept(self, reason: str) -> DecodedFaces:
+        _logger.warning("decoded faces are not kept: %s; set EFQ_CACHE to a folder with room", reason)
+        return self.into_memory()
 
     @property
     def _shape(self) -> tuple[int, int, int, int]:
         return len(self.keys), self.contract.height, self.contract.width, 3
 
     def _cache_key(self) -> str:
-        digest = hashlib.sha256(json.dumps([_CACHE_VERSION, self.contract.to_dict(), self.resize]).encode())
+        settings = [_CACHE_VERSION, PIXEL_SCHEME, self.contract.to_dict(), self.resize]
+        digest = hashlib.sha256(json.dumps(settings).encode())
         for key in self.keys:
             digest.update(json.dumps([key, *self.source.fingerprint(key)]).encode())
         return digest.hexdigest()[:32]
 
-    def _fill_cache(self, stem: Path) -> None:
-        try:
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            with _written_beside(stem.with_suffix(".npy")) as temporary:
-                images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=self._shape)
-                _reserve(temporary)
-                faces = self._decode_into(images)
-                images.flush()
-        except OSError as error:
-            message = f"cannot write {stem}.npy: {error.strerror or error}; set EFQ_CACHE to a folder with room"
-            raise EfqError(message) from error
-        record = {"keys": faces.keys, "hashes": faces.hashes, "unreadable": faces.unreadable}
-        atomic_write_text(stem.with_suffix(".json"), json.dumps(record))
+    def _fill_cache(self, path: Path, *, keep: bool) -> DecodedFaces:
+        """Decode into a file beside `path`, and move it there to `keep` it; mapped files need no name."""
+        size = int(np.prod(self._shape))
+        if keep:
+            make_room(path.parent, PATTERN, size)
+        else:
+            _logger.warning(
+                "decoded faces are not kept: %s bytes, more than the cache may hold (%s)", f"{size:,}", LIMIT_VARIABLE
+            )
+        with new_entry(path) as temporary:
+            _reserve(temporary, size)
+            images: NDArray[np.uint8] = np.memmap(temporary, dtype=np.uint8, mode="r+", shape=self._shape)
+            faces = self._decode_into(images)
+            if keep:
+                finish_entry(temporary, faces)
+            mapped = np.memmap(temporary, dtype=np.uint8, mode="c", shape=self._shape)
+            if keep:
+                temporary.replace(path)
+        return dataclasses.replace(faces, images=mapped[: len(faces.keys)])
 
     def _decode_into(self, images: NDArray[np.uint8]) -> DecodedFaces:
         kept: list[str] = []
         hashes: list[str] = []
+        pixel_hashes: list[str] = []
         unreadable: list[str] = []
         wrong_size: list[str] = []
         with self.progress("decoding faces", len(self.keys), "images") as bar:
@@ -123,6 +137,7 @@ class _Decoder:
                 except UnreadableImageError:
                     unreadable.append(key)
                     continue
+                pixel_hashes.append(pixel_hash(image))
                 if image.shape != images.shape[1:]:
                     wrong_size.append(f"{key} ({image.shape[0]}x{image.shape[1]})")
                     image = _stretch(image, images.shape[1], images.shape[2])
@@ -131,7 +146,13 @@ class _Decoder:
                 hashes.append(hashlib.sha256(data).hexdigest())
         if wrong_size and not self.resize:
             raise self._wrong_size(wrong_size)
-        return DecodedFaces(keys=kept, hashes=hashes, unreadable=unreadable, images=images[: len(kept)])
+        return DecodedFaces(
+            keys=kept,
+            hashes=hashes,
+            pixel_hashes=pixel_hashes,
+            unreadable=unreadable,
+            images=images[: len(kept)],
+        )
 
     def _wrong_size(self, found: list[str]) -> InputError:
         return InputError(
@@ -141,35 +162,13 @@ class _Decoder:
         )
 
 
-def _read_cache(stem: Path, shape: tuple[int, ...]) -> DecodedFaces | None:
-    """The cached faces, or None when there are none or the files do not fit together."""
-    try:
-        record = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-        images = np.load(stem.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
-        keys, hashes, unreadable = record["keys"], record["hashes"], record["unreadable"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    fits = images.dtype == np.uint8 and images.shape[1:] == shape[1:]
-    if not fits or not len(keys) == len(hashes) <= len(images):
-        return None
-    return DecodedFaces(keys=keys, hashes=hashes, unreadable=unreadable, images=images[: len(keys)])
-
-
-@contextlib.contextmanager
-def _written_beside(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _reserve(path: Path) -> None:
+def _reserve(path: Path, size: int) -> None:
     """Take the room of a file that is mapped: a full disk is an OSError here, and would be a SIGBUS later."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
 
 def _stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
 from pathlib import Path, PurePosixPath
 
 from efq.runtime.errors import InputError, UnreadableImageError
-from efq.runtime.faces.images import find_images
+from efq.runtime.faces.scan import FolderScan, scan_folder
+from efq.runtime.reading import read_bytes
 from efq.toolchain.data.sources.source import Fingerprint
+
+_LARGEST_FILE = 64 * 2**20  # bytes of one image
+
+_logger = logging.getLogger(__name__)
 
 
 class FolderSource:
@@ -20,35 +28,45 @@ class FolderSource:
         """The folder."""
         return str(self._root)
 
+    @functools.cached_property
+    def scan(self) -> FolderScan:
+        """What is in the folder, read once; a warning says what is left out. Raises InputError as `scan_folder`."""
+        found = scan_folder(self._root)
+        if found.left_out:
+            level = logging.INFO if found.all_expected else logging.WARNING
+            _logger.log(level, "left out of %s: %s", self.name, found.left_out)
+        return found
+
     def keys(self) -> tuple[str, ...]:
-        """Paths relative to the folder."""
-        return tuple(path.relative_to(self._root).as_posix() for path in find_images(self._root))
+        """Paths relative to the folder. Raises InputError as `scan` does."""
+        return self.scan.images
 
     def __contains__(self, key: str, /) -> bool:
         path = PurePosixPath(key)
-        return not path.is_absolute() and ".." not in path.parts and (self._root / path).is_file()
+        inside = not path.is_absolute() and ".." not in path.parts
+        return inside and os.path.isfile(self._root / path)  # noqa: PTH113 (of a Path it may raise)
 
     def identity(self, key: str) -> str:
         """The folder of the image, relative to the root."""
         parent = PurePosixPath(key).parent
         return "" if parent == PurePosixPath() else parent.as_posix()
 
+    @functools.cached_property
+    def _real_root(self) -> str:
+        return os.path.realpath(self._root)
+
     def fingerprint(self, key: str) -> Fingerprint:
-        """The root's place, and the file's size and time of change."""
+        """The root's place, and the file's size and times of change."""
         try:
             status = (self._root / key).stat()
         except OSError as error:
             message = f"expected an image at {self._root / key}, found: {error.strerror or error}"
             raise InputError(message) from error
-        return str(self._root.resolve()), status.st_size, status.st_mtime_ns
+        return self._real_root, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def read(self, key: str) -> bytes:
         """The file's bytes."""
-        try:
-            return (self._root / key).read_bytes()
-        except OSError as error:
-            message = f"expected an image at {self._root / key}, found: {error.strerror or error}"
-            raise UnreadableImageError(message) from error
+        return read_bytes(self._root / key, limit=_LARGEST_FILE, expected="an image", error_class=UnreadableImageError)
 
 
 class FolderFormat:
@@ -58,7 +76,7 @@ class FolderFormat:
 
     def recognizes(self, path: Path) -> bool:
         """Whether it is a folder."""
-        return path.is_dir()
+        return os.path.isdir(path)  # noqa: PTH112 (of a Path it may raise)
 
     def open(self, path: Path) -> FolderSource:
         """The images under it."""

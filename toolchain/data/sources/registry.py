@@ -27,7 +27,7 @@ def open_source(faces: Path | FaceSource) -> FaceSource:
     for one in face_formats():
         if _recognizes(one, faces):
             return one.open(faces)
-    found = "a file of no known format" if faces.exists() else "nothing"
+    found = _what_is_at(faces)
     message = (
         f"expected a folder of faces, one folder per identity, at {faces}, found {found} "
         f"(formats: {', '.join(one.name for one in face_formats())})"
@@ -43,6 +43,16 @@ def face_formats() -> tuple[FaceFormat, ...]:
     """
     extensions = load_extensions(ENTRY_POINTS, FaceFormat)  # type: ignore[type-abstract]
     return (*extensions.values(), *_BUILT_IN)
+
+
+def _what_is_at(path: Path) -> str:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "nothing"
+    except (OSError, ValueError) as error:
+        return f"something that cannot be read ({getattr(error, 'strerror', None) or error})"
+    return "a file of no known format"
 
 
 def _recognizes(one: FaceFormat, path: Path) -> bool:

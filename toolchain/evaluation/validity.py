@@ -1,0 +1,77 @@
+"""Whether an evaluation can mean anything, asked before any figure is given."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.errors import InputError
+
+ENOUGH_GENUINE = 10
+"""Genuine pairs of which a share is worth giving."""
+
+_UNIT_TOLERANCE = 0.01
+_EQUAL_TOLERANCE = 1e-6
+
+
+def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
+    """Raise InputError unless `embeddings` (N, d) of N different images are finite, of unit length, and not all equal.
+
+    `name` is the network's, for the message.
+    """
+    if embeddings.ndim != 2 or not embeddings.size:
+        message = f"expected embeddings (N, d) from {name}, found an array of shape {embeddings.shape}"
+        raise InputError(message)
+    finite = np.isfinite(embeddings).all(axis=1)
+    if not finite.all():
+        found = f"NaN or infinite numbers for {int((~finite).sum())} of {len(embeddings)} images"
+        message = f"expected finite embeddings from {name}, found {found}; the network cannot be measured"
+        raise InputError(message)
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    if np.abs(lengths - 1.0).max() > _UNIT_TOLERANCE:
+        found = f"lengths of {lengths.min():.4g} to {lengths.max():.4g}"
+        message = f"expected embeddings of length 1 from {name}, found {found}; divide them by their length"
+        raise InputError(message)
+    if len(embeddings) > 1 and np.abs(embeddings - embeddings[:1]).max() <= _EQUAL_TOLERANCE:
+        message = f"expected different embeddings of different images from {name}, found the same one for all"
+        raise InputError(message)
+
+
+def check_labels(labels: NDArray[np.int64]) -> None:
+    """Raise InputError unless the images of `labels` (N,) give ten genuine pairs and an impostor pair."""
+    sizes = np.unique(labels, return_counts=True)[1]
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    if genuine < ENOUGH_GENUINE or len(sizes) < 2:
+        message = (
+            f"expected at least {ENOUGH_GENUINE} genuine pairs and an impostor pair to compare all pairs, found "
+            f"{len(labels)} images of {len(sizes)} identities with {genuine} genuine pairs; give more faces, or say "
+            "which folder names the person (--identity-level)"
+        )
+        raise InputError(message)
+
+
+def check_folds(name: str, same: NDArray[np.bool_], folds: NDArray[np.int64]) -> None:
+    """Raise InputError unless every fold of the pairs `name` (`same`, `folds` (P,)) has genuine and impostor pairs.
+
+    Without either, any threshold, and so any network, can be right on a fold, or none is known from the others.
+    """
+    known = np.unique(folds)
+    if len(known) < 2:
+        message = f"expected pairs of different, readable images in at least two folds of {name}, found {len(known)}"
+        raise InputError(message)
+    for fold in known:
+        inside = same[folds == fold]
+        if inside.all() or not inside.any():
+            found = f"{len(inside)} {'genuine' if inside.all() else 'impostor'} ones alone in fold {fold}"
+            message = f"expected genuine and impostor pairs in every fold of {name}, found {found}"
+            raise InputError(message)
+
+
+def chance_accuracy(same: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
+    """The fold accuracy of a network that knows nothing: the answer most pairs (P,) of the other folds have."""
+    accuracies = []
+    for fold in np.unique(folds):
+        inside = folds == fold
+        genuine = same[inside].mean()
+        accuracies.append(genuine if same[~inside].mean() >= 0.5 else 1.0 - genuine)
+    return float(np.mean(accuracies))
