@@ -1,4 +1,4 @@
-"""What this machine can run: versions, ONNX Runtime's providers, CPU, GPUs, and for each target what it needs."""
+"""What this machine can run: versions, ONNX Runtime's providers, CPU, GPUs, cache, and what each target needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
+from efq.runtime.cache import CacheReport, examine_cache
 from efq.runtime.errors import DeviceError, MissingDependencyError, UsageError
 from efq.runtime.machine.cpu import Cpu
 from efq.runtime.machine.hardware import Gpu, Hardware, Need, find_hardware
@@ -48,6 +49,7 @@ class Report:
     gpus: tuple[Gpu, ...]
     gpu_problem: str | None
     targets: tuple[TargetReport, ...]
+    cache: CacheReport
 
     def target(self, name: str) -> TargetReport:
         """The report of one target. Raises UsageError when there is none of that name."""
@@ -80,6 +82,7 @@ def examine() -> Report:
         gpus=hardware.gpus,
         gpu_problem=hardware.gpu_problem,
         targets=tuple(TargetReport(target=target.name, needs=_needs(target, hardware)) for target in known),
+        cache=examine_cache(),
     )
 
 

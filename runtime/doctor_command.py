@@ -11,6 +11,7 @@ import json
 
 import click
 
+from efq.runtime.cache import LIMIT_VARIABLE, CacheReport
 from efq.runtime.commands.options import TEXT
 from efq.runtime.console import efq_command
 from efq.runtime.doctor import Report, TargetReport, examine
@@ -21,7 +22,7 @@ from efq.runtime.doctor import Report, TargetReport, examine
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @efq_command
 def main(target: str | None, as_json: bool) -> None:
-    """Say what this machine can run: versions, providers, CPU, GPUs, and what each target needs.
+    """Say what this machine can run: versions, providers, CPU, GPUs, the cache, and what each target needs.
 
     With TARGET (ort-cpu, trt, trt-rtx ...) exit code 4 says that it cannot run here.
     """
@@ -44,8 +45,15 @@ def _page(report: Report, named: TargetReport | None) -> str:
         f"(through {gpu.package})"
         for gpu in report.gpus
     ] or [f"  none: {report.gpu_problem}"]
-    lines.append("targets")
+    lines += ["cache", f"  {_cache(report.cache)}", "targets"]
     for target in report.targets if named is None else (named,):
         lines.append(f"  {target.target}: {'runs here' if target.runs else 'does not run here'}")
         lines += [f"    {'ok     ' if need.met else 'missing'} {need.what}: {need.detail}" for need in target.needs]
     return "\n".join(lines)
+
+
+def _cache(cache: CacheReport) -> str:
+    if cache.folder is None:
+        return f"none: {cache.problem}"
+    used = f"{cache.bytes / 2**30:.2f} of at most {cache.limit / 2**30:g} GiB ({LIMIT_VARIABLE})"
+    return f"{cache.folder}: {used}" + (f"; nothing is kept: {cache.problem}" if cache.problem else "")

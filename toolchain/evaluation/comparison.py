@@ -15,7 +15,7 @@ from efq.toolchain.evaluation.far import AllPairs, all_pairs, tar_at_far
 from efq.toolchain.evaluation.measure import agreement_at, compare_all_pairs, compare_folds
 from efq.toolchain.evaluation.rates import EVALUATED_FARS, decision_far
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult
-from efq.toolchain.evaluation.validity import check_embeddings
+from efq.toolchain.evaluation.validity import check_embeddings, check_impostors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,9 +63,9 @@ def evaluate(
         fars: to measure TAR at. only_reached: leave out those that fewer than ten false accepts would decide.
         resamples: of the bootstrap intervals; 0 leaves them out. seed: of the resamples, the same for all networks.
 
-    Raises InputError for faces that nothing can be measured on (`EvaluationFaces.check`), and for embeddings that are
-    not finite, not of unit length or all the same; UsageError for no FAR, or for a network in `reference` or `also`
-    that is not among the embeddings.
+    Raises InputError for faces that nothing can be measured on (`EvaluationFaces.check`, and folders of one person that
+    count as several), and for embeddings that are not finite, not of unit length or all the same; UsageError for no
+    FAR, or for a network in `reference` or `also` that is not among the embeddings.
     """
     _check_names(embeddings, reference, also, fars)
     faces.check()
@@ -75,6 +75,8 @@ def evaluate(
     place = None if reference is None else names.index(reference)
     compared = {name: vectors[faces.compared] for name, vectors in embeddings.items()}
     pairs = _all_pairs(compared, faces, highest_far=max(fars))
+    if faces.identity_level is None:
+        _check_impostors(pairs, faces)
     if only_reached and pairs:
         fars = [far for far in fars if tar_at_far(pairs[names[0]], far).enough_impostors]
     results = compare_all_pairs(list(pairs.values()), fars, reference=place, resamples=resamples, seed=seed)
@@ -115,6 +117,12 @@ def _all_pairs(
     if not faces.all_pairs:
         return {}
     return {name: all_pairs(vectors, faces.labels, highest_far=highest_far) for name, vectors in embeddings.items()}
+
+
+def _check_impostors(pairs: Mapping[str, AllPairs], faces: EvaluationFaces) -> None:
+    names = [faces.faces.identities[label] for label in np.unique(faces.labels)]
+    for compared in pairs.values():
+        check_impostors(compared, names, faces.faces.source)
 
 
 def _agreement(

@@ -50,6 +50,7 @@ class EvaluationFaces:
     compared: (M,) int64, places of the images whose embeddings by two networks are compared. all_pairs: whether all
     pairs of these are compared too; without, only those of `pair_lists` are. duplicates: paths of images left out of
     `compared` as their pixels are those of another one: all copies under several identities, all but one within one.
+    identity_level: by which the faces were opened.
     """
 
     faces: FaceSet
@@ -57,6 +58,7 @@ class EvaluationFaces:
     pair_lists: tuple[IndexedPairs, ...]
     all_pairs: bool = True
     duplicates: tuple[str, ...] = ()
+    identity_level: IdentityLevel | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -112,6 +114,7 @@ class EvaluationProtocol:
             pair_lists=tuple(_index(pairs, places, faces.pixel_hashes) for pairs in self.pair_lists),
             all_pairs=bool(self.listed),
             duplicates=duplicates,
+            identity_level=self.identity_level,
         )
         _logger.info("%s", _describe(opened))
         opened.check()

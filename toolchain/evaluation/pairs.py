@@ -75,6 +75,7 @@ def read_pairs(file: Path, faces: Path | FaceSource) -> PairList:
         named = [_parse_row(file, number, fields) for number, fields in rows]
     pairs = _in_source(file, source, named)
     _check_pairs(file, pairs)
+    _check_labels(file, source, pairs)
     return PairList(
         name=file.stem,
         first=tuple(pair.first for pair in pairs),
@@ -113,6 +114,17 @@ def _check_pairs(file: Path, pairs: Sequence[_Pair]) -> None:
     folds = sorted({pair.fold for pair in pairs})
     if len(folds) < 2:
         message = f"expected pairs in at least two folds in {file}, found {len(pairs)} pairs in {len(folds)} folds"
+        raise InputError(message)
+
+
+def _check_labels(file: Path, source: FaceSource, pairs: Sequence[_Pair]) -> None:
+    """Raise InputError where every pair is said to be what its folders say that it is not."""
+    together = [source.identity(pair.first) == source.identity(pair.second) for pair in pairs]
+    if all(pair.same != one for pair, one in zip(pairs, together, strict=True)) and len(set(together)) > 1:
+        message = (
+            f"expected 1 for pairs of one person in {file}, found 1 for all pairs in different folders and 0 for those "
+            "in the same one: exchange them"
+        )
         raise InputError(message)
 
 

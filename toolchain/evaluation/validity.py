@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
+from efq.toolchain.evaluation.far import AllPairs
 
 ENOUGH_GENUINE = 10
 """Genuine pairs of which a share is worth giving."""
+
+_HARDEST = 1e-3  # of the impostor pairs, the most alike
+_SIBLINGS = 0.5  # of the hardest pairs in one folder above, where hardly any pair is:
+_FEW_SIBLINGS = 0.1
 
 _UNIT_TOLERANCE = 0.01
 _EQUAL_TOLERANCE = 1e-6
@@ -65,6 +72,27 @@ def check_folds(name: str, same: NDArray[np.bool_], folds: NDArray[np.int64]) ->
             found = f"{len(inside)} {'genuine' if inside.all() else 'impostor'} ones alone in fold {fold}"
             message = f"expected genuine and impostor pairs in every fold of {name}, found {found}"
             raise InputError(message)
+
+
+def check_impostors(pairs: AllPairs, names: Sequence[str], source: str) -> None:
+    """Raise InputError where the identities `names` (I,) of `source`, "a/b", are rather parts of people, "a".
+
+    That is so where most of the impostor pairs that are most alike lie in one folder above, and hardly any others do.
+    """
+    above = np.unique([name.rpartition("/")[0] for name in names], return_inverse=True)[1]
+    images = np.bincount(above, weights=pairs.identity_sizes)
+    expected = ((images**2).sum() - (pairs.identity_sizes.astype(float) ** 2).sum()) / 2 / pairs.impostor_pairs
+    hardest = above[pairs.impostor_identities[: int(_HARDEST * pairs.impostor_pairs)]]
+    if not len(hardest) or expected > _FEW_SIBLINGS:
+        return
+    found = float((hardest[:, 0] == hardest[:, 1]).mean())
+    if found > _SIBLINGS:
+        message = (
+            f"expected a folder for each person in {source}, found that {100 * found:.0f} % of the impostor pairs that "
+            f"are most alike lie in one folder above, and {100 * expected:.1f} % of all: the folders above seem to be "
+            f"the people; give --identity-level {names[0].count('/')}, or leaf if each folder is a person all the same"
+        )
+        raise InputError(message)
 
 
 def chance_accuracy(same: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
