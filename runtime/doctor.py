@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
-from efq.runtime.cache import CacheReport, examine_cache
 from efq.runtime.errors import DeviceError, MissingDependencyError, UsageError
+from efq.runtime.machine.cache import CacheReport, examine_cache
 from efq.runtime.machine.cpu import Cpu
 from efq.runtime.machine.hardware import Gpu, Hardware, Need, find_hardware
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions

@@ -11,10 +11,10 @@ import json
 
 import click
 
-from efq.runtime.cache import LIMIT_VARIABLE, CacheReport
 from efq.runtime.commands.options import TEXT
 from efq.runtime.console import efq_command
 from efq.runtime.doctor import Report, TargetReport, examine
+from efq.runtime.machine.cache import LIMIT_VARIABLE, CacheReport
 
 
 @click.command()

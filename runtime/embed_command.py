@@ -27,8 +27,9 @@ from efq.runtime.console import efq_command, log, progress
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.aligner import Aligner
-from efq.runtime.faces.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, find_images, read_face
+from efq.runtime.faces.images import IMAGE_SUFFIXES, read_face
 from efq.runtime.faces.pixels import check_pixels
+from efq.runtime.faces.scan import scan_folder
 from efq.runtime.files import atomic_write_bytes, refuse_inputs, reserved
 
 ReadFace = Callable[[Path], NDArray[np.uint8]]
@@ -97,7 +98,7 @@ def main(
     with Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress) as embedder:
         if embedder.backend in BACKENDS:
             refuse_unused(("rebuild",), f"in {embedder.backend}, which needs no engine")
-        paths = _expand(images)
+        paths = _expand(images, skip_unreadable=skip_unreadable)
         aligner = Aligner(landmarks, embedder.contract, exif_orientation) if landmarks else None
         turn = exif_orientation is not False
         read = aligner or functools.partial(read_face, contract=embedder.contract, exif_orientation=turn)
@@ -126,21 +127,30 @@ class _Embedded:
     skipped: Sequence[Path]
 
 
-def _expand(images: Sequence[Path]) -> list[Path]:
-    """The image files named, those of folders sorted. Raises InputError for a folder without images."""
+def _expand(images: Sequence[Path], *, skip_unreadable: bool) -> list[Path]:
+    """The image files named, those of folders sorted; what is left out of a folder is said.
+
+    Raises InputError for a folder without images, and for one in which something cannot be read unless
+    `skip_unreadable`.
+    """
     paths: list[Path] = []
     for path in images:
         if not _is_folder(path):
             paths.append(path)
             continue
-        found = find_images(path)
-        others = find_images(path, OTHER_SUFFIXES)
-        if others:
-            log(f"left out: {len(others)} images in {path} of formats that are not read, first {others[0]}")
-        if not found:
+        found = scan_folder(path)
+        if found.left_out:
+            log(f"left out of {path}: {found.left_out}")
+        if found.not_readable and not skip_unreadable:
+            message = (
+                f"expected images and folders that can be read in {path}, found {len(found.not_readable)} that cannot, "
+                f"first {found.not_readable[0]}; --skip-unreadable goes on without them"
+            )
+            raise InputError(message)
+        if not found.images:
             message = f"expected images ({', '.join(IMAGE_SUFFIXES)}) in the folder {path}, found none"
             raise InputError(message)
-        paths += found
+        paths += [path / image for image in found.images]
     return paths
 
 

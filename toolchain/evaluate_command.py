@@ -38,7 +38,7 @@ from efq.toolchain.face_options import identity_level_option
 if TYPE_CHECKING:
     from efq.toolchain.networks import EmbeddingNetwork
 
-_PLAIN_WIDTH = 140
+_PLAIN_WIDTH = 150
 _TRAINED_ON = (
     "evaluate on other identities (--list, --pairs), or give --allow-training-images for figures that are not a clean "
     "test"

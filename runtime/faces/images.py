@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +20,6 @@ from efq.runtime.reading import open_regular
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of the files that are looked for in folders. What a file is is told by its first bytes."""
 
-OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw")
-"""Of images that are not read."""
-
 MOST_PIXELS = 200_000_000
 """Of an image: 600 MB as an array. The largest sensors of phones have 200 million, those of cameras 150."""
 
@@ -33,31 +28,6 @@ MOST_BYTES = 2**30
 
 _ROWS = 1024  # whose colors are exchanged at once, through a copy
 _NAMES = "JPEG, PNG, WebP, BMP or TIFF"
-
-
-def find_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """All files under `folder` with one of these suffixes (in any case), sorted by path.
-
-    Linked folders are followed, each once; names that begin with a dot are left out, as copies and previews have them.
-    Raises InputError for a folder that cannot be read.
-    """
-
-    def refuse(error: OSError) -> NoReturn:
-        message = f"expected a folder that can be read at {error.filename}, found: {error.strerror or error}"
-        raise InputError(message) from error
-
-    found: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        status = os.stat(parent)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        named = (Path(parent, name) for name in files if not name.startswith("."))
-        found += [path for path in named if path.suffix.lower() in suffixes]
-    return sorted(found)
 
 
 def read_image(path: Path | str, *, exif_orientation: bool = True) -> NDArray[np.uint8]:

@@ -44,6 +44,12 @@ class FolderScan:
         return not any(problems) and set(self.unread) <= _DOCUMENTS
 
     @property
+    def not_readable(self) -> tuple[str, ...]:
+        """What may be, or hold, images that cannot be read."""
+        pipes = (path for path in self.special if _suffix(path) in IMAGE_SUFFIXES)
+        return tuple(sorted((*self.unreadable, *self.broken_links, *pipes)))
+
+    @property
     def left_out(self) -> str:
         """What was left out and why, in one line; empty when nothing was."""
         total = sum(self.unread.values())
@@ -145,11 +151,15 @@ class _Scan:
         return folders
 
     def _take(self, path: str, name: str) -> None:
-        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path a name takes seconds for a million)
+        suffix = _suffix(name)
         if suffix in IMAGE_SUFFIXES:
             self.images.append(path)
         else:
             self.unread[suffix] += 1
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path a name takes seconds for a million)
 
 
 def _named(what: str, paths: tuple[str, ...]) -> str:

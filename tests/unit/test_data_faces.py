@@ -63,21 +63,13 @@ def test_images_labels_and_hashes(root: Path, cached: bool) -> None:
 
 def test_decoded_once_until_a_file_changes(root: Path, cache: Path) -> None:
     first = open_small(root)
-    files = sorted(cache.iterdir())
-    assert [file.suffix for file in files] == [".json", ".npy"]
+    files = list(cache.iterdir())
+    assert len(files) == 1
     assert open_small(root).hashes == first.hashes
-    assert sorted(cache.iterdir()) == files
+    assert list(cache.iterdir()) == files
     save(root / PATHS[0], draw(9))
     np.testing.assert_array_equal(open_small(root).images[0], draw(9))
-    assert len(list(cache.iterdir())) == 4
-
-
-@pytest.mark.parametrize("suffix", [".json", ".npy"])
-def test_a_damaged_cache_is_made_again(root: Path, cache: Path, suffix: str) -> None:
-    open_small(root)
-    (damaged,) = cache.glob(f"*{suffix}")
-    damaged.write_bytes(damaged.read_bytes()[:40])
-    np.testing.assert_array_equal(open_small(root).images[0], draw(0))
+    assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -1,27 +1,15 @@
-"""The cache folder: bounded, swept of what killed processes left, and reported."""
+"""The cache folder: bounded and reported."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from messages import names, raises_naming
 
-from efq.runtime.cache import DEFAULT_LIMIT, cache_limit, examine_cache, make_room, mark_used, new_entry, sweep
 from efq.runtime.errors import UsageError
-
-WRITER = """
-import sys, time
-from pathlib import Path
-from efq.runtime.cache import new_entry
-with new_entry(Path(sys.argv[1])) as temporary:
-    temporary.write_bytes(b"half")
-    print("writing", flush=True)
-    time.sleep(60)
-"""
+from efq.runtime.machine.cache import DEFAULT_LIMIT, cache_limit, examine_cache, make_room, mark_used
 
 
 @pytest.mark.parametrize(
@@ -39,30 +27,6 @@ def test_what_is_no_limit(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     with raises_naming(UsageError, "EFQ_CACHE_LIMIT", text):
         cache_limit()
     names(examine_cache().problem, "EFQ_CACHE_LIMIT")
-
-
-def test_an_entry_is_whole_or_not_there(tmp_path: Path) -> None:
-    with new_entry(tmp_path / "folder" / "entry") as temporary:
-        temporary.write_bytes(b"all")
-        temporary.replace(tmp_path / "folder" / "entry")
-    with pytest.raises(RuntimeError), new_entry(tmp_path / "folder" / "other"):
-        raise RuntimeError
-    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["entry"]
-
-
-def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    entry = tmp_path / "entry"
-    entry.write_bytes(b"kept")
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(entry)], stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == "writing\n"
-    sweep(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
-    writer.kill()
-    writer.wait()
-    sweep(tmp_path)
-    assert list(tmp_path.iterdir()) == [entry]
-    writer.stdout.close()
 
 
 def test_room_is_made_of_what_was_used_longest_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

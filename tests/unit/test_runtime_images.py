@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from messages import raises_naming
 
 from efq.runtime import InputContract, InputError, UnreadableImageError
-from efq.runtime.faces.images import decode_image, find_images, read_face, read_faces, read_image
+from efq.runtime.faces.images import decode_image, read_face, read_faces, read_image
 
 FACE = random_faces(1)[0]
 PNG = cv2.imencode(".png", FACE[:, :, ::-1])[1].tobytes()
@@ -69,10 +69,3 @@ def test_read_faces_stacks_and_names_a_face_of_another_size(tmp_path: Path) -> N
     large = tmp_path / "large.png"
     with raises_naming(InputError, large, "112x112", "200x100", "efq.runtime.align", "--landmarks"):
         read_face(large, contract)
-
-
-def test_find_images_is_recursive_sorted_and_goes_by_suffix(tmp_path: Path) -> None:
-    for name in ("b/2.JPG", "a/1.png", "b/1.jpeg", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    assert find_images(tmp_path) == [tmp_path / "a/1.png", tmp_path / "b/1.jpeg", tmp_path / "b/2.JPG"]

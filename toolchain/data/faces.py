@@ -193,8 +193,9 @@ def face_paths(
         suffixes = ", ".join(IMAGE_SUFFIXES)
         message = f"expected faces in {source.name} (in a folder: {suffixes}, one folder per identity), found none"
         raise InputError(message)
-    check_identities([source.identity(path) for path in paths], identity_level, source.name)
-    names = _identities(source, paths, identity_level)
+    folders = [source.identity(path) for path in paths]
+    check_identities(folders, identity_level, source.name)
+    names = identity_names(folders, identity_level)
     nameless = [path for path, name in zip(paths, names, strict=True) if not name]
     if nameless:
         level = "" if identity_level in (None, "leaf") else f" at level {identity_level}"

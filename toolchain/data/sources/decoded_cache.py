@@ -29,7 +29,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodedFaces:
-    """`images` (N, H, W, 3) uint8 RGB, and the keys of those that cannot be decoded.
+    """`images` (N, H, W, 3) uint8 RGB, and the keys of those that cannot be read, with the reasons.
 
     Of each image its key, the SHA-256 of its file, and the hash of its pixels (`pixel_hash`).
     """
@@ -37,7 +37,7 @@ class DecodedFaces:
     keys: list[str]
     hashes: list[str]
     pixel_hashes: list[str]
-    unreadable: list[str]
+    unreadable: dict[str, str]
     images: NDArray[np.uint8]
 
 
@@ -87,10 +87,12 @@ def _fits(record: Any, keys: Sequence[str]) -> bool:
     """Whether a record is of the images `keys`, in this order."""
     if not isinstance(record, dict):
         return False
-    lists = [record.get(name) for name in ("keys", "hashes", "pixel_hashes", "unreadable")]
+    unreadable = record.get("unreadable")
+    if not isinstance(unreadable, dict):
+        return False
+    lists = [list(unreadable.values()), *(record.get(name) for name in ("keys", "hashes", "pixel_hashes"))]
     if not all(isinstance(values, list) and all(isinstance(value, str) for value in values) for values in lists):
         return False
-    unreadable = set(record["unreadable"])
     kept = [key for key in keys if key not in unreadable]
     hashes = (record["hashes"], record["pixel_hashes"])
     return kept == record["keys"] and all(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.training_data import PIXEL_SCHEME
-from efq.runtime.cache import LIMIT_VARIABLE, cache_limit, make_room, mark_used, new_entry, sweep
 from efq.runtime.errors import EfqError, InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.images import decode_image
-from efq.runtime.files import cache_folder
+from efq.runtime.files import cache_folder, sweep_partials
+from efq.runtime.machine.cache import LIMIT_VARIABLE, cache_limit, make_room, mark_used
 from efq.runtime.machine.memory import available_memory
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.writing.partials import held_partial
 from efq.toolchain.data.duplicates import pixel_hash
 from efq.toolchain.data.sources.decoded_cache import PATTERN, DecodedFaces, finish_entry, read_entry
 from efq.toolchain.data.sources.source import FaceSource
@@ -77,7 +78,7 @@ class _Decoder:
             path = cache_folder() / f"faces-{self._cache_key()}"
         except UsageError as error:
             return self._not_kept(str(error))
-        sweep(path.parent)
+        sweep_partials(path.parent)
         faces = read_entry(path, self.keys, self._shape)
         if faces is not None:
             mark_used(path)
@@ -111,7 +112,8 @@ class _Decoder:
             _logger.warning(
                 "decoded faces are not kept: %s bytes, more than the cache may hold (%s)", f"{size:,}", LIMIT_VARIABLE
             )
-        with new_entry(path) as temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with held_partial(path) as temporary:
             _reserve(temporary, size)
             images: NDArray[np.uint8] = np.memmap(temporary, dtype=np.uint8, mode="r+", shape=self._shape)
             faces = self._decode_into(images)
@@ -126,7 +128,7 @@ class _Decoder:
         kept: list[str] = []
         hashes: list[str] = []
         pixel_hashes: list[str] = []
-        unreadable: list[str] = []
+        unreadable: dict[str, str] = {}
         wrong_size: list[str] = []
         with self.progress("decoding faces", len(self.keys), "images") as bar:
             for key in self.keys:
@@ -134,8 +136,8 @@ class _Decoder:
                 try:
                     data = self.source.read(key)
                     image = decode_image(data, name=key)
-                except UnreadableImageError:
-                    unreadable.append(key)
+                except UnreadableImageError as error:
+                    unreadable[key] = str(error)
                     continue
                 pixel_hashes.append(pixel_hash(image))
                 if image.shape != images.shape[1:]:
@@ -177,10 +179,10 @@ def _stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _warn_of_unreadable(source: FaceSource, unreadable: list[str]) -> None:
+def _warn_of_unreadable(source: FaceSource, unreadable: Mapping[str, str]) -> None:
     if unreadable:
-        more = f" and {len(unreadable) - _UNREADABLE_NAMED} more" if len(unreadable) > _UNREADABLE_NAMED else ""
-        named = ", ".join(unreadable[:_UNREADABLE_NAMED])
+        more = f"; and {len(unreadable) - _UNREADABLE_NAMED} more" if len(unreadable) > _UNREADABLE_NAMED else ""
+        reasons = "; ".join(list(unreadable.values())[:_UNREADABLE_NAMED])
         _logger.warning(
-            "skipped %d images in %s that cannot be decoded: %s%s", len(unreadable), source.name, named, more
+            "skipped %d images in %s that cannot be read: %s%s", len(unreadable), source.name, reasons, more
         )

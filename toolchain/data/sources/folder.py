@@ -7,12 +7,10 @@ import logging
 import os
 from pathlib import Path, PurePosixPath
 
-from efq.runtime.errors import InputError, UnreadableImageError
+from efq.runtime.errors import InputError
+from efq.runtime.faces.images import read_image_bytes
 from efq.runtime.faces.scan import FolderScan, scan_folder
-from efq.runtime.reading import read_bytes
 from efq.toolchain.data.sources.source import Fingerprint
-
-_LARGEST_FILE = 64 * 2**20  # bytes of one image
 
 _logger = logging.getLogger(__name__)
 
@@ -48,8 +46,7 @@ class FolderSource:
 
     def identity(self, key: str) -> str:
         """The folder of the image, relative to the root."""
-        parent = PurePosixPath(key).parent
-        return "" if parent == PurePosixPath() else parent.as_posix()
+        return key.rpartition("/")[0]
 
     @functools.cached_property
     def _real_root(self) -> str:
@@ -66,7 +63,7 @@ class FolderSource:
 
     def read(self, key: str) -> bytes:
         """The file's bytes."""
-        return read_bytes(self._root / key, limit=_LARGEST_FILE, expected="an image", error_class=UnreadableImageError)
+        return read_image_bytes(self._root / key)
 
 
 class FolderFormat:

@@ -1,4 +1,4 @@
-"""Upkeep of EFQ's cache folder: how large it may become, what killed processes left in it, and what it holds."""
+"""Upkeep of EFQ's cache folder: how large it may become, and what it holds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 from efq.runtime.errors import UsageError
@@ -18,7 +16,6 @@ DEFAULT_LIMIT = 20 * 2**30
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"([0-9]{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_PARTIAL = ".partial"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,35 +43,6 @@ def cache_limit() -> int:
     return int(found[1]) * _UNITS[found[2].upper()]
 
 
-@contextlib.contextmanager
-def new_entry(path: Path) -> Iterator[Path]:
-    """Yield a new, empty file beside `path`, to fill and to move there; what is not moved is removed.
-
-    It is locked while this process lives, by which `sweep` of another one knows that it is not abandoned.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PARTIAL}")
-    with temporary.open("xb") as file:
-        try:
-            locked = _lock(file.fileno())
-            if locked is None:
-                file.close()  # systems without locks do not move an open file either
-            elif not locked or not temporary.exists():
-                message = f"another process took {temporary} for abandoned"
-                raise OSError(message)
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def sweep(folder: Path) -> None:
-    """Remove the unfinished files that processes which were killed left in `folder`; never those of a living one."""
-    for path in _files(folder):
-        if path.name.endswith(_PARTIAL):
-            with contextlib.suppress(OSError):
-                _remove_if_abandoned(path)
-
-
 def make_room(folder: Path, pattern: str, needed: int) -> None:
     """Remove the files of `pattern` in `folder` that were used longest ago until `needed` more bytes are in the limit.
 
@@ -84,8 +52,6 @@ def make_room(folder: Path, pattern: str, needed: int) -> None:
     for path in sorted(folder.glob(pattern), key=_last_used):
         if room >= 0:
             break
-        if path.name.endswith(_PARTIAL):
-            continue
         size = _size(path)
         with contextlib.suppress(OSError):
             path.unlink()
@@ -140,24 +106,3 @@ def _last_used(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _remove_if_abandoned(path: Path) -> None:
-    with path.open("r+b") as file:
-        if _lock(file.fileno()):
-            path.unlink()
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Lock a file until it is closed, or the process ends. False where another holds it, None without locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
