@@ -102,7 +102,7 @@ def main(
     teacher is built into engines of float16 and float32 as well, and GPU time, memory and clocks are reported.
     """
     if faces is None:
-        unused = ("min_cosine", "min_decisions", "listing", "pairs", "calibration_list", "student")
+        unused = ("min_cosine", "min_decisions", "listing", "identity_level", "pairs", "calibration_list", "student")
         refuse_unused(unused, "without faces to compare on (--faces)")
     if target is None:
         refuse_unused(("device", "rebuild"), f"without --target {' or '.join(TARGETS)}")

@@ -25,6 +25,8 @@ PLAIN_LINE_SECONDS = 5.0
 
 _TRAIN_PACKAGES = ("torch", "onnx", "onnx_ir", "ml_dtypes", "matplotlib")  # of the extra `train`
 
+_STEERING = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
 Arguments = ParamSpec("Arguments")
 
 
@@ -62,9 +64,12 @@ def efq_command(function: Callable[Arguments, None]) -> Callable[Arguments, None
 
 
 def log(message: str) -> None:
-    """Print one line to stderr; what cannot be printed there is lost, and ends nothing."""
+    """Print one line to stderr; what cannot be printed there is lost, and ends nothing.
+
+    Characters that steer a terminal are shown as escapes: names of files may hold them.
+    """
     with contextlib.suppress(OSError, ValueError):
-        print(message, file=sys.stderr, flush=True)
+        print(message.translate(_STEERING), file=sys.stderr, flush=True)
 
 
 def _of_the_system(error: OSError | MemoryError) -> str:

@@ -94,6 +94,8 @@ def main(
     """
     from efq.toolchain.networks import network_kind, open_network
 
+    if listing is None and pair_files:
+        refuse_unused(("identity_level",), "with --pairs alone, which say themselves who is on an image")
     protocol = read_protocol(
         _root(root, listing, pair_files),
         listing=listing,

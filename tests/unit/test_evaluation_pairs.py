@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from messages import raises_naming
+from messages import names, raises_naming
 
 from efq.runtime.errors import InputError
 from efq.toolchain.evaluation import read_pairs
@@ -89,3 +89,16 @@ def test_any_bytes_are_read_or_refused(root: Path, data: bytes) -> None:
     except InputError:
         return
     assert len(pairs.first) == len(pairs.second) == len(pairs.same) == len(pairs.folds) >= 2
+
+
+def test_few_pairs_that_folders_contradict_are_named(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And all pairs where the folders name no person are not."""
+    for number in range(3, 15):
+        (root / f"Ann/Ann_{number:04d}.jpg").touch()
+    good = "".join(f"Ann/Ann_0001.jpg\tAnn/Ann_{number:04d}.jpg\t1\t{number % 2}\n" for number in range(2, 15))
+    read_pairs(write(root, good), root)
+    read_pairs(write(root, good.replace("\t1\t", "\t0\t", 5)), root)
+    assert not caplog.records
+    read_pairs(write(root, good + "Ann/Ann_0001.jpg\tBob/Bob_0001.png\t1\t0\n"), root)
+    (record,) = caplog.records
+    names(record.getMessage(), "1 of 14", "line 14", root / "dev_pairs.txt")

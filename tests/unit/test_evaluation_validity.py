@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from messages import raises_naming
+from messages import names, raises_naming
 from networks import make_faces
 from numpy.typing import NDArray
 
@@ -16,6 +16,7 @@ from efq.toolchain.evaluation.validity import (
     check_folds,
     check_impostors,
     check_labels,
+    warn_of_labels,
 )
 
 LABELS = np.repeat(np.arange(40), 5)
@@ -112,6 +113,24 @@ def test_parts_of_people_that_count_as_people_are_seen_in_the_hardest_impostors(
     check_impostors(found, [f"{'ab'[label % 2]}/s{label}" for label in range(40)], "faces")
     for embeddings in (people(parts), random_embeddings(200)):
         check_impostors(all_pairs(embeddings, parts), nested, "faces")
+
+
+def test_couples_of_identities_that_are_one_person_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """One person under two names, and one image in the wrong folder; not a network that knows nobody."""
+    names_of = [f"s{label}" for label in range(40)]
+    vectors = people(LABELS)
+    vectors[:2] = vectors[0]  # so alike that one under another name stands out
+    for embeddings in (vectors, random_embeddings(200)):
+        warn_of_labels(all_pairs(embeddings, LABELS), names_of, "net")
+    assert not caplog.records
+    wrong = LABELS.copy()
+    wrong[0] = 7
+    twice = np.where(LABELS == 3, 30, LABELS)
+    for seen, labels, couple in ((vectors, wrong, "s0 and s7"), (people(twice), LABELS, "s3 and s30")):
+        caplog.clear()
+        warn_of_labels(all_pairs(seen, labels), names_of, "net")
+        (record,) = caplog.records
+        names(record.getMessage(), couple, "net")
 
 
 def test_nothing_is_evaluated_that_does_not_pass() -> None:

@@ -39,6 +39,11 @@ def test_an_error_ends_with_its_exit_code_and_a_line_on_stderr(error: type[error
     assert run_raising(error("expected a, found b")) == (code, "", "error: expected a, found b\n")
 
 
+def test_names_of_files_do_not_steer_the_terminal() -> None:
+    found = run_raising(errors.InputError("found \x1b[31m\r\x07\x9b of 人物\n  in \tx"))[2]
+    assert found == "error: found \\x1b[31m\\x0d\\x07\\x9b of 人物\n  in \tx\n"
+
+
 def test_an_interrupt_ends_with_130() -> None:
     assert run_raising(KeyboardInterrupt())[0] == 130
 

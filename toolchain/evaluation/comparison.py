@@ -15,7 +15,7 @@ from efq.toolchain.evaluation.far import AllPairs, all_pairs, tar_at_far
 from efq.toolchain.evaluation.measure import agreement_at, compare_all_pairs, compare_folds
 from efq.toolchain.evaluation.rates import EVALUATED_FARS, decision_far
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult
-from efq.toolchain.evaluation.validity import check_embeddings, check_impostors
+from efq.toolchain.evaluation.validity import check_embeddings, check_impostors, warn_of_labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +75,7 @@ def evaluate(
     place = None if reference is None else names.index(reference)
     compared = {name: vectors[faces.compared] for name, vectors in embeddings.items()}
     pairs = _all_pairs(compared, faces, highest_far=max(fars))
-    if faces.identity_level is None:
-        _check_impostors(pairs, faces)
+    _check_identities(pairs, faces, reference)
     if only_reached and pairs:
         fars = [far for far in fars if tar_at_far(pairs[names[0]], far).enough_impostors]
     results = compare_all_pairs(list(pairs.values()), fars, reference=place, resamples=resamples, seed=seed)
@@ -119,10 +118,14 @@ def _all_pairs(
     return {name: all_pairs(vectors, faces.labels, highest_far=highest_far) for name, vectors in embeddings.items()}
 
 
-def _check_impostors(pairs: Mapping[str, AllPairs], faces: EvaluationFaces) -> None:
+def _check_identities(pairs: Mapping[str, AllPairs], faces: EvaluationFaces, reference: str | None) -> None:
     names = [faces.faces.identities[label] for label in np.unique(faces.labels)]
-    for compared in pairs.values():
-        check_impostors(compared, names, faces.faces.source)
+    if faces.identity_level is None:
+        for compared in pairs.values():
+            check_impostors(compared, names, faces.faces.source)
+    if pairs:
+        network = reference if reference is not None else next(iter(pairs))
+        warn_of_labels(pairs[network], names, network)
 
 
 def _agreement(

@@ -19,6 +19,7 @@ from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceSource
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_FEW = 0.1  # of the pairs of a file
 
 _logger = logging.getLogger(__name__)
 
@@ -118,14 +119,28 @@ def _check_pairs(file: Path, pairs: Sequence[_Pair]) -> None:
 
 
 def _check_labels(file: Path, source: FaceSource, pairs: Sequence[_Pair]) -> None:
-    """Raise InputError where every pair is said to be what its folders say that it is not."""
+    """A warning where few pairs are said to be what their folders say that they are not.
+
+    Raises InputError where all are. Otherwise the folders may not name the person, and nothing is said.
+    """
     together = [source.identity(pair.first) == source.identity(pair.second) for pair in pairs]
-    if all(pair.same != one for pair, one in zip(pairs, together, strict=True)) and len(set(together)) > 1:
+    doubted = [pair for pair, one in zip(pairs, together, strict=True) if pair.same != one]
+    if len(doubted) == len(pairs) and len(set(together)) > 1:
         message = (
             f"expected 1 for pairs of one person in {file}, found 1 for all pairs in different folders and 0 for those "
             "in the same one: exchange them"
         )
         raise InputError(message)
+    if 0 < len(doubted) <= _FEW * len(pairs):
+        found = "one person, and of two folders" if doubted[0].same else "two people, and of one folder"
+        _logger.warning(
+            "%d of %d pairs in %s are not what their folders say, first line %d: of %s",
+            len(doubted),
+            len(pairs),
+            file,
+            doubted[0].line,
+            found,
+        )
 
 
 def _parse_row(file: Path, number: int, fields: list[str]) -> _Pair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,9 @@ _FEW_SIBLINGS = 0.1
 
 _UNIT_TOLERANCE = 0.01
 _EQUAL_TOLERANCE = 1e-6
+_NAMED = 3
+
+_logger = logging.getLogger(__name__)
 
 
 def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
@@ -93,6 +97,26 @@ def check_impostors(pairs: AllPairs, names: Sequence[str], source: str) -> None:
             f"the people; give --identity-level {names[0].count('/')}, or leaf if each folder is a person all the same"
         )
         raise InputError(message)
+
+
+def warn_of_labels(pairs: AllPairs, names: Sequence[str], network: str) -> None:
+    """A warning where few couples of the identities `names` (I,) are as alike to `network` as one person is.
+
+    Those are one person under two names, or an image in the wrong folder. Of a network that takes many people for one
+    another there are more such couples than identities, and nothing is said.
+    """
+    alike = pairs.impostor >= np.median(pairs.genuine)
+    couples = np.unique(np.sort(pairs.impostor_identities[alike], axis=1), axis=0)
+    if not 0 < len(couples) <= len(names):
+        return
+    _logger.warning(
+        "%d impostor pairs are more alike to %s than half of the genuine ones, of the identities %s%s: if those are "
+        "one person, or an image is in the wrong folder, what is measured is too low",
+        int(alike.sum()),
+        network,
+        ", ".join(f"{names[one]} and {names[other]}" for one, other in couples[:_NAMED]),
+        f" and {len(couples) - _NAMED} couples more" if len(couples) > _NAMED else "",
+    )
 
 
 def chance_accuracy(same: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
