@@ -26,6 +26,9 @@ from efq.toolchain.evaluate_command import main as evaluate
 from efq.toolchain.student import load_student, save_student
 
 FACES = draw_faces(people=8, each=6)
+PAIRS = [
+    f"p{i}/0.png\tp{(i + 1 - same) % 8}/{j}.png\t{same}\t{i % 2}" for j in (1, 2) for i in range(8) for same in (0, 1)
+]
 RECIPE = 'activation = "relu"\nidentities_per_batch = 4\ncalibration_images = 16\nfitting_images = 16\nsteps = 1\n'
 
 
@@ -164,10 +167,9 @@ def test_the_same_photo_twice_of_one_person_is_no_genuine_pair(inputs: Path, tmp
     shutil.copy(root / "p1" / "0.png", root / "p1" / "copy.png")
     found = evaluate_json(inputs, "--faces", root)
     assert (found["all_pairs"], found["duplicates"]) == (clean["all_pairs"], ["p1/copy.png"])
-    pairs = [f"p{i}/0.png\tp{(i + 1 - same) % 8}/1.png\t{same}\t{i % 2}" for i in range(8) for same in (0, 1)]
-    (root / "pairs.txt").write_text("\n".join([*pairs, "p1/0.png\tp1/copy.png\t1\t0"]))
+    (root / "pairs.txt").write_text("\n".join([*PAIRS, "p1/0.png\tp1/copy.png\t1\t0"]))
     (listed,) = evaluate_json(inputs, "--pairs", root / "pairs.txt")["pairs"]  # type: ignore[misc]
-    assert (listed["pairs"], listed["skipped_pairs"], listed["chance"]) == (16, 1, 0.5)
+    assert (listed["pairs"], listed["skipped_pairs"], listed["chance"]) == (32, 1, 0.5)
 
 
 def test_training_images_saved_again_are_not_unseen(inputs: Path, tmp_path: Path) -> None:
@@ -214,21 +216,19 @@ def test_networks_of_older_versions_say_what_their_check_does_not_find(inputs: P
         names(result.stderr, network, "saved again")
 
 
-PAIRS = [f"p{i}/0.png\tp{(i + 1 - same) % 8}/1.png\t{same}\t{i % 2}" for i in range(8) for same in (0, 1)]
-
-
 @pytest.mark.parametrize(
     ("lines", "facts"),
     [
         ([line for line in PAIRS if "\t1\t" in line], ("genuine", "fold 0")),
         ([line for line in PAIRS if "\t0\t" in line], ("impostor", "fold 0")),
-        ([*PAIRS, "p0/0.png\tp0/0.png\t1\t0"], ("line 17", "p0/0.png")),
-        ([*PAIRS, "p0/0.png\t./p0/0.png\t1\t0"], ("line 17", "p0/0.png")),
-        ([*PAIRS, "p0/1.png\tp0/0.png\t0\t1"], ("lines 2 and 17", "p0/0.png", "p0/1.png")),
+        (PAIRS[:16], ("8 and 8", "10")),
+        ([*PAIRS, "p0/0.png\tp0/0.png\t1\t0"], ("line 33", "p0/0.png")),
+        ([*PAIRS, "p0/0.png\t./p0/0.png\t1\t0"], ("line 33", "p0/0.png")),
+        ([*PAIRS, "p0/1.png\tp0/0.png\t0\t1"], ("lines 2 and 33", "p0/0.png", "p0/1.png")),
         ([line.replace("\t1\t", "\tx\t").replace("\t0\t", "\t1\t").replace("x", "0") for line in PAIRS], ("exchange",)),
-        ([*PAIRS, *(f"q{i}/0.png\tp0/0.png\t1\t0" for i in range(9))], (9, "line 17", "'q0/0.png'")),
-        ([*PAIRS, "p0/0.png\tp0/2.png\t1\t" + "9" * 30], ("line 17",)),
-        ([*PAIRS, "p0/0.png\tp0/2.png\t1\t" + "9" * 5000], ("line 17",)),
+        ([*PAIRS, *(f"q{i}/0.png\tp0/0.png\t1\t0" for i in range(9))], (9, "line 33", "'q0/0.png'")),
+        ([*PAIRS, "p0/0.png\tp0/2.png\t1\t" + "9" * 30], ("line 33",)),
+        ([*PAIRS, "p0/0.png\tp0/2.png\t1\t" + "9" * 5000], ("line 33",)),
         ([line.replace("\t", ",") for line in PAIRS], ("line 1", "tab")),
     ],
 )

@@ -79,10 +79,10 @@ def test_figures_match_a_direct_count() -> None:
 def test_ten_fold_accuracy_of_separable_pairs_is_one() -> None:
     listed = IndexedPairs(
         name="pairs",
-        first=np.array([0, 80, 0, 80]),
-        second=np.array([1, 8, 1, 8]),
-        same=np.array([True, False, True, False]),
-        folds=np.array([0, 0, 1, 1]),
+        first=np.array([0, 80] * 10),
+        second=np.array([1, 8] * 10),
+        same=np.array([True, False] * 10),
+        folds=np.arange(20) // 10,
         skipped=0,
     )
     faces = make_faces((listed,))

@@ -81,17 +81,23 @@ def test_sets_without_pairs_to_compare(labels: NDArray[np.int64], facts: tuple[o
 @pytest.mark.parametrize(
     ("same", "folds", "fact"),
     [
-        ([1, 1, 1, 1], [0, 0, 1, 1], "genuine ones alone in fold 0"),
-        ([0, 0, 0, 0], [0, 0, 1, 1], "impostor ones alone in fold 0"),
-        ([1, 0, 1, 1], [0, 0, 4, 4], "genuine ones alone in fold 4"),
+        ([1, 1, 1, 1], [0, 0, 1, 1], "20 genuine ones alone in fold 0"),
+        ([0, 0, 0, 0], [0, 0, 1, 1], "20 impostor ones alone in fold 0"),
+        ([1, 0, 1, 1], [0, 0, 4, 4], "20 genuine ones alone in fold 4"),
         ([1, 0, 1, 0], [3, 3, 3, 3], "1"),
         ([], [], "0"),
     ],
 )
 def test_folds_of_one_answer(same: list[int], folds: list[int], fact: str) -> None:
     with raises_naming(InputError, "dev", fact):
-        check_folds("dev", np.array(same, bool), np.array(folds, np.int64))
-    check_folds("dev", np.array([1, 0, 0, 1], bool), np.array([0, 0, 1, 1]))
+        check_folds("dev", np.array(same * 10, bool), np.array(folds * 10, np.int64))
+
+
+def test_ten_pairs_of_each_kind_are_enough() -> None:
+    same, folds = np.arange(20) % 2 == 0, np.arange(20) // 10
+    check_folds("dev", same, folds)
+    with raises_naming(InputError, "dev", "10 and 9", 10):
+        check_folds("dev", same[:-1], folds[:-1])
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2, 0.9, 0.99])
@@ -156,16 +162,16 @@ def test_nothing_is_evaluated_that_does_not_pass() -> None:
 
 
 def test_chance_stands_beside_the_accuracy() -> None:
-    faces = make_faces(people=8, each=3)
-    places = np.arange(24)
+    faces = make_faces(people=16, each=3)
+    places = np.arange(48)
     pairs = IndexedPairs(
         name="dev",
         first=places,
-        second=(places + 1) % 24,
-        same=faces.labels == faces.labels[(places + 1) % 24],
-        folds=places // 12,
+        second=(places + 1) % 48,
+        same=faces.labels == faces.labels[(places + 1) % 48],
+        folds=places // 24,
         skipped=0,
     )
     listed = EvaluationFaces(faces=faces, compared=places, pair_lists=(pairs,), all_pairs=False)
-    (found,) = evaluate({"net": random_embeddings(24)}, listed, resamples=0).networks["net"].folds
-    assert found.chance == pytest.approx(16 / 24)
+    (found,) = evaluate({"net": random_embeddings(48)}, listed, resamples=0).networks["net"].folds
+    assert found.chance == pytest.approx(32 / 48)

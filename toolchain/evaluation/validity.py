@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from efq.runtime.errors import InputError
 from efq.toolchain.evaluation.far import AllPairs
 
-ENOUGH_GENUINE = 10
-"""Genuine pairs of which a share is worth giving."""
+ENOUGH_PAIRS = 10
+"""Of one kind, of which a share is worth giving."""
 
 _HARDEST = 1e-3  # of the impostor pairs, the most alike
 _SIBLINGS = 0.5  # of the hardest pairs in one folder above, where hardly any pair is:
@@ -52,9 +52,9 @@ def check_labels(labels: NDArray[np.int64]) -> None:
     """Raise InputError unless the images of `labels` (N,) give ten genuine pairs and an impostor pair."""
     sizes = np.unique(labels, return_counts=True)[1]
     genuine = int((sizes * (sizes - 1) // 2).sum())
-    if genuine < ENOUGH_GENUINE or len(sizes) < 2:
+    if genuine < ENOUGH_PAIRS or len(sizes) < 2:
         message = (
-            f"expected at least {ENOUGH_GENUINE} genuine pairs and an impostor pair to compare all pairs, found "
+            f"expected at least {ENOUGH_PAIRS} genuine pairs and an impostor pair to compare all pairs, found "
             f"{len(labels)} images of {len(sizes)} identities with {genuine} genuine pairs; give more faces, or say "
             "which folder names the person (--identity-level)"
         )
@@ -62,7 +62,7 @@ def check_labels(labels: NDArray[np.int64]) -> None:
 
 
 def check_folds(name: str, same: NDArray[np.bool_], folds: NDArray[np.int64]) -> None:
-    """Raise InputError unless every fold of the pairs `name` (`same`, `folds` (P,)) has genuine and impostor pairs.
+    """Raise InputError unless the pairs `name` (`same`, `folds` (P,)) are ten of each kind or more, both in every fold.
 
     Without either, any threshold, and so any network, can be right on a fold, or none is known from the others.
     """
@@ -76,6 +76,13 @@ def check_folds(name: str, same: NDArray[np.bool_], folds: NDArray[np.int64]) ->
             found = f"{len(inside)} {'genuine' if inside.all() else 'impostor'} ones alone in fold {fold}"
             message = f"expected genuine and impostor pairs in every fold of {name}, found {found}"
             raise InputError(message)
+    genuine = int(same.sum())
+    if min(genuine, len(same) - genuine) < ENOUGH_PAIRS:
+        message = (
+            f"expected at least {ENOUGH_PAIRS} genuine and {ENOUGH_PAIRS} impostor pairs in {name}, found {genuine} "
+            f"and {len(same) - genuine}: an accuracy of so few says nothing"
+        )
+        raise InputError(message)
 
 
 def check_impostors(pairs: AllPairs, names: Sequence[str], source: str) -> None:
