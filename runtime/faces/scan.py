@@ -13,7 +13,9 @@ from efq.runtime.faces.images import IMAGE_SUFFIXES
 
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
-_DOCUMENTS = frozenset({".txt", ".md", ".rst", ".pdf", ".csv", ".tsv", ".json", ".yaml", ".yml", ".html", ".log"})
+_DOCUMENTS = frozenset(
+    {".txt", ".lst", ".md", ".rst", ".pdf", ".csv", ".tsv", ".json", ".yaml", ".yml", ".html", ".log"}
+)
 _NAMED = 3
 
 

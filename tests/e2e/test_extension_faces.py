@@ -77,8 +77,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for key in keys:
             archive.write(root / "faces" / key, key)
     (root / "list.txt").write_text("\n".join(keys[:12]))
-    pairs = enumerate(itertools.pairwise(keys))
-    lines = [f"{one}\t{two}\t{int(one[:2] == two[:2])}\t{place // 8}\n" for place, (one, two) in pairs]
+    pairs = enumerate([*itertools.pairwise(keys), *zip(keys, keys[3:], strict=False)])
+    lines = [f"{one}\t{two}\t{int(one[:2] == two[:2])}\t{place % 2}\n" for place, (one, two) in pairs]
     (root / "pairs.txt").write_text("".join(lines))
     make_teacher(root / "teacher.pt")
     (root / "tiny.toml").write_text(RECIPE)
@@ -128,7 +128,7 @@ def test_evaluation_of_an_archive_is_that_of_the_folder(inputs: Path, environmen
     found = json.loads(run_with_package("evaluate_command", environment, inputs / "artifact", *archive))
     expected = json.loads(run(evaluate_command.main, inputs / "artifact", "--faces", inputs / "faces", *options).stdout)
     assert found == expected | {"faces": str(inputs / "faces.zip")}
-    assert (found["images"], found["all_pairs"]["images"], found["pairs"][0]["pairs"]) == (24, 12, 23)
+    assert (found["images"], found["all_pairs"]["images"], found["pairs"][0]["pairs"]) == (24, 12, 44)
 
 
 def test_a_student_of_an_archive_is_that_of_the_folder(
