@@ -50,6 +50,15 @@ def test_kept_in_one_file_that_is_read_again(root: Path, cache: Path) -> None:
     assert entry.stat().st_mtime > 1e9  # used now
 
 
+def test_what_killed_runs_left_goes(root: Path, cache: Path) -> None:
+    """This version's, and an older one's."""
+    cache.mkdir()
+    for name in (f".faces-{'0' * 32}.0123456789ab.partial", f".faces-{'0' * 32}.npy.0123456789ab.partial"):
+        (cache / name).write_bytes(b"half")
+    open_faces(root)
+    assert [path.suffix for path in cache.iterdir()] == [""]
+
+
 def test_writing_to_the_images_changes_no_file(root: Path, cache: Path) -> None:
     for _ in range(2):
         open_faces(root).images[:] = 0

@@ -9,7 +9,15 @@ from networks import make_faces
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
-from efq.toolchain.evaluation import EvaluationFaces, IndexedPairs, all_pairs, evaluate, fold_accuracy
+from efq.toolchain.evaluation import (
+    EvaluationFaces,
+    IndexedPairs,
+    all_pairs,
+    evaluate,
+    fold_accuracy,
+    measure_all_pairs,
+    measure_folds,
+)
 from efq.toolchain.evaluation.validity import (
     chance_accuracy,
     check_embeddings,
@@ -159,6 +167,22 @@ def test_nothing_is_evaluated_that_does_not_pass() -> None:
     listed = EvaluationFaces(faces=faces, compared=np.arange(24), pair_lists=(genuine,), all_pairs=False)
     with raises_naming(InputError, "dev"):
         evaluate({"net": good}, listed, resamples=0)
+
+
+def test_no_other_way_to_a_figure_goes_around_the_checks() -> None:
+    good, labels = random_embeddings(200), LABELS
+    measure_all_pairs(good, labels, resamples=0)
+    places, folds = np.arange(200), np.arange(200) % 2
+    same = places % 4 < 2
+    measure_folds("dev", good, places, (places + 1) % 200, same, folds, resamples=0)
+    with raises_naming(InputError, "reference"):
+        measure_all_pairs(good, labels, reference=good * np.float32(np.nan), resamples=0)
+    with raises_naming(InputError, "0 genuine"):
+        measure_all_pairs(good, np.arange(200), resamples=0)
+    with raises_naming(InputError, "dev", 0):
+        measure_folds("dev", good, places, places, same, folds, resamples=0)
+    with raises_naming(InputError, "dev", "fold 0"):
+        measure_folds("dev", good, places, (places + 1) % 200, places % 2 == 0, folds, resamples=0)
 
 
 def test_chance_stands_beside_the_accuracy() -> None:

@@ -93,7 +93,7 @@ def open_faces(
     another identity's image; what is open is logged in one line.
 
     Args:
-        faces: a folder with one folder of images (.jpg, .jpeg, .png) per identity, at any depth: the identity of an
+        faces: a folder with one folder of images (`IMAGE_SUFFIXES`) per identity, at any depth: the identity of an
             image is the folder that holds it. Or any other source.
         identity_level: which folder names the identity: N for the N-th below `faces`, or "leaf" for the one that holds
             the image. None is "leaf" where the folders can be read in no other way, and an error where they can.

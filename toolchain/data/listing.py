@@ -73,8 +73,8 @@ def not_in_source(file: Path, source: FaceSource, unknown: Sequence[tuple[int, s
     shown = ", ".join(f"line {number} {text[:200]!r}" for number, text in unknown[:_NAMED])
     more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     return InputError(
-        f"expected paths of images in {source.name} in {file}, found {len(unknown)} that are not there: {shown}{more}; "
-        "name the folder the paths are relative to (--faces DIR)"
+        f"expected paths of images in {source.name} in {file}, found {len(unknown)} that are not there, or may not be "
+        f"read: {shown}{more}; name the folder the paths are relative to (--faces DIR)"
     )
 
 

@@ -20,7 +20,7 @@ from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceSource
 from efq.toolchain.data.summary import describe_set
 from efq.toolchain.evaluation.pairs import PairList, read_pairs
-from efq.toolchain.evaluation.validity import check_folds, check_labels
+from efq.toolchain.evaluation.validity import check_ends, check_folds, check_labels
 
 _MOST_IDENTICAL = 0.1  # of the pairs of a file
 
@@ -66,10 +66,14 @@ class EvaluationFaces:
         return self.faces.labels[self.compared]
 
     def check(self) -> None:
-        """Raise InputError where nothing can be measured on them: without genuine or impostor pairs, in any fold."""
+        """Raise InputError where nothing can be measured on them: without genuine or impostor pairs, in any fold.
+
+        So it does for an image that is paired with itself.
+        """
         if self.all_pairs:
             check_labels(self.labels)
         for pairs in self.pair_lists:
+            check_ends(pairs.name, pairs.first, pairs.second)
             check_folds(pairs.name, pairs.same, pairs.folds)
 
 

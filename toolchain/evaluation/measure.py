@@ -18,7 +18,13 @@ from efq.toolchain.evaluation.faces import IndexedPairs
 from efq.toolchain.evaluation.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
 from efq.toolchain.evaluation.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, Estimate, FarResult, FoldResult
-from efq.toolchain.evaluation.validity import chance_accuracy
+from efq.toolchain.evaluation.validity import (
+    chance_accuracy,
+    check_embeddings,
+    check_ends,
+    check_folds,
+    check_labels,
+)
 from efq.toolchain.evaluation.verification import fold_accuracy, pair_similarities
 
 Embeddings = NDArray[np.float32]
@@ -37,8 +43,10 @@ def measure_all_pairs(
     """TAR@FAR over all pairs of images, with bootstrap intervals and, given a `reference`, the difference to it.
 
     `model` (N, d), `reference` (N, e): unit-length embeddings of the same images; `labels` (N,). `resamples` 0 leaves
-    the intervals out. Raises InputError when there is no genuine or no impostor pair.
+    the intervals out. Raises InputError for labels and embeddings that `evaluate` would refuse.
     """
+    check_labels(labels)
+    _check_embeddings(model, reference)
     networks = [all_pairs(values, labels, highest_far=max(fars)) for values in _present(model, reference)]
     place = None if reference is None else 1
     return compare_all_pairs(networks, fars, reference=place, resamples=resamples, seed=seed)[0]
@@ -102,8 +110,11 @@ def measure_folds(
 ) -> FoldResult:
     """k-fold accuracy over the pairs (first[i], second[i]) of images, with intervals as `measure_all_pairs`.
 
-    Raises InputError for fewer than two folds.
+    Raises InputError for pairs and embeddings that `evaluate` would refuse.
     """
+    check_ends(name, first, second)
+    check_folds(name, same, folds)
+    _check_embeddings(model, reference)
     pairs = IndexedPairs(name=name, first=first, second=second, same=same, folds=folds, skipped=skipped_pairs)
     place = None if reference is None else 1
     return compare_folds(_present(model, reference), pairs, reference=place, resamples=resamples, seed=seed)[0]
@@ -163,6 +174,11 @@ def agreement_at(
 def embedding_cosines(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
     """The cosine of each image's two embeddings (N,), from unit-length (N, d) and (N, d)."""
     return np.asarray(np.einsum("ij,ij->i", first.astype(np.float64), second.astype(np.float64)), np.float64)
+
+
+def _check_embeddings(model: Embeddings, reference: Embeddings | None) -> None:
+    for name, vectors in zip(("model", "reference"), _present(model, reference), strict=False):
+        check_embeddings(name, vectors)
 
 
 def _present(model: Embeddings, reference: Embeddings | None) -> list[Embeddings]:

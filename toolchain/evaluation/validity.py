@@ -85,6 +85,14 @@ def check_folds(name: str, same: NDArray[np.bool_], folds: NDArray[np.int64]) ->
         raise InputError(message)
 
 
+def check_ends(name: str, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
+    """Raise InputError unless the pairs `name` are of two images each, at the places `first` and `second` (P,)."""
+    itself = np.flatnonzero(first == second)
+    if len(itself):
+        message = f"expected pairs of two images in {name}, found image {first[itself[0]]} paired with itself"
+        raise InputError(message)
+
+
 def check_impostors(pairs: AllPairs, names: Sequence[str], source: str) -> None:
     """Raise InputError where the identities `names` (I,) of `source`, "a/b", are rather parts of people, "a".
 

@@ -34,7 +34,7 @@ class FaceSource(Protocol):
         """
 
     def read(self, key: str) -> bytes:
-        """The image as it is stored, a JPEG or PNG file. Raises UnreadableImageError when it cannot be read."""
+        """The image as it is stored, as `decode_image` reads it. Raises UnreadableImageError when it cannot."""
 
 
 @runtime_checkable
