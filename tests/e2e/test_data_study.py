@@ -17,7 +17,7 @@ from efq.benchmarks.studies.data_study import main, variants
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("inputs")
     make_teacher(root / "teacher.pt")
-    write_faces(root / "faces")
+    write_faces(root / "faces", people=9)
     paths = sorted(path.relative_to(root / "faces").as_posix() for path in (root / "faces").rglob("*.*"))
     people = sorted({path.split("/")[0] for path in paths})
     for name, chosen in (("train", people[:5]), ("dev", people[5:])):
