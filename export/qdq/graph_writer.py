@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from efq.runtime.errors import UsageError
 from efq.toolchain.student import Student
 
 
@@ -32,7 +33,7 @@ class GraphWriter:
         )
 
     def model(self, *, opset: int, ir_version: int) -> onnx.ModelProto:
-        """The finished model, checked by onnx's own checker."""
+        """The finished model, checked by onnx's own checker. Raises UsageError where that finds it wrong."""
         graph = ir.Graph(
             inputs=[self.images],
             outputs=[self.embeddings],
@@ -42,7 +43,12 @@ class GraphWriter:
             name=self.name,
         )
         model = ir.to_proto(ir.Model(graph, ir_version=ir_version, producer_name="efq"))
-        onnx.checker.check_model(model, full_check=True)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            reason = str(error).strip().splitlines()[0]
+            message = f"expected layers that ONNX takes in {self.name}, found: {reason}; make the student again"
+            raise UsageError(message) from error
         del model.graph.value_info[:]  # every shape and type can be inferred again
         return model
 

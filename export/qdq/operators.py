@@ -53,7 +53,9 @@ def _max_pool(module: Any, inputs: list[ir.Value], constant: Constant) -> Operat
 
 
 def _average_pool(module: Any, inputs: list[ir.Value], constant: Constant) -> Operator:
-    return "AveragePool", inputs, _pool_attributes(module) | {"count_include_pad": int(module.count_include_pad)}
+    """Without padding nothing is counted but the map: a window cut off at its end, too, which ceil_mode adds."""
+    counts_padding = module.count_include_pad and (any(_pair(module.padding)) or not module.ceil_mode)
+    return "AveragePool", inputs, _pool_attributes(module) | {"count_include_pad": int(counts_padding)}
 
 
 def _pool_attributes(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:

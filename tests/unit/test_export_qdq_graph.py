@@ -22,6 +22,7 @@ from efq.export.references.integer import IntegerReference
 from efq.export.targets import find_target
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.traversal import calls, insert_behind
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
@@ -249,7 +250,9 @@ def test_biases_beyond_int16_stay_int32() -> None:
 
 
 def test_an_operation_without_an_operator() -> None:
-    student = make_student(randomize(nn.Sequential(nn.Conv2d(3, 4, 28), nn.Flatten(), nn.ReLU())))
+    student = make_student(randomize(nn.Sequential(nn.Conv2d(3, 4, 28), nn.Flatten())))
+    (last,) = (node for node, _ in calls(student.network, QuantizedLinear))
+    insert_behind(student.network, last, "relu", nn.ReLU())
     with raises_naming(UsageError, "ReLU"):
         ORT_CPU.write(student)
 

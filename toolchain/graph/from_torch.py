@@ -8,13 +8,10 @@ nn.PReLU; the float function is unchanged to rounding.
 from __future__ import annotations
 
 import copy
-import operator
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn import functional
+from torch.fx.proxy import TraceError
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.graph.operations import (
@@ -23,7 +20,6 @@ from efq.toolchain.graph.operations import (
     Add,
     ChannelAffine,
     Concat,
-    Crop,
     Flatten,
     GlobalAveragePool,
     ImageInput,
@@ -31,47 +27,68 @@ from efq.toolchain.graph.operations import (
     QuantizedConv2d,
     QuantizedLinear,
 )
-from efq.toolchain.graph.record import check_layer_name
-from efq.toolchain.graph.traversal import remove, replace_module
+from efq.toolchain.graph.source_lines import LineTracer, described, keep_line, line_of_error, without_addresses
+from efq.toolchain.graph.torch_functions import is_size, operation_of
+from efq.toolchain.graph.traceable import check_calls, check_numbers, refuse_hooks
+from efq.toolchain.graph.traversal import free_name, remove, replace_module
 
 _DROPPED = (nn.Dropout, nn.Dropout2d, nn.Identity)
 _KEPT = (nn.ReLU, nn.ReLU6, nn.MaxPool2d, nn.AvgPool2d)
+_FOLDED = (
+    *(nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm1d, nn.PReLU, nn.LeakyReLU, nn.Flatten),
+    nn.AdaptiveAvgPool2d,
+)
+_WORDS_OF_FX = ("Proxy", "symbolic")
+_FORMS = (
+    "convolutions with zero padding, linear layers, BatchNorm, ReLU, ReLU6, PReLU, LeakyReLU, add, concat, pooling or "
+    "flatten"
+)
 
 
 def trace(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> fx.GraphModule:
     """A lowered float graph that takes uint8 (N, H, W, 3) images: ImageInput, the normalization, then `network`.
 
-    Raises LoweringError when the network cannot be traced or holds an operation without an integer form.
+    Raises LoweringError naming the layer or the line of code when the network cannot be traced, holds an operation
+    without an integer form, or changes numbers in a way that no graph shows.
     """
-    try:
-        graph = fx.symbolic_trace(copy.deepcopy(network).eval())
-    except Exception as error:
-        message = (
-            f"cannot trace {type(network).__name__}: {error}; expected a feed-forward network without control flow "
-            "on tensor values"
-        )
-        raise LoweringError(message) from error
+    refuse_hooks(network)
+    graph = _traced(network)
     _separate_calls(graph)
     _prepend_input(graph, mean, std)
     for node in list(graph.graph.nodes):
         _canonicalize(graph, node)
     graph.graph.eliminate_dead_code()
+    _refuse_leftovers(graph)
     graph.delete_all_unused_submodules()
-    _check_names(graph)
     graph.recompile()
     graph.requires_grad_(True)
     return graph.eval()
 
 
-def _check_names(network: fx.GraphModule) -> None:
-    """A student file holds the layers' names, and nothing but names."""
+def _traced(network: nn.Module) -> fx.GraphModule:
+    name = type(network).__name__
+    try:
+        root = copy.deepcopy(network).eval().float()
+        graph = LineTracer().trace(root)
+    except Exception as error:  # of the network's own code, too
+        place = line_of_error(error)
+        reason = f"{type(error).__name__}: {without_addresses(error)}"
+        if isinstance(error, TraceError) or any(word in reason for word in _WORDS_OF_FX):
+            reason = "it decides, counts or computes by a tensor's values or sizes"
+        message = (
+            f"cannot trace {name}{f' at {place}' if place else ''}: {reason}; expected a feed-forward network, whose "
+            "if, for, float() and len() do not depend on its input"
+        )
+        raise LoweringError(message) from error
+    check_calls(graph, root)
+    return fx.GraphModule(root, graph)
+
+
+def _refuse_leftovers(network: fx.GraphModule) -> None:
     for node in network.graph.nodes:
-        if node.op == "call_module":
-            try:
-                check_layer_name(str(node.target))
-            except ValueError as error:
-                message = f"layer {str(node.target)!r} cannot keep its name in a student: {error}; rename it"
-                raise LoweringError(message) from error
+        if node.op not in ("placeholder", "call_module", "output"):
+            message = f"{described(node)} has no integer form where it stands: expected {_FORMS}"
+            raise LoweringError(message)
 
 
 def _separate_calls(network: fx.GraphModule) -> None:
@@ -80,7 +97,7 @@ def _separate_calls(network: fx.GraphModule) -> None:
     for node in network.graph.nodes:
         if node.op == "call_module" and node.target in called:
             module = copy.deepcopy(network.get_submodule(str(node.target)))
-            node.target = f"{node.target}_for_{node.name}"
+            node.target = free_name(network, f"{node.target}_for_{node.name}")
             network.add_submodule(node.target, module)
         called.add(str(node.target))
 
@@ -96,69 +113,70 @@ def _prepend_input(network: fx.GraphModule, mean: tuple[float, ...], std: tuple[
         scale = torch.tensor(std, dtype=torch.float64)
         normalization.weight.copy_(1.0 / (IMAGE_SCALE * scale))
         normalization.bias.copy_((IMAGE_ZERO_POINT - torch.tensor(mean, dtype=torch.float64)) / scale)
-    network.add_submodule("image_input", image)
-    network.add_submodule("image_normalization", normalization)
+    names = [free_name(network, name) for name in ("image_input", "image_normalization")]
+    network.add_submodule(names[0], image)
+    network.add_submodule(names[1], normalization)
     with network.graph.inserting_after(inputs[0]):
-        first = network.graph.call_module("image_input", (inputs[0],))
+        first = network.graph.call_module(names[0], (inputs[0],))
     with network.graph.inserting_after(first):
-        second = network.graph.call_module("image_normalization", (first,))
+        second = network.graph.call_module(names[1], (first,))
     inputs[0].replace_all_uses_with(second, delete_user_cb=lambda user: user is not first)
 
 
 def _canonicalize(network: fx.GraphModule, node: fx.Node) -> None:
-    if node.op in ("placeholder", "output", "get_attr"):
+    if node.op in ("placeholder", "output", "get_attr") or is_size(node):
         return
     if node.op == "call_module":
         _canonicalize_module(network, node, network.get_submodule(str(node.target)))
         return
-    key = node.target if node.op == "call_function" else str(node.target)
-    if key == "size" or key is getattr or _is_size(node):
-        return
-    handler = _FUNCTIONS.get(key)
-    replacement = handler(node) if handler is not None else None
-    if replacement is None:
-        message = (
-            f"node {node.name!r} ({node.target}) has no integer form: expected convolutions, linear layers, BatchNorm, "
-            "ReLU / PReLU / LeakyReLU, add, concat, pooling, flatten"
-        )
+    replacement = operation_of(node)
+    inputs = None if replacement is None else _tensors(node, replacement)
+    if replacement is None or inputs is None:
+        message = f"{described(node)} has no integer form as it is called: expected {_FORMS}"
+        raise LoweringError(message)
+    if len(set(inputs)) < len(inputs):
+        message = f"{described(node)} reads one tensor twice, which has no integer form: give it two"
         raise LoweringError(message)
     if isinstance(replacement, nn.Identity):
         remove(network, node)
-        return
-    _call_instead(network, node, replacement)
+    else:
+        _call_instead(network, node, check_numbers(node, replacement), inputs)
 
 
-def _is_size(node: fx.Node) -> bool:
-    """x.shape[0] or x.size()[0]: a number for a view, gone with it."""
-    source = node.args[0] if node.target is operator.getitem else None
-    return isinstance(source, fx.Node) and (source.target is getattr or source.target == "size")
+def _tensors(node: fx.Node, operation: nn.Module) -> tuple[fx.Node, ...] | None:
+    """What a call of a function reads, in its order; None where it does not say it in the usual way."""
+    if isinstance(operation, Concat):
+        parts = node.args[0] if node.args else node.kwargs.get("tensors", ())
+    else:
+        parts = node.args if isinstance(operation, Add) else node.args[:1]
+    found = tuple(part for part in parts if isinstance(part, fx.Node))  # type: ignore[union-attr]
+    whole = isinstance(parts, tuple | list) and len(found) == len(parts) > 0
+    return found if whole else None
 
 
-def _call_instead(network: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
-    tensors = node.args[0] if isinstance(module, Concat) else node.args
-    inputs = tuple(value for value in tensors if isinstance(value, fx.Node))  # type: ignore[union-attr]
-    inputs = inputs if isinstance(module, Add | Concat) else inputs[:1]
-    network.add_submodule(node.name, module.eval())
+def _call_instead(network: fx.GraphModule, node: fx.Node, module: nn.Module, inputs: tuple[fx.Node, ...]) -> None:
+    name = free_name(network, node.name)
+    network.add_submodule(name, module.eval())
     with network.graph.inserting_before(node):
-        call = network.graph.call_module(node.name, inputs)
+        call = network.graph.call_module(name, inputs)
+    keep_line(call, node)
     node.replace_all_uses_with(call)
     network.graph.erase_node(node)
 
 
 def _canonicalize_module(network: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
-    if isinstance(module, (*_KEPT, Add, ChannelAffine, ImageInput)) and not _is_special_pool(module):
+    if isinstance(module, (Add, ChannelAffine, ImageInput)):
         return
     if isinstance(module, _DROPPED):
         remove(network, node)
         return
-    replacement = _module_form(module)
+    replacement = _module_form(module) if len(node.args) == 1 and not node.kwargs else None
     if replacement is None:
-        message = (
-            f"layer {node.target!r} ({type(module).__name__}) has no integer form: expected Conv2d with zero padding, "
-            "Linear, BatchNorm, ReLU, ReLU6, PReLU, LeakyReLU, pooling or flatten"
-        )
+        message = f"{described(node, network)} has no integer form: expected {_FORMS}"
         raise LoweringError(message)
-    replace_module(network, node, replacement)
+    if replacement is not module:
+        replace_module(network, node, replacement)
+    check_numbers(node, replacement)
 
 
 def _is_special_pool(module: nn.Module) -> bool:
@@ -166,7 +184,18 @@ def _is_special_pool(module: nn.Module) -> bool:
     return indices or (isinstance(module, nn.AvgPool2d) and module.divisor_override is not None)
 
 
+def _computes_as(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether it is of one of `kinds` and has the forward of that: neither a class nor an object of its own way."""
+    own = "forward" in vars(module)
+    return not own and any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
+
+
 def _module_form(module: nn.Module) -> nn.Module | None:
+    """The operation that `module` is: itself, another, or None."""
+    if _computes_as(module, *_KEPT):
+        return None if _is_special_pool(module) else module
+    if not _computes_as(module, *_FOLDED):
+        return None
     match module:
         case nn.Conv2d() if module.padding_mode == "zeros" and not isinstance(module.padding, str):
             return _convolution(module)
@@ -178,7 +207,7 @@ def _module_form(module: nn.Module) -> nn.Module | None:
             return module if module.num_parameters > 1 else LeakyRelu(float(module.weight.detach()))
         case nn.LeakyReLU():
             return LeakyRelu(module.negative_slope)
-        case nn.Flatten() if module.start_dim == 1:
+        case nn.Flatten() if module.start_dim == 1 and module.end_dim in (-1, 3):
             return Flatten()
         case nn.AdaptiveAvgPool2d() if module.output_size in (1, (1, 1)):
             return GlobalAveragePool()
@@ -225,63 +254,3 @@ def _affine(module: nn.BatchNorm2d | nn.BatchNorm1d) -> ChannelAffine | None:
     result.weight.copy_(weight)
     result.bias.copy_(bias)
     return result
-
-
-def _flatten(node: fx.Node) -> nn.Module | None:
-    start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
-    return Flatten() if start == 1 else None
-
-
-def _view(node: fx.Node) -> nn.Module | None:
-    return Flatten() if len(node.args) == 3 and node.args[2] == -1 else None
-
-
-def _concat(node: fx.Node) -> nn.Module | None:
-    axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    return Concat() if axis == 1 else None
-
-
-def _average(node: fx.Node) -> nn.Module | None:
-    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    keeps = node.args[2] if len(node.args) > 2 else node.kwargs.get("keepdim", False)
-    return GlobalAveragePool() if keeps and tuple(axes or ()) in ((2, 3), (-2, -1)) else None  # type: ignore[arg-type]
-
-
-def _leaky(node: fx.Node) -> nn.Module | None:
-    slope: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("negative_slope", 0.01)
-    return LeakyRelu(float(slope))
-
-
-def _add(node: fx.Node) -> nn.Module | None:
-    return Add() if len(node.all_input_nodes) == 2 and not node.kwargs else None
-
-
-def _crop(node: fx.Node) -> nn.Module | None:
-    """x[:, :, top:bottom, left:right] with constant bounds on an image-sized tensor."""
-    index = node.args[1]
-    if not isinstance(index, tuple) or len(index) != 4 or not all(isinstance(part, slice) for part in index):
-        return None
-    rows, columns = index[2], index[3]
-    if index[0] != slice(None) or index[1] != slice(None) or {rows.step, columns.step} - {None, 1}:  # type: ignore[union-attr]
-        return None
-    far = 1 << 30
-    return Crop(
-        top=rows.start or 0,  # type: ignore[union-attr]
-        bottom=far if rows.stop is None else rows.stop,  # type: ignore[union-attr]
-        left=columns.start or 0,  # type: ignore[union-attr]
-        right=far if columns.stop is None else columns.stop,  # type: ignore[union-attr]
-    )
-
-
-_FUNCTIONS: dict[Any, Callable[[fx.Node], nn.Module | None]] = {
-    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), _add),
-    **dict.fromkeys((functional.relu, torch.relu, "relu", "relu_"), lambda node: nn.ReLU()),
-    **dict.fromkeys((functional.relu6,), lambda node: nn.ReLU6()),
-    **dict.fromkeys((functional.leaky_relu,), _leaky),
-    **dict.fromkeys((torch.flatten, "flatten"), _flatten),
-    **dict.fromkeys(("view", "reshape"), _view),
-    **dict.fromkeys((torch.cat,), _concat),
-    **dict.fromkeys((torch.mean, "mean"), _average),
-    **dict.fromkeys((operator.getitem,), _crop),
-    **dict.fromkeys((functional.dropout, "contiguous"), lambda node: nn.Identity()),
-}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,14 +29,20 @@ def _as_input(call: Call, inputs: list[Tensor]) -> Tensor:
     return inputs[0]
 
 
+Visit = Callable[[Call, Tensor], None]
+"""Of each call and its first input, which has shape and dtype but no numbers."""
+
+
 @dataclasses.dataclass
 class _Shapes:
+    visit: Visit
     work: int = 0
 
     def of_call(self, call: Call, inputs: list[Tensor]) -> Tensor:
         """The output of a call, without its numbers."""
         described = f"layer {call.name!r} ({type(call.module).__name__})"
         found = " and ".join(map(_one, inputs))
+        self.visit(call, inputs[0])
         try:
             output: Tensor = call.module(*inputs)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
@@ -49,14 +56,14 @@ class _Shapes:
         return output
 
 
-def embedding_size(network: fx.GraphModule, height: int, width: int) -> int:
+def embedding_size(network: fx.GraphModule, height: int, width: int, *, visit: Visit = lambda call, value: None) -> int:
     """How many numbers a graph on the meta device gives for an image of `height` x `width`.
 
     Raises ShapeError naming the first layer whose input has other sizes than it takes, or that gives no embedding.
     """
     image = torch.empty(_IMAGES, height, width, 3, dtype=torch.uint8, device="meta")
     set_enabled(network, enabled=False)
-    output = walk(network, image, {nn.Module: _Shapes().of_call, **dict.fromkeys(_ELEMENTWISE, _as_input)})
+    output = walk(network, image, {nn.Module: _Shapes(visit).of_call, **dict.fromkeys(_ELEMENTWISE, _as_input)})
     if output.dim() != 2 or len(output) != _IMAGES:
         message = f"expected one embedding, (1, d), as the network's output for one image, found {_one(output)}"
         raise ShapeError(message)

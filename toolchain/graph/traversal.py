@@ -41,11 +41,22 @@ def replace_module(network: fx.GraphModule, node: fx.Node, module: nn.Module) ->
     network.add_submodule(str(node.target), module)
 
 
+def free_name(network: nn.Module, name: str) -> str:
+    """`name`, or where a layer has it already `name` with a number behind."""
+    parent, _, last = name.rpartition(".")
+    owner, found, count = network.get_submodule(parent), last, 0
+    while hasattr(owner, found):
+        count += 1
+        found = f"{last}_{count}"
+    return f"{parent}.{found}" if parent else found
+
+
 def insert_after(
     network: fx.GraphModule, node: fx.Node, name: str, module: nn.Module, inputs: tuple[fx.Node, ...]
 ) -> fx.Node:
-    """A new node behind `node` that calls `module` (registered as `name`) on `inputs`."""
+    """A new node behind `node` that calls `module`, registered by the `free_name` of `name`, on `inputs`."""
     module.train(network.training)
+    name = free_name(network, name)
     network.add_submodule(name, module)
     with network.graph.inserting_after(node):
         return network.graph.call_module(name, inputs)

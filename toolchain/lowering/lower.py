@@ -15,6 +15,7 @@ from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.activations.choose_activations import choose_activations
 from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
 from efq.toolchain.lowering.activations.replace_prelu import replace_prelu
+from efq.toolchain.lowering.check_graph import check_graph
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
@@ -67,6 +68,7 @@ def lower(
         message = "expected at least one face to lower on, found none"
         raise UsageError(message)
     graph = trace(network, mean, std)
+    check_graph(graph, network, images, mean=mean, std=std)
     changed: dict[str, int] = {}
     notes: list[str] = []
 

@@ -26,6 +26,7 @@ from efq.toolchain.graph.operations import (
     ChannelAffine,
     Flatten,
     ImageInput,
+    LeakyRelu,
     QuantizedConv2d,
     QuantizedLinear,
 )
@@ -47,6 +48,9 @@ def build_tensorrt_model(student: Student, *, opset: int, ir_version: int) -> on
     embedding = walk(student.network, writer.images, writer.handlers())
     writer.normalize(writer.node("Cast", [embedding], {"to": ir.DataType.FLOAT.value}))
     return writer.model(opset=opset, ir_version=ir_version)
+
+
+_ELEMENTWISE = (ActivationQuantizer, nn.PReLU, nn.ReLU, nn.ReLU6, LeakyRelu, ChannelAffine, Add)
 
 
 class _Writer(GraphWriter):
@@ -141,5 +145,4 @@ def _is_flat(network: fx.GraphModule, node: fx.Node) -> bool:
     module = module_of(network, node)
     if isinstance(module, Flatten | QuantizedLinear):
         return True
-    elementwise = isinstance(module, ActivationQuantizer | nn.PReLU | nn.ReLU | nn.ReLU6 | ChannelAffine | Add)
-    return elementwise and _is_flat(network, producer(node))
+    return isinstance(module, _ELEMENTWISE) and _is_flat(network, producer(node))

@@ -80,8 +80,8 @@ def layer_parity(student: Student, model: onnx.ModelProto, images: NDArray[np.ui
     return LayerParity(
         images=len(images),
         values=values,
-        differing_share=sum(int((difference > 0).sum()) for difference in differences) / values,
-        largest_difference=max(int(difference.max()) for difference in differences),
+        differing_share=sum(int((difference > 0).sum()) for difference in differences) / max(values, 1),
+        largest_difference=max((int(difference.max()) for difference in differences), default=0),
         least_cosine_of_layers=float(forced_cosines.min()),
         least_cosine=float(cosines.min()),
         mean_cosine=float(cosines.mean()),

@@ -18,11 +18,13 @@ from efq.toolchain.graph.operations import (
     ChannelAffine,
     Flatten,
     ImageInput,
+    LeakyRelu,
     Maximum,
     QuantizedLinear,
 )
 from efq.toolchain.graph.pass_result import PassResult
-from efq.toolchain.graph.traversal import module_of, producer, replace_module
+from efq.toolchain.graph.source_lines import described
+from efq.toolchain.graph.traversal import free_name, module_of, producer, replace_module
 from efq.toolchain.lowering.quantization.narrow_for_products import takes_few_bits
 from efq.toolchain.lowering.quantization.quantize_weights import quantize_weights
 from efq.toolchain.quantizers import ActivationQuantizer
@@ -37,10 +39,16 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
     inserted = 0
     for node in list(network.graph.nodes):
         module = module_of(network, node)
-        if module is None or isinstance(module, (ImageInput, *SCALE_PRESERVING)) or _is_embedding(node):
-            continue
         if isinstance(module, ChannelAffine):
             _require_maps(network, node)
+        if isinstance(module, _RELU) and _is_embedding(node):
+            message = (
+                f"{described(node, network)} is the last layer: runtimes compute the linear layer before it in float "
+                "then; expected an embedding without an activation"
+            )
+            raise LoweringError(message)
+        if module is None or isinstance(module, (ImageInput, *SCALE_PRESERVING)) or _is_embedding(node):
+            continue
         if isinstance(module, _RELU):
             upper = 6.0 if isinstance(module, nn.ReLU6) else None
             bits = 8 if str(producer(node).target) in kept else _bits(network, node, recipe)
@@ -69,11 +77,11 @@ def _bits(network: fx.GraphModule, node: fx.Node, recipe: Recipe) -> int:
 def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:
     """A ChannelAffine is a depthwise convolution: it takes (N, C, H, W), not the (N, C) of a linear layer."""
     source = producer(node)
-    while isinstance(module_of(network, source), ActivationQuantizer):
+    while isinstance(module_of(network, source), (ActivationQuantizer, LeakyRelu, *_RELU)):
         source = producer(source)
     if isinstance(module_of(network, source), QuantizedLinear | Flatten):
         message = (
-            f"layer {node.target!r}, a BatchNorm on flattened features, has no integer form: expected it next to a "
+            f"{described(node)}, a BatchNorm on flattened features, has no integer form: expected it next to a "
             "linear layer that takes it in, with nothing else between or reading it"
         )
         raise LoweringError(message)
@@ -86,7 +94,7 @@ def _is_embedding(node: fx.Node) -> bool:
 def _only_read_by_relu(network: fx.GraphModule, node: fx.Node) -> bool:
     readers = [module_of(network, user) for user in node.users]
     if any(isinstance(reader, _RELU) for reader in readers) and len(readers) > 1:
-        message = f"the input of a ReLU, {node.target!r}, is read by another layer too: this form is not supported"
+        message = f"the input of a ReLU, {described(node)}, is read by another layer too: this form is not supported"
         raise LoweringError(message)
     return isinstance(readers[0], _RELU)
 
@@ -96,8 +104,9 @@ def _insert_behind(
 ) -> None:
     signed = isinstance(module, WEIGHTED) or any(_is_signed(network, source) for source in node.all_input_nodes)
     quantizer = ActivationQuantizer(bits=bits, signed=signed, learn_zero_point=learn_zero_point)
-    network.add_submodule(f"{node.target}_quantizer", quantizer)
-    _quantize_behind(network, node, f"{node.target}_quantizer")
+    name = free_name(network, f"{node.target}_quantizer")
+    network.add_submodule(name, quantizer)
+    _quantize_behind(network, node, name)
 
 
 def _quantize_behind(network: fx.GraphModule, node: fx.Node, name: str) -> None:
