@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from efq.toolchain.graph.operations import WEIGHTED, LeakyRelu
+from efq.toolchain.graph.operations import (
+    WEIGHTED,
+    Add,
+    Concat,
+    GlobalAveragePool,
+    ImageInput,
+    LeakyRelu,
+    Maximum,
+    QuantizedLinear,
+)
 from efq.toolchain.graph.walker import Call, walk
 from efq.toolchain.quantizers import ActivationQuantizer, set_enabled
 
@@ -17,7 +27,6 @@ LARGEST_MAP = 1 << 25
 LARGEST_NETWORK = 1 << 40
 """Multiply-adds and elements for one image: IResNet-100 has 2^35 at 112x112."""
 
-_ELEMENTWISE = (ActivationQuantizer, LeakyRelu, nn.ReLU, nn.ReLU6)
 _IMAGES = 97  # a size that no layer has: what mixes images with channels or rows does not fit
 
 
@@ -25,8 +34,57 @@ class ShapeError(ValueError):
     """Layers that do not go together, or a network larger than any for faces; the message names the layer."""
 
 
-def _as_input(call: Call, inputs: list[Tensor]) -> Tensor:
-    return inputs[0]
+def _elementwise(module: Any, value: Tensor) -> Sequence[int]:
+    return value.shape
+
+
+def _image(module: Any, image: Tensor) -> Sequence[int]:
+    rows, height, width, _ = image.shape
+    _require(image.dtype == torch.uint8)
+    return rows, 3, height, width
+
+
+def _broadcast(module: Any, left: Tensor, right: Tensor) -> Sequence[int]:
+    shape: Sequence[int] = torch.broadcast_shapes(left.shape, right.shape)  # type: ignore[no-untyped-call]
+    return shape
+
+
+def _concatenated(module: Any, *parts: Tensor) -> Sequence[int]:
+    rows, _, *sizes = parts[0].shape
+    _require(all((part.shape[0], *part.shape[2:]) == (rows, *sizes) for part in parts))
+    return rows, sum(part.shape[1] for part in parts), *sizes
+
+
+def _pooled(module: Any, maps: Tensor) -> Sequence[int]:
+    rows, channels, _, _ = maps.shape
+    return rows, channels, 1, 1
+
+
+def _prelu(module: Any, value: Tensor) -> Sequence[int]:
+    _require(module.num_parameters in (1, value.shape[1]))
+    return value.shape
+
+
+def _linear(module: Any, value: Tensor) -> Sequence[int]:
+    _require(value.shape[-1] == module.in_features)
+    return *value.shape[:-1], module.out_features
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise ValueError
+
+
+_RULES: dict[type[nn.Module], Callable[..., Sequence[int]]] = {
+    **dict.fromkeys((ActivationQuantizer, LeakyRelu, nn.ReLU, nn.ReLU6), _elementwise),
+    **dict.fromkeys((Add, Maximum), _broadcast),
+    ImageInput: _image,
+    Concat: _concatenated,
+    GlobalAveragePool: _pooled,
+    nn.PReLU: _prelu,
+    QuantizedLinear: _linear,
+}
+"""Of kinds that torch loads its compiler for on the meta device, in a second or more; the others it computes."""
 
 
 Visit = Callable[[Call, Tensor], None]
@@ -44,7 +102,10 @@ class _Shapes:
         found = " and ".join(map(_one, inputs))
         self.visit(call, inputs[0])
         try:
-            output: Tensor = call.module(*inputs)
+            rule = _RULES.get(type(call.module))
+            output: Tensor = (
+                call.module(*inputs) if rule is None else torch.empty(tuple(rule(call.module, *inputs)), device="meta")
+            )
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             message = f"{described} cannot read a tensor of {found}: its sizes do not go with the layers before it"
             raise ShapeError(message) from error
@@ -63,7 +124,7 @@ def embedding_size(network: fx.GraphModule, height: int, width: int, *, visit: V
     """
     image = torch.empty(_IMAGES, height, width, 3, dtype=torch.uint8, device="meta")
     set_enabled(network, enabled=False)
-    output = walk(network, image, {nn.Module: _Shapes(visit).of_call, **dict.fromkeys(_ELEMENTWISE, _as_input)})
+    output = walk(network, image, {nn.Module: _Shapes(visit).of_call})
     if output.dim() != 2 or len(output) != _IMAGES:
         message = f"expected one embedding, (1, d), as the network's output for one image, found {_one(output)}"
         raise ShapeError(message)
