@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from efq.export.inspection import inspect
     from efq.export.qdq.passes.graph_pass import GraphPass
     from efq.export.qdq.target import QdqTarget
+    from efq.export.rehearsal import rehearse
     from efq.export.targets import ExportTarget, find_target
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "find_target",
     "inspect",
     "measure_coverage",
+    "rehearse",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -45,5 +47,6 @@ __getattr__, __dir__ = lazy_names(
         "find_target": "targets",
         "inspect": "inspection",
         "measure_coverage": "coverage.measurement",
+        "rehearse": "rehearsal",
     },
 )

@@ -93,7 +93,17 @@ def main(
     found = find_target(target)
     engine = engine_settings(target, builds_engine=found.builds_engine, **engine_values)
     wide = full_range or not found.products_saturate
-    student = _student(model, calibrate, listing, identity_level, recipe, backbone, full_range=wide)
+    student = _student(
+        model,
+        calibrate,
+        listing,
+        identity_level,
+        recipe,
+        backbone,
+        target,
+        full_range=wide,
+        allow_float=allow_float,
+    )
     check_bits(student, bits)
     if dry_run or output is None:
         _print_plan(export_plan(student, found, full_range=full_range), as_json)
@@ -128,10 +138,13 @@ def _student(
     identity_level: IdentityLevel | None,
     recipe: str,
     backbone: str | None,
+    target: str,
     *,
     full_range: bool,
+    allow_float: bool,
 ) -> Any:
-    from efq.toolchain.distillation import calibrate_teacher
+    from efq.export.rehearsal import rehearse
+    from efq.toolchain.distillation.calibrate import calibrate_teacher, lowering_recipe
     from efq.toolchain.networks import network_kind
     from efq.toolchain.student import load_student
     from efq.toolchain.teachers import open_teacher
@@ -149,6 +162,7 @@ def _student(
         )
         raise UsageError(message)
     teacher = open_teacher(model, backbone)
+    rehearse(teacher, lowering_recipe(recipe, full_range=full_range), target, allow_float=allow_float)
     student, cosine = calibrate_teacher(
         teacher,
         calibrate,

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
     run("efq.toolchain.distill_command")
 
 import dataclasses
+import importlib
 import os
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from efq.runtime.commands.options import DEVICE, IMAGES, PATH, SEED, TEXT, THREA
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 from efq.runtime.files import refuse_inputs, reserved
-from efq.runtime.targets import targets
+from efq.runtime.targets import find_target, targets
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
 from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
+
+_REHEARSAL = "efq.export.rehearsal"  # as text, as the table of targets names exporters: no import runs up
 
 
 @click.command()
@@ -58,6 +61,10 @@ from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_
     help="8-bit weights instead of 7-bit ones in int8 tensors: for CPUs with VNNI only, elsewhere slower or refused.",
 )
 @click.option("-o", "--output", required=True, type=PATH, help="The student file to write.")
+@click.option(
+    "--target", type=TEXT, help="The runtime to rehearse the export for; the first that takes the recipe's form."
+)
+@click.option("--allow-float", is_flag=True, help="Train even when multiply-adds of the student would run in float.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run of the same options.")
 @click.option("--force", is_flag=True, help="Replace an existing student file.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -81,6 +88,8 @@ def main(
     keep_8bit: tuple[str, ...],
     full_range: bool,
     output: Path,
+    target: str | None,
+    allow_float: bool,
     resume: bool,
     force: bool,
     seed: int,
@@ -92,15 +101,18 @@ def main(
     """Make an integer-native student of the float checkpoint TEACHER.
 
     The student is lowered (BatchNorm folded, PReLU replaced, quantizers on every tensor an integer kernel reads), then
-    fine-tuned so that its embeddings become the teacher's. Export it with efq-export.
+    fine-tuned so that its embeddings become the teacher's. Export it with efq-export; before anything is trained that
+    is rehearsed with an untrained student, so that a network that cannot be exported is refused at once.
     """
     recipe = _recipe(recipe_name, steps, learning_rate, metric_weight, keep_8bit, full_range=full_range)
 
     if recipe.steps == 0:
         refuse_unused(("learning_rate", "metric_weight", "resume"), "without a step of training")
+    target = _target(target, recipe)
     inputs = {"the teacher": teacher, "the faces": faces, "the list": listing, "the recipe": Path(recipe_name)}
     refuse_inputs(output, inputs)
-    if int(os.environ.get("RANK", "0")) == 0:  # of the processes of torchrun the first one writes
+    is_first = int(os.environ.get("RANK", "0")) == 0  # of the processes of torchrun the one that writes
+    if is_first:
         click.get_current_context().with_resource(reserved(output, replace=force or resume))
 
     import torch
@@ -113,6 +125,8 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = open_teacher(teacher, backbone)
+    if is_first and not resume:  # a run that is resumed was rehearsed when it began
+        importlib.import_module(_REHEARSAL).rehearse(loaded, recipe, target, allow_float=allow_float)
     found = open_faces(
         faces,
         listing=listing,
@@ -136,14 +150,20 @@ def main(
         licences=Licences(teacher=teacher_licence, data=data_licence),
         progress=progress,
     )
-    log(f"wrote {output}; export it with: efq-export {output} {_export_options(recipe)} -o DIR")
+    log(f"wrote {output}; export it with: efq-export {output} {_export_options(recipe, target)} -o DIR")
 
 
-def _export_options(recipe: Recipe) -> str:
-    """Those that export the student as it was trained, for the first target that takes it so."""
-    fitting = [name for name, row in targets().items() if row.symmetric_activations == recipe.symmetric_activations]
+def _target(name: str | None, recipe: Recipe) -> str:
+    """The target of that name, or the first one that takes a student as it is trained."""
+    if name is not None:
+        return find_target(name).name
+    return next(row.name for row in targets().values() if row.symmetric_activations == recipe.symmetric_activations)
+
+
+def _export_options(recipe: Recipe, target: str) -> str:
+    """Those that export the student as it was trained."""
     full_range = " --full-range" if recipe.full_range and not recipe.symmetric_activations else ""
-    return f"--bits {recipe.weight_bits} --target {fitting[0]}{full_range}"
+    return f"--bits {recipe.weight_bits} --target {target}{full_range}"
 
 
 def _recipe(

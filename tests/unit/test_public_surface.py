@@ -95,7 +95,7 @@ SURFACE = {
     "toolchain.recipes": set(),
     "export": {
         *("CoverageReport", "EngineSettings", "Export", "ExportTarget", "export_student", "find_target"),
-        *("GraphPass", "QdqTarget", "inspect", "measure_coverage"),
+        *("GraphPass", "QdqTarget", "inspect", "measure_coverage", "rehearse"),
     },
     "export.artifact": set(),
     "export.coverage": set(),

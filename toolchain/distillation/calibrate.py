@@ -13,7 +13,7 @@ from efq.toolchain.data import FaceSet, IdentityLevel, open_faces
 from efq.toolchain.distillation.distill import Licences, lower_teacher, package
 from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.networks import torch_embedding
-from efq.toolchain.recipes.recipe import load_recipe
+from efq.toolchain.recipes.recipe import Recipe, load_recipe
 from efq.toolchain.student import Student
 from efq.toolchain.teachers import Teacher
 
@@ -36,8 +36,7 @@ def calibrate_teacher(
     The faces it was calibrated on count as its training images: it is not evaluated on them. `full_range` adds to
     the recipe that weights of 8 bits use all of them.
     """
-    chosen = load_recipe(recipe)
-    untrained = dataclasses.replace(chosen, steps=0, full_range=chosen.full_range or full_range)
+    untrained = lowering_recipe(recipe, full_range=full_range)
     found = open_faces(
         faces,
         listing=listing,
@@ -51,6 +50,12 @@ def calibrate_teacher(
     processes = Processes(rank=0, world_size=1, device=torch.device("cpu"))
     student = package(network, report, teacher, found, untrained, {"steps": 0}, Licences(), processes)
     return student, _mean_cosine(student, teacher, found)
+
+
+def lowering_recipe(name: str, *, full_range: bool) -> Recipe:
+    """The recipe of that name without its training. Raises UsageError as `load_recipe`."""
+    chosen = load_recipe(name)
+    return dataclasses.replace(chosen, steps=0, full_range=chosen.full_range or full_range)
 
 
 def _mean_cosine(student: Student, teacher: Teacher, faces: FaceSet) -> float:
