@@ -15,7 +15,7 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.training_data import PIXEL_SCHEME
 from efq.runtime.errors import CheckpointError, SchemaError, UsageError
 from efq.runtime.files import atomic_write_bytes
-from efq.toolchain.backbones import read_checkpoint
+from efq.toolchain.backbones.checkpoint import read_checkpoint, shown
 from efq.toolchain.graph.description import describe_graph, plain_values
 from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.recipes.recipe import Recipe
@@ -104,8 +104,7 @@ def load_student(path: Path) -> Student:
     content = read_checkpoint(path)
     if not is_student(content):
         message = (
-            f"expected a student file made by efq-distill at {path}, found a checkpoint with the keys "
-            f"{sorted(map(str, content))[:4]}"
+            f"expected a student file made by efq-distill at {path}, found a checkpoint with the keys {shown(content)}"
         )
         raise CheckpointError(message)
     version = content.get("schema_version")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def shown(names: Iterable[object]) -> str:
+    """The first few of a file's names, sorted and not too long to read."""
+    texts = reprlib.Repr()
+    texts.maxstring, texts.maxlist = 80, 4
+    return texts.repr(sorted(map(str, names)))
+
+
 def weights_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The state dict inside a checkpoint: unwrapped from the usual outer keys, without a "module." prefix."""
     for key in _WRAPPERS:
@@ -40,7 +48,7 @@ def weights_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     named = [(str(key).removeprefix("module."), value) for key, value in content.items() if isinstance(value, Tensor)]
     weights = dict(named)
     if not weights:
-        message = f"expected tensors by name in {path}, found the keys {sorted(map(str, content))[:5]}"
+        message = f"expected tensors by name in {path}, found the keys {shown(content)}"
         raise CheckpointError(message)
     if len(weights) < len(named):
         message = f"expected each name once in {path}, found some with and without 'module.': keep one of them"
@@ -67,7 +75,7 @@ def load_backbone(path: Path, name: str | None = None) -> tuple[Backbone, nn.Mod
             return candidate, _fill(candidate, weights, path)
     message = (
         f"{path} fits none of the known backbones ({', '.join(backbone_names())}); its first keys are "
-        f"{sorted(weights)[:4]}: name its network with --backbone package.module:factory"
+        f"{shown(weights)}: name its network with --backbone package.module:factory"
     )
     raise CheckpointError(message)
 
@@ -84,7 +92,7 @@ def _difference(backbone: Backbone, weights: Mapping[str, Tensor]) -> str | None
     shapes = sorted(key for key in common if expected[key] != tuple(weights[key].shape))
     if not missing and not unknown and not shapes:
         return None
-    return f"missing {missing[:3]}, unknown {unknown[:3]}, of another shape {shapes[:3]}"
+    return f"missing {shown(missing)}, unknown {shown(unknown)}, of another shape {shown(shapes)}"
 
 
 def _shapes(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]] | None:

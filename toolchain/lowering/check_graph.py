@@ -14,6 +14,7 @@ from efq.toolchain.graph.walker import Call
 _IMAGES = 2
 _LARGEST_DIFFERENCE = 1e-2  # of the largest number of an embedding; summed in another order, it is 1e-5
 _FEWEST_NUMBERS = 2
+_NUMBERS = 1e-15, 1e15  # whose squares sum up to a float32 that is neither 0 nor infinity
 
 
 @torch.no_grad()
@@ -33,6 +34,12 @@ def check_graph(
         message = f"expected finite embeddings of {type(network).__name__}, found NaN or infinity: check its weights"
         raise LoweringError(message)
     difference, largest = (found - wanted).abs().max(), wanted.abs().max()
+    if not _NUMBERS[0] < float(largest) < _NUMBERS[1]:
+        message = (
+            f"expected embeddings of {type(network).__name__} whose length is a number, found {float(largest):g} as "
+            "the largest of their numbers: check its weights and its input"
+        )
+        raise LoweringError(message)
     if found.shape != wanted.shape or float(difference) > _LARGEST_DIFFERENCE * float(largest):
         message = (
             f"traced, {type(network).__name__} gives other embeddings than called (by {float(difference):g} of "
@@ -46,7 +53,7 @@ def _check_sizes(graph: fx.GraphModule, height: int, width: int) -> None:
     try:
         with torch.device("meta"):
             empty = build_graph(describe_graph(graph))
-        size = embedding_size(empty, height, width, visit=_refuse_cut_windows)
+        size = embedding_size(empty, height, width, visit=_refuse_odd_windows)
     except ShapeError as error:
         message = f"{error} (for images of {height}x{width})"
         raise LoweringError(message) from error
@@ -58,15 +65,26 @@ def _check_sizes(graph: fx.GraphModule, height: int, width: int) -> None:
         raise LoweringError(message)
 
 
-def _refuse_cut_windows(call: Call, value: Tensor) -> None:
-    """Of an average with padding: torch divides the last one by what is left of it, ONNX by the whole window."""
+def _refuse_odd_windows(call: Call, value: Tensor) -> None:
+    """Windows that runtimes do not compute as torch does, or not at all.
+
+    Of an average with padding torch divides the last window by what is left of it, ONNX by the whole one; a window
+    larger than the map, which ceil_mode allows, is none to OpenVINO.
+    """
     pool = call.module
-    if not isinstance(pool, nn.AvgPool2d) or not pool.ceil_mode or not pool.count_include_pad:
+    if not isinstance(pool, nn.AvgPool2d | nn.MaxPool2d) or not pool.ceil_mode:
         return
-    kernel, stride, padding = map(_pair, (pool.kernel_size, pool.stride, pool.padding))
-    cut = [(value.shape[2 + i] + 2 * padding[i] - kernel[i]) % stride[i] for i in (0, 1)]
-    if any(padding) and any(cut):
-        message = f"layer {call.name!r} (AvgPool2d) has padding and windows cut off by ceil_mode: use one of them"
+    kernel, stride, padding, dilation = map(
+        _pair, (pool.kernel_size, pool.stride, pool.padding, getattr(pool, "dilation", 1))
+    )
+    left = [value.shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1 for i in (0, 1)]
+    described = f"layer {call.name!r} ({type(pool).__name__})"
+    if min(left) < 0:
+        message = f"{described} has a window larger than its map of {tuple(value.shape[2:])}: make it as large"
+        raise ShapeError(message)
+    cut = any(room % step for room, step in zip(left, stride, strict=True))
+    if isinstance(pool, nn.AvgPool2d) and pool.count_include_pad and any(padding) and cut:
+        message = f"{described} has padding and windows cut off by ceil_mode: use one of them"
         raise ShapeError(message)
 
 

@@ -55,7 +55,7 @@ def _patches(module: QuantizedConv2d, inputs: Tensor, residual: Tensor, *, rows:
     positions = residual.shape[2] * residual.shape[3]
     images = max(1, min(inputs.shape[0], rows // positions))
     inputs, residual = inputs[:: inputs.shape[0] // images], residual[:: residual.shape[0] // images]
-    if module.kernel_size == (1, 1):
+    if module.kernel_size == (1, 1) and not any(module.padding):
         strided = inputs[:, :, :: module.stride[0], :: module.stride[1]]
         return strided.permute(0, 2, 3, 1).flatten(0, 2), residual.permute(0, 2, 3, 1).flatten(0, 2)
     patches = functional.unfold(

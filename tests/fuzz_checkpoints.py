@@ -1,0 +1,188 @@
+"""Open damaged teachers, many of them: `python tests/fuzz_checkpoints.py --count 20000 --seed 0`.
+
+A network's weights as torch.save writes them, with bytes changed, values replaced, tensors of other dtypes, shapes,
+layouts and devices, pickles of strangers. Each is a CheckpointError in EFQ's own words, or a teacher that gives finite
+embeddings or is refused as an EfqError when it is lowered. Anything else is a hole: it is printed with the seed of its
+mutation, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import io
+import os
+import pickle
+import random
+import re
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fuzz_students import MARK, damaged, value
+from networks import MEAN, STD, TEACHER, random_images, randomize, teacher_network
+from torch import Tensor
+
+from efq.runtime.errors import CheckpointError, LoweringError
+from efq.toolchain.graph.from_torch import trace
+from efq.toolchain.networks import network_kind
+from efq.toolchain.teachers import open_teacher
+
+FOREIGN_WORDS = re.compile(r"weights_only|re-run|\x1b|0x[0-9a-f]{6}|WeightsUnpickler|Traceback|pickle_module")
+DTYPES = (
+    *(torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int64, torch.bool),
+    *(torch.complex64, torch.float8_e4m3fn),
+)
+WRAPPERS = ("state_dict", "model", "net_state_dict", "backbone", "weights", "format")
+STARTS = (
+    *(b"", b"PK\x03\x04", b"\x80\x02", b"\x08\x07\x12\x04", b"<!DOCTYPE html>", b"\x89HDF\r\n\x1a\n", b"\x1f\x8b"),
+    *(b"version https://git-lfs.github.com/spec/v1\n", b"\xff\xd8\xff\xe0", b"{", b"\x1c\0\0\0TFL3", b"\0" * 64),
+)
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exec, (f"import os; os.environ[{MARK!r}] = '1'",)
+
+
+def changed_tensor(tensor: Tensor, draw: random.Random) -> Any:
+    """`tensor` of another dtype, shape or layout, or with a number that is none."""
+    filled = tensor.numel() > 0
+    makers = [
+        lambda: tensor.to(draw.choice(DTYPES)),
+        lambda: tensor.reshape(-1),
+        lambda: tensor[..., None],
+        lambda: tensor.flatten()[:1].reshape(()),
+        lambda: tensor[:0],
+        lambda: tensor.flatten()[0].expand(tensor.shape),  # steps of 0
+        lambda: tensor.flatten()[0].expand(1 << 20, 1 << 20),  # a file of kilobytes
+        lambda: tensor.transpose(0, -1),
+        lambda: tensor.repeat(*[2] * max(tensor.dim(), 1)),
+        lambda: tensor.to_sparse(),
+        lambda: tensor.to("meta"),
+        lambda: torch.quantize_per_tensor(tensor.float(), 0.1, 0, torch.qint8),
+        lambda: torch.nn.Parameter(tensor.float()),
+        lambda: torch.nested.nested_tensor([tensor.float(), tensor.float()]),
+        lambda: spoiled(tensor, draw),
+        lambda: spoiled(tensor, draw),
+        lambda: tensor.numpy(),
+        lambda: value(draw),
+    ]
+    return draw.choice(makers)() if filled else value(draw)
+
+
+def spoiled(tensor: Tensor, draw: random.Random) -> Tensor:
+    copy = tensor.clone().float().flatten()
+    copy[draw.randrange(copy.numel())] = draw.choice((float("nan"), float("inf"), -float("inf"), 1e38, -1.0, 0.0))
+    return copy.reshape(tensor.shape)
+
+
+def changed_content(weights: dict[str, Any], draw: random.Random) -> Any:
+    """A state dict with some things changed, perhaps inside other dicts."""
+    content: Any = dict(weights)
+    for _ in range(draw.choice((0, 1, 1, 1, 2, 4))):
+        name = draw.choice(list(content))
+        action = draw.random()
+        if action < 0.7:
+            content[name] = changed_tensor(weights.get(name, torch.zeros(3)), draw)
+        elif action < 0.8:
+            del content[name]
+        elif action < 0.9:
+            content[draw.choice((f"module.{name}", f"{name}.x", "", "a" * 1000, 7))] = weights.get(name)
+        else:
+            content[name] = value(draw)
+    if draw.random() < 0.2:
+        content = {f"module.{name}": item for name, item in content.items()}
+    for _ in range(draw.choice((0, 0, 0, 1, 2))):
+        content = {draw.choice(WRAPPERS): content, "epoch": value(draw)}
+    return draw.choice((content, content, content, content, [content], value(draw)))
+
+
+def file_of(weights: dict[str, Any], draw: random.Random) -> bytes:
+    """The bytes of a mutated checkpoint."""
+    buffer = io.BytesIO()
+    action = draw.random()
+    if action < 0.05:
+        return draw.choice(STARTS) + draw.randbytes(draw.randrange(600))
+    if action < 0.1:
+        content = draw.choice((Code(), {"state_dict": Code()}, weights | {"x": Code()}))
+        kind = draw.random()
+        if kind < 0.4:
+            torch.save(content, buffer, _use_new_zipfile_serialization=kind < 0.2)
+        elif kind < 0.7:
+            pickle.dump({"x": Code(), "array": np.zeros(3)}, buffer, protocol=draw.randrange(6))
+        else:
+            with zipfile.ZipFile(buffer, "w") as archive:
+                archive.writestr("a/data.pkl", pickle.dumps(Code(), protocol=2))
+                archive.writestr("a/version", b"3\n")
+        return buffer.getvalue()
+    torch.save(changed_content(weights, draw), buffer, _use_new_zipfile_serialization=draw.random() < 0.85)
+    data = buffer.getvalue()
+    return damaged(data, draw) if draw.random() < 0.35 else data
+
+
+def outcome(path: Path) -> str:
+    """What opening the teacher at `path` and tracing its network came to."""
+    try:
+        kind = network_kind(path)
+        if kind != "teacher":
+            return f"another kind: {kind}"
+        teacher = open_teacher(path, TEACHER)
+    except CheckpointError as error:
+        text = str(error)
+        assert not FOREIGN_WORDS.search(text), text
+        assert len(text) < 1000, text
+        return "refused"
+    try:
+        trace(teacher.network, MEAN, STD)
+    except LoweringError:
+        return "refused when it was traced"
+    embeddings = teacher.normalized(random_images(1, size=112))
+    return "a teacher" if bool(torch.isfinite(embeddings).all()) else "a teacher whose embeddings are NaN"
+
+
+def main() -> None:
+    """Count; exit 1 for a hole."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="The one mutation of that number.")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    counts: collections.Counter[str] = collections.Counter()
+    weights = dict(randomize(teacher_network()).state_dict())
+    numbers = range(arguments.count) if arguments.only is None else (arguments.only,)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "teacher.pt"
+        for number in numbers:
+            draw = random.Random(f"{arguments.seed}/{number}")
+            try:
+                path.write_bytes(file_of(weights, draw))
+            except (RuntimeError, TypeError, NotImplementedError, IndexError) as error:
+                counts[f"torch writes no such file ({type(error).__name__})"] += 1
+                continue
+            try:
+                found = outcome(path)
+            except Exception as error:
+                if arguments.only is not None:
+                    raise
+                found = f"HOLE {type(error).__name__}"
+                print(f"{arguments.seed}/{number}: {error!r}"[:400], flush=True)
+            if os.environ.pop(MARK, None):
+                found = "HOLE code ran"
+                print(f"{arguments.seed}/{number}: code ran", flush=True)
+            counts[found] += 1
+    for found, count in counts.most_common():
+        print(f"{count:7,}  {found}")
+    raise SystemExit(any(found.startswith("HOLE") for found in counts))
+
+
+if __name__ == "__main__":
+    main()
