@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,7 @@ def _requantize(network: fx.GraphModule) -> tuple[int, float]:
     inserted = insert_quantizers_where_read(network, bits=8)
     widest = 1.0
     for source, quantizer in inserted.items():
-        origin = source
-        while origin not in ranges and isinstance(module_of(network, origin), SCALE_PRESERVING):
-            origin = producer(origin)
-        before = ranges[origin]
+        before = _range_at(network, source, ranges)
         scale = max(-before.low / -quantizer.lowest, before.high / quantizer.highest)
         quantizer.log_scale.fill_(math.log(scale))
         widest = max(widest, scale / before.step)
@@ -122,19 +120,34 @@ def _restore_activations(network: fx.GraphModule) -> dict[fx.Node, _Range]:
             ranges[relu] = ranges[source]
     for node, _ in calls(network, Maximum):
         first, second = node.all_input_nodes
-        source, affine = producer(first), module_of(network, producer(second))
+        source = _before(network, first, ActivationQuantizer)
+        affine = module_of(network, _before(network, second, ActivationQuantizer, nn.ReLU))
         assert isinstance(affine, ChannelAffine)
         prelu = nn.PReLU(affine.channels)
         slopes = affine.weight if affine.weight_quantizer is None else affine.weight_quantizer(affine.weight[:, None])
         prelu.weight.copy_(slopes.flatten())
         restored = insert_after(network, source, f"{node.target}_prelu", prelu, (source,))
-        ranges[restored] = _behind_prelu(ranges[source], prelu.weight.detach())
+        ranges[restored] = _behind_prelu(_range_at(network, source, ranges), prelu.weight.detach())
         node.replace_all_uses_with(restored)
         network.graph.erase_node(node)
     network.graph.eliminate_dead_code()
     network.delete_all_unused_submodules()
     network.recompile()
     return ranges
+
+
+def _before(network: fx.GraphModule, node: fx.Node, *kinds: type[nn.Module]) -> fx.Node:
+    """`node`, or the nearest before it that is of none of `kinds`."""
+    while isinstance(module_of(network, node), kinds):
+        node = producer(node)
+    return node
+
+
+def _range_at(network: fx.GraphModule, node: fx.Node, ranges: Mapping[fx.Node, _Range]) -> _Range:
+    """Of `node`, or of what it quantizes or only moves."""
+    while node not in ranges and isinstance(module_of(network, node), (ActivationQuantizer, *SCALE_PRESERVING)):
+        node = producer(node)
+    return ranges[node]
 
 
 def _range_of(quantizer: ActivationQuantizer) -> _Range:
