@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import weakref
@@ -20,10 +21,13 @@ from efq.runtime.backends.model import Model, model_of
 from efq.runtime.backends.target import AUTOMATIC, DEFAULT_TOLERANCE, OpenOptions, Target
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.faces.batch import check_images
+from efq.runtime.machine.forks import keep_for_ever
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.targets import find_target, targets
 
 LARGEST_BATCH = 64
+
+_CLOSED = "expected an open Embedder, found one that was closed; open it again"
 
 
 class Embedder:
@@ -33,17 +37,18 @@ class Embedder:
     same bytes as it would alone. The threads share the pool of `threads` workers, so a service that calls from
     many threads opens it with threads=1.
 
-    Processes: the child of a fork opens the model again with its first call, as threads do not come along; so does
-    the process that an Embedder is sent to (pickled it is its folder and options, and verified again).
+    Processes: the child of a fork opens the model again with its first call, in the same backend, as threads do not
+    come along; so does the process that an Embedder is sent to (pickled it is its folder and options, and verified
+    again). A signal handler may close it.
     """
 
     def __init__(self, artifact: Artifact, model: Model, options: OpenOptions) -> None:
         self._artifact = artifact
-        self._options = options
         self._name = model.name
+        self._options = _options_of_successors(options, model)
         self._model: Model | None = model
         self._closed = False
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         _embedders.add(self)
 
     @classmethod
@@ -78,17 +83,17 @@ class Embedder:
         a device its target does not run on or that is not there, MissingDependencyError when TensorRT, a CUDA package
         or OpenVINO is needed and not installed, UsageError for a thread count below one or an unknown backend.
         """
-        artifact = Artifact.open(directory)
-        target = _target_of(artifact)
+        # Its folder is found again after the process, or a child, has gone to another one.
+        artifact = Artifact.open(Path(directory).absolute())
         options = OpenOptions(
-            device=_chosen_device(target, device),
+            device=_chosen_device(_target_of(artifact), device),
             threads=threads,
             backend=backend,
             tolerance=tolerance,
             rebuild=rebuild,
             progress=progress,
         )
-        return cls(artifact, model_of(artifact, target.open(target, artifact, options)), options)
+        return cls(artifact, _open_model(artifact, options), options)
 
     @property
     def backend(self) -> str:
@@ -106,9 +111,9 @@ class Embedder:
                 self._model.close()
 
     def __reduce__(self) -> tuple[Callable[..., Embedder], tuple[object, ...]]:
-        options = self._options
-        chosen = (options.device, options.threads, options.backend, options.tolerance)
-        return _open_again, (type(self), str(self._artifact.directory), *chosen)
+        if self._closed:
+            raise UsageError(_CLOSED)
+        return _open_again, (type(self), str(self._artifact.directory), self._options)
 
     def __enter__(self) -> Self:
         return self
@@ -155,23 +160,20 @@ class Embedder:
             return model
         with self._opening:
             if self._closed:
-                message = "expected an open Embedder, found one that was closed; open it again"
-                raise UsageError(message)
+                raise UsageError(_CLOSED)
             if self._model is None:
-                target = _target_of(self._artifact)
-                self._model = model_of(self._artifact, target.open(target, self._artifact, self._options))
+                self._model = _open_model(self._artifact, self._options)
             return self._model
 
     def _forget_parent(self) -> None:
         """In the child of a fork: its parent's model is neither used nor freed, which would wait for threads."""
         if self._model is not None:
-            _inherited.append(self._model)
+            keep_for_ever(self._model)
         self._model = None
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
 
 
 _embedders: weakref.WeakSet[Embedder] = weakref.WeakSet()
-_inherited: list[Model] = []
 
 
 def _after_fork() -> None:
@@ -183,11 +185,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _open_again(
-    kind: type[Embedder], directory: str, device: str, threads: int | None, backend: str, tolerance: float
-) -> Embedder:
+def _open_again(kind: type[Embedder], directory: str, options: OpenOptions) -> Embedder:
     """What an Embedder that was pickled becomes."""
-    return kind.open(directory, device, threads, backend=backend, tolerance=tolerance)
+    artifact = Artifact.open(directory)
+    return kind(artifact, _open_model(artifact, options), options)
+
+
+def _options_of_successors(options: OpenOptions, model: Model) -> OpenOptions:
+    """To open the model again in another process: in the same backend, without showing it."""
+    backend = model.name if options.device == "cpu" and options.backend == AUTOMATIC else options.backend
+    return dataclasses.replace(options, backend=backend, progress=no_progress, is_inherited=True)
+
+
+def _open_model(artifact: Artifact, options: OpenOptions) -> Model:
+    target = _target_of(artifact)
+    return model_of(artifact, target.open(target, artifact, options))
 
 
 def _target_of(artifact: Artifact) -> Target:

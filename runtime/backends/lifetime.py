@@ -1,44 +1,57 @@
-"""When a model may be used: calls from any thread until it is closed, which waits for those that are running."""
+"""How long a model's sessions are used: by calls from any thread until it is closed, which waits for those that run."""
 
 from __future__ import annotations
 
 import threading
-from types import TracebackType
-from typing import Self
+import weakref
+from typing import Generic, TypeVar
 
 from efq.runtime.errors import UsageError
 
+Held = TypeVar("Held")
 
-class Lifetime:
-    """`with lifetime:` around each call of a model; it raises UsageError once the model is closed."""
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running = 0
-        self._closed = False
+class Lifetime(Generic[Held]):
+    """Holds what the calls of a model need. Each call is made so:
 
-    def __enter__(self) -> Self:
-        with self._changed:
-            if self._closed:
-                message = "expected an open model, found one that was closed; open it again"
-                raise UsageError(message)
-            self._running += 1
-        return self
+        with lifetime.call():
+            sessions = lifetime.held()
+            ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._changed:
-            self._running -= 1
-            if self._closed:
-                self._changed.notify_all()
+    `call` gives a lock of the calling thread's own, so that no signal handler which raises (Ctrl-C) leaves a call
+    uncounted, and one that closes the model waits for the calls of other threads, not for the one it interrupted. That
+    goes on with what it got; what is held is freed with its last reference.
+    """
 
-    def close(self) -> bool:
-        """Refuse calls from now on and wait for the last; False for every close but the first.
+    def __init__(self, held: Held) -> None:
+        self._held: Held | None = held
+        self._of_this_thread = threading.local()
+        self._registering = threading.RLock()
+        self._locks: weakref.WeakSet[threading.RLock] = weakref.WeakSet()
 
-        Call it outside `with`, or it waits for itself.
-        """
-        with self._changed:
-            first, self._closed = not self._closed, True
-            self._changed.wait_for(lambda: self._running == 0)
-            return first
+    def call(self) -> threading.RLock:
+        """What this thread holds during a call."""
+        lock: threading.RLock | None = getattr(self._of_this_thread, "lock", None)
+        if lock is None:
+            lock = threading.RLock()
+            with self._registering:
+                self._locks.add(lock)
+            self._of_this_thread.lock = lock
+        return lock
+
+    def held(self) -> Held:
+        """What was given to hold. Raises UsageError once the model is closed."""
+        held = self._held
+        if held is None:
+            message = "expected an open model, found one that was closed; open it again"
+            raise UsageError(message)
+        return held
+
+    def close(self) -> None:
+        """Refuse calls from now on, and wait for those of other threads that run. Again it does nothing."""
+        self._held = None
+        with self._registering:
+            locks = list(self._locks)
+        for lock in locks:
+            with lock:
+                pass

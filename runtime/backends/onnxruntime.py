@@ -28,12 +28,10 @@ from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.single_image import SingleImageThreads
 from efq.runtime.errors import IncompatibleArtifactError
 from efq.runtime.machine.cpu import cpus_to_bind
+from efq.runtime.machine.forks import loading
 
 if TYPE_CHECKING:
     import onnxruntime
-
-# Two sessions created at once register the process-wide logger and allocators at once.
-_creation_lock = threading.Lock()
 
 WAITING_OPTION = ("session.intra_op.spin_duration_us", "100")
 """Worker threads wait for work in a loop only for a moment after a call.
@@ -65,23 +63,18 @@ class OnnxRuntimeModel:
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
         MissingDependencyError for one older than EFQ was tested with, UsageError for a thread count below one.
         """
-        self._lifetime = Lifetime()
         self._path = path
-        self._exact_anyway = reduced_range
         count = thread_count(threads)
         content = read_model(path) if content is None else content
-        self._session = _create_session(content, path, count, exact_anyway=reduced_range)
-        self._one_thread_session = self._session if count == 1 else None
-        self._content = b"" if count == 1 else content  # for the session of one thread
-        self._one_thread_lock = threading.Lock()
+        self._lifetime = Lifetime(_Sessions(content, path, count, exact_anyway=reduced_range))
         self._single = SingleImageThreads() if count > 1 else None
         self._workers = Workers(count, part_size=part_size(len(content)), cpus=cpus_to_bind(count))
 
     @property
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata_props."""
-        with self._lifetime:
-            return dict(self._session.get_modelmeta().custom_metadata_map)
+        with self._lifetime.call():
+            return dict(self._lifetime.held().together.get_modelmeta().custom_metadata_map)
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
@@ -90,42 +83,53 @@ class OnnxRuntimeModel:
         """
         image = Port(INPUT_NAME, f"tensor({contract.dtype})", (contract.height, contract.width, 3))
         embedding = Port(OUTPUT_NAME, "tensor(float)", (embedding_size,))
-        with self._lifetime:
-            check_port("input", _ports(self._session.get_inputs()), image, self._path)
-            check_port("output", _ports(self._session.get_outputs()), embedding, self._path)
+        with self._lifetime.call():
+            session = self._lifetime.held().together
+            check_port("input", _ports(session.get_inputs()), image, self._path)
+            check_port("output", _ports(session.get_outputs()), embedding, self._path)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
-        with self._lifetime:
+        with self._lifetime.call():
+            sessions = self._lifetime.held()
             if len(images) == 1:
-                return self._run_single(images)
-            session = self._session_of_one_thread()
+                return self._run_single(sessions, images)
+            session = sessions.of_one_thread()
             return self._workers.run(images, lambda part: _run(session, part))
 
     def close(self) -> None:
         """Free the sessions and end the threads. Waits for calls that are running; later ones raise UsageError."""
-        if self._lifetime.close():
-            self._workers.close()
-            del self._session, self._one_thread_session
+        self._lifetime.close()
+        self._workers.close()
 
-    def _run_single(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run_single(self, sessions: _Sessions, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._single is None:
-            return _run(self._session, image)
+            return _run(sessions.together, image)
         all_threads = self._single.use_all()
-        session = self._session if all_threads else self._session_of_one_thread()
+        session = sessions.together if all_threads else sessions.of_one_thread()
         start = time.perf_counter()
         embedding = _run(session, image)
         self._single.record(all_threads=all_threads, seconds=time.perf_counter() - start)
         return embedding
 
-    def _session_of_one_thread(self) -> onnxruntime.InferenceSession:
-        with self._one_thread_lock:
-            if self._one_thread_session is None:
-                self._one_thread_session = _create_session(
-                    self._content, self._path, 1, exact_anyway=self._exact_anyway
-                )
+
+class _Sessions:
+    """One whose calls all threads share, and one for calls of one thread, made when it is first needed."""
+
+    def __init__(self, content: bytes, path: Path, threads: int, *, exact_anyway: bool) -> None:
+        self.together = _create_session(content, path, threads, exact_anyway=exact_anyway)
+        self._path = path
+        self._exact_anyway = exact_anyway
+        self._lock = threading.RLock()
+        self._of_one_thread = self.together if threads == 1 else None
+        self._content = b"" if threads == 1 else content
+
+    def of_one_thread(self) -> onnxruntime.InferenceSession:
+        with self._lock:
+            if self._of_one_thread is None:
+                self._of_one_thread = _create_session(self._content, self._path, 1, exact_anyway=self._exact_anyway)
                 self._content = b""
-            return self._one_thread_session
+            return self._of_one_thread
 
 
 def _run(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -152,7 +156,7 @@ def _create_session(content: bytes, path: Path, threads: int, *, exact_anyway: b
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Every failure is raised as well, so the log would only say it twice.
     options.log_severity_level = 4
-    with _creation_lock:
+    with loading:
         try:
             session: onnxruntime.InferenceSession = module.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]

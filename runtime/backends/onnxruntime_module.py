@@ -6,6 +6,7 @@ from types import ModuleType
 
 from efq.runtime.backends.telemetry import switch_off_onnxruntime
 from efq.runtime.errors import MissingDependencyError
+from efq.runtime.machine.forks import loading
 
 LEAST_VERSION = (1, 30)
 """Before it, `session.x64quantprecision` aborts the process on CPUs without VNNI (tried: 1.24.1, 1.29.0)."""
@@ -16,7 +17,8 @@ def import_onnxruntime() -> ModuleType:
     install = "pip install --upgrade onnxruntime (or onnxruntime-gpu, where that is what is installed)"
     switch_off_onnxruntime()
     try:
-        import onnxruntime
+        with loading:
+            import onnxruntime
     except ImportError as error:
         message = f"this needs ONNX Runtime, which cannot be imported ({error}); install it with: {install}"
         raise MissingDependencyError(message) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Callable, Sequence
 
 from efq.runtime.artifact.folder import MODEL_FILE, Artifact, read_checksums
@@ -14,12 +13,13 @@ from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.errors import DeviceError, UsageError
+from efq.runtime.machine.forks import RenewedLock
 
 ONNXRUNTIME, OPENVINO = OnnxRuntimeModel.name, OpenVinoModel.name
 BACKENDS: dict[str, Callable[..., Model]] = {ONNXRUNTIME: OnnxRuntimeModel, OPENVINO: OpenVinoModel}
 
 _logger = logging.getLogger(__name__)
-_measuring = threading.Lock()
+_measuring = RenewedLock()
 
 
 def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Model:
@@ -36,7 +36,7 @@ def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Mod
     chosen = options.backend
     if chosen == AUTOMATIC:
         chosen = _choose(artifact, target.backends, threads, options.tolerance)
-    elif chosen != own:
+    elif chosen != own and not options.is_inherited:
         _logger.warning(
             "%s was checked with %s and is served by %s: its embeddings differ", artifact.directory, own, chosen
         )
@@ -67,7 +67,7 @@ def _choose(artifact: Artifact, backends: Sequence[str], threads: int, tolerance
         return own
     sha256 = read_checksums(artifact.directory)[MODEL_FILE]
     path = cache_path(sha256, backends=installed, threads=threads, tolerance=tolerance)
-    with _measuring:  # two measurements at once would disturb each other
+    with _measuring.lock:  # two measurements at once would disturb each other
         choice = read_choice(path, dict.fromkeys(installed))
         if choice is None:
             choice = _measure(artifact, installed, threads, tolerance)

@@ -34,6 +34,7 @@ from efq.runtime.backends.model import (
 from efq.runtime.backends.openvino_module import import_openvino
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
+from efq.runtime.machine.forks import keep_for_ever, loading
 
 
 class OpenVinoModel:
@@ -62,25 +63,22 @@ class OpenVinoModel:
                 "has no exact kernels for 8-bit weights: export the model without --full-range, or for ort-cpu"
             )
             raise DeviceError(message)
-        self._lifetime = Lifetime()
         self._path = path
         self._threads = thread_count(threads)
         content = read_model(path) if content is None else content
-        self._model = _parse_model(content, path)
+        networks = _Networks(content, path, self._threads)
         self._metadata = onnx_metadata_of(content, path)
-        self._image_shape = tuple(self._model.input(0).partial_shape)[1:]
-        self._lock = threading.Lock()
-        self._compiled: dict[tuple[int, bool], _Requests] = {}
         most = part_size(len(content))
         self._sizes = sorted({most, SMALL_PART, 1}, reverse=True)  # eight images on two threads are four on each
+        self._lifetime = Lifetime(networks)
         self._workers = Workers(self._threads, part_size=most)
-        self._requests(1, shared=False)
+        networks.requests(1, shared=False)
 
     @property
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata_props, which OpenVINO does not keep."""
-        with self._lifetime:
-            return self._metadata
+        self._lifetime.held()
+        return self._metadata
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
@@ -89,32 +87,45 @@ class OpenVinoModel:
         """
         image = Port(INPUT_NAME, contract.dtype, (contract.height, contract.width, 3))
         embedding = Port(OUTPUT_NAME, "float32", (embedding_size,))
-        with self._lifetime:
-            check_port("input", _ports(self._model.inputs), image, self._path)
-            check_port("output", _ports(self._model.outputs), embedding, self._path)
+        with self._lifetime.call():
+            model = self._lifetime.held().model
+            check_port("input", _ports(model.inputs), image, self._path)
+            check_port("output", _ports(model.outputs), embedding, self._path)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
-        with self._lifetime:
+        with self._lifetime.call():
+            networks = self._lifetime.held()
             if len(images) == 1:
-                return self._requests(1, shared=False).run(images)
-            return self._workers.run(images, self._run_part)
+                return networks.requests(1, shared=False).run(images)
+            return self._workers.run(images, lambda part: self._run_part(networks, part))
 
     def close(self) -> None:
         """Free the networks and end the threads. Waits for calls that are running; later ones raise UsageError."""
-        if self._lifetime.close():
-            self._workers.close()
-            del self._compiled, self._model
+        self._lifetime.close()
+        self._workers.close()
 
-    def _run_part(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run_part(self, networks: _Networks, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         embeddings = []
         while len(images):
             size = next(size for size in self._sizes if size <= len(images))
-            embeddings.append(self._requests(size, shared=self._threads > 1).run(images[:size]))
+            embeddings.append(networks.requests(size, shared=self._threads > 1).run(images[:size]))
             images = images[size:]
         return np.concatenate(embeddings)
 
-    def _requests(self, batch: int, *, shared: bool) -> _Requests:
+
+class _Networks:
+    """The network as it was read, and compiled for those batches that came."""
+
+    def __init__(self, content: bytes, path: Path, threads: int) -> None:
+        self.model = _parse_model(content, path)
+        self._path = path
+        self._threads = threads
+        self._image_shape = tuple(self.model.input(0).partial_shape)[1:]
+        self._lock = threading.RLock()
+        self._compiled: dict[tuple[int, bool], _Requests] = {}
+
+    def requests(self, batch: int, *, shared: bool) -> _Requests:
         """Compiled for `batch` images: all threads for one call or, `shared`, one thread for each of many calls."""
         with self._lock:
             if (batch, shared) not in self._compiled:
@@ -129,9 +140,10 @@ class OpenVinoModel:
             "ENABLE_CPU_PINNING": False,  # several models of one process would be pinned to the same CPU
         }
         try:
-            model = self._model.clone()
+            model = self.model.clone()
             model.reshape([batch, *(dimension.get_length() for dimension in self._image_shape)])
-            return _core().compile_model(model, "CPU", options)
+            with loading:
+                return _core().compile_model(model, "CPU", options)
         except Exception as error:  # OpenVINO raises RuntimeError, which its plugins derive from
             raise _cannot_load(self._path, error) from error
 
@@ -160,19 +172,27 @@ class _Requests:
             self._idle.put(request)
 
 
-def _core() -> Any:
-    """OpenVINO and its CPU plugin, loaded once a process: the child of a fork has none of its parent's threads."""
-    return _core_of_process(os.getpid())
-
-
 @functools.cache
-def _core_of_process(process: int) -> Any:
+def _core() -> Any:
+    """OpenVINO and its CPU plugin, loaded once a process."""
     return import_openvino().Core()
+
+
+def _forget_parent() -> None:
+    """In the child of a fork, which has none of the parent's threads: it loads its own."""
+    if _core.cache_info().currsize:
+        keep_for_ever(_core())
+        _core.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _parse_model(content: bytes, path: Path) -> Any:
     try:
-        return _core().read_model(io.BytesIO(content))
+        with loading:
+            return _core().read_model(io.BytesIO(content))
     except MissingDependencyError:
         raise
     except Exception as error:  # see _compile

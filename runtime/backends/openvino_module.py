@@ -11,6 +11,7 @@ from typing import Any
 
 from efq.runtime.backends.telemetry import CHOICE
 from efq.runtime.errors import MissingDependencyError
+from efq.runtime.machine.forks import loading
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -18,7 +19,7 @@ _TELEMETRY = "openvino_telemetry"
 def import_openvino() -> Any:
     """The module. Raises MissingDependencyError when it is not installed or does not load."""
     try:
-        with _without_telemetry():
+        with loading, _without_telemetry():
             return importlib.import_module("openvino")
     except ImportError as error:
         message = (

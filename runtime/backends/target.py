@@ -24,7 +24,8 @@ class OpenOptions:
     device: one of the target's kinds, "cuda" perhaps with a number ("cuda:1"). threads: the most worker threads of one
     call on the CPU, None for every CPU the process may run on. backend: a runtime on the CPU, or "auto". tolerance:
     the difference of cosines within which another backend may serve. rebuild: build what does not fit this machine
-    again. progress: shown while that takes long.
+    again. progress: shown while that takes long. is_inherited: the backend was chosen by another process, which said
+    what there is to say of it.
     """
 
     device: str
@@ -33,6 +34,7 @@ class OpenOptions:
     tolerance: float = DEFAULT_TOLERANCE
     rebuild: bool = False
     progress: ShowProgress = no_progress
+    is_inherited: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -79,12 +79,14 @@ def test_closing_ends_the_threads_of_onnxruntime(tiny_artifact: Path) -> None:
 
 
 def test_closing_waits_for_the_calls_that_run() -> None:
-    lifetime, inside, leave = Lifetime(), threading.Event(), threading.Event()
+    lifetime, inside, leave = Lifetime("sessions"), threading.Event(), threading.Event()
 
-    def call() -> None:
-        with lifetime:
+    def call() -> str:
+        with lifetime.call():
+            held = lifetime.held()
             inside.set()
             assert leave.wait(20)
+            return held
 
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(call)
@@ -92,12 +94,21 @@ def test_closing_waits_for_the_calls_that_run() -> None:
         closing = pool.submit(lifetime.close)
         with pytest.raises(TimeoutError):
             closing.result(0.05)
-        with pytest.raises(UsageError), lifetime:
-            pytest.fail("a closed model was used")
+        with pytest.raises(UsageError), lifetime.call():
+            lifetime.held()
         leave.set()
-        running.result(20)
-        assert closing.result(20)
-    assert not lifetime.close()
+        assert running.result(20) == "sessions"
+        closing.result(20)
+    lifetime.close()
+
+
+def test_a_call_that_closes_does_not_wait_for_itself() -> None:
+    """As a signal handler does, which runs within the call."""
+    lifetime = Lifetime("sessions")
+    with lifetime.call():
+        lifetime.close()
+        with pytest.raises(UsageError):
+            lifetime.held()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -128,7 +139,7 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path: Path, backend: str) -> N
 
 
 def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino_backend._core_of_process.cache_clear()
+    openvino_backend._core.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with raises_naming(MissingDependencyError, "OpenVINO", "pip install 'efq[openvino]'") as caught:
         Embedder.open(tiny_artifact, backend="openvino")
@@ -136,7 +147,7 @@ def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeyp
 
 
 def test_an_artifact_for_openvino_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino_backend._core_of_process.cache_clear()
+    openvino_backend._core.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     monkeypatch.setattr("efq.runtime.backends.open.is_installed", lambda backend: backend != "openvino")
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
