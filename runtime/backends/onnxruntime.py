@@ -99,8 +99,8 @@ class OnnxRuntimeModel:
 
     def close(self) -> None:
         """Free the sessions and end the threads. Waits for calls that are running; later ones raise UsageError."""
-        self._lifetime.close()
-        self._workers.close()
+        if self._lifetime.close():
+            self._workers.close()
 
     def _run_single(self, sessions: _Sessions, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._single is None:

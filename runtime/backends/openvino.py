@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
 import importlib.metadata
-import io
-import os
 import queue
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +28,9 @@ from efq.runtime.backends.model import (
     read_model,
     thread_count,
 )
-from efq.runtime.backends.openvino_module import import_openvino
+from efq.runtime.backends.openvino_core import core_of_process
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.errors import DeviceError, IncompatibleArtifactError, MissingDependencyError
-from efq.runtime.machine.forks import keep_for_ever, loading
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError
 
 
 class OpenVinoModel:
@@ -102,8 +98,11 @@ class OpenVinoModel:
 
     def close(self) -> None:
         """Free the networks and end the threads. Waits for calls that are running; later ones raise UsageError."""
-        self._lifetime.close()
-        self._workers.close()
+        networks = self._lifetime.held_or_none()
+        if self._lifetime.close():
+            if networks is not None:
+                networks.close()
+            self._workers.close()
 
     def _run_part(self, networks: _Networks, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         embeddings = []
@@ -118,21 +117,38 @@ class _Networks:
     """The network as it was read, and compiled for those batches that came."""
 
     def __init__(self, content: bytes, path: Path, threads: int) -> None:
-        self.model = _parse_model(content, path)
+        self._core = core_of_process(id(self))
         self._path = path
         self._threads = threads
-        self._image_shape = tuple(self.model.input(0).partial_shape)[1:]
         self._lock = threading.RLock()
         self._compiled: dict[tuple[int, bool], _Requests] = {}
+        self.model = self._parse(content)
+        self._image_shape = tuple(self.model.input(0).partial_shape)[1:]
 
     def requests(self, batch: int, *, shared: bool) -> _Requests:
         """Compiled for `batch` images: all threads for one call or, `shared`, one thread for each of many calls."""
         with self._lock:
             if (batch, shared) not in self._compiled:
-                self._compiled[batch, shared] = _Requests(self._compile(batch, shared=shared))
+                self._compiled[batch, shared] = self._compile(batch, shared=shared)
             return self._compiled[batch, shared]
 
-    def _compile(self, batch: int, *, shared: bool) -> Any:
+    def close(self) -> None:
+        """Free what was compiled, which no call may use any more."""
+        holders = {requests: requests.options for requests in self._compiled.values()}
+        self._compiled.clear()
+        self._core.leave(id(self), holders)
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if hasattr(self, "_compiled") and not is_finalizing():
+            self.close()
+
+    def _parse(self, content: bytes) -> Any:
+        try:
+            return self._core.read_model(content)
+        except Exception as error:  # OpenVINO raises RuntimeError, which its plugins derive from
+            raise _cannot_load(self._path, error) from error
+
+    def _compile(self, batch: int, *, shared: bool) -> _Requests:
         options: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": self._threads if shared else 1,
@@ -142,16 +158,16 @@ class _Networks:
         try:
             model = self.model.clone()
             model.reshape([batch, *(dimension.get_length() for dimension in self._image_shape)])
-            with loading:
-                return _core().compile_model(model, "CPU", options)
-        except Exception as error:  # OpenVINO raises RuntimeError, which its plugins derive from
+            return _Requests(self._core.compile(model, options), options)
+        except Exception as error:  # see _parse
             raise _cannot_load(self._path, error) from error
 
 
 class _Requests:
     """Infer requests of one compiled network: as many as there are calls at once, used again and again."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, options: Mapping[str, Any]) -> None:
+        self.options = options
         self._compiled = compiled
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -170,33 +186,6 @@ class _Requests:
             yield request
         finally:
             self._idle.put(request)
-
-
-@functools.cache
-def _core() -> Any:
-    """OpenVINO and its CPU plugin, loaded once a process."""
-    return import_openvino().Core()
-
-
-def _forget_parent() -> None:
-    """In the child of a fork, which has none of the parent's threads: it loads its own."""
-    if _core.cache_info().currsize:
-        keep_for_ever(_core())
-        _core.cache_clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
-
-
-def _parse_model(content: bytes, path: Path) -> Any:
-    try:
-        with loading:
-            return _core().read_model(io.BytesIO(content))
-    except MissingDependencyError:
-        raise
-    except Exception as error:  # see _compile
-        raise _cannot_load(path, error) from error
 
 
 def _cannot_load(path: Path, error: Exception) -> IncompatibleArtifactError:

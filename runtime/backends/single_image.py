@@ -37,7 +37,7 @@ class SingleImageThreads:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._times: dict[bool, list[float]] = {True: [], False: []}
         self._chosen = True
         self._settled_until: float | None = None

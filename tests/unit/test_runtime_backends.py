@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
 from efq.runtime.artifact.folder import MODEL_FILE, write_checksums
-from efq.runtime.backends import openvino as openvino_backend
 from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, Workers, part_size
 from efq.runtime.backends.onnxruntime_module import LEAST_VERSION, import_onnxruntime
@@ -139,7 +138,7 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path: Path, backend: str) -> N
 
 
 def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino_backend._core.cache_clear()
+    monkeypatch.setattr("efq.runtime.backends.openvino_core._of_process", None)
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with raises_naming(MissingDependencyError, "OpenVINO", "pip install 'efq[openvino]'") as caught:
         Embedder.open(tiny_artifact, backend="openvino")
@@ -147,7 +146,7 @@ def test_an_absent_package_is_named_with_its_remedy(tiny_artifact: Path, monkeyp
 
 
 def test_an_artifact_for_openvino_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino_backend._core.cache_clear()
+    monkeypatch.setattr("efq.runtime.backends.openvino_core._of_process", None)
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     monkeypatch.setattr("efq.runtime.backends.open.is_installed", lambda backend: backend != "openvino")
     directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(target="openvino"))
