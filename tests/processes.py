@@ -1,19 +1,25 @@
-"""What servers do with an Embedder, each in a process: `python tests/processes.py SCENARIO ARTIFACT BACKEND`.
+"""What programs do with an Embedder, each in a process of its own: `python tests/processes.py --rounds 10`.
 
-Each scenario prints "right" once everything it computed had the bytes it should have, and ends as programs do.
+A scenario prints "right" once everything it computed had the bytes it should have, and ends as programs do: its exit
+code has to be 0, within a deadline. Linux.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import atexit
 import contextlib
 import copy
 import gc
+import importlib.util
+import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +30,9 @@ import numpy as np
 
 from efq.runtime import Embedder, UsageError
 
+BACKENDS = ("onnxruntime", "openvino", "auto")
+DEADLINE = 120.0
+ROUNDS = 20
 FACES = np.random.default_rng(0).integers(0, 256, (21, 112, 112, 3), dtype=np.uint8)
 
 
@@ -217,7 +226,7 @@ def signals_that_raise(open_one: Callable[[], Embedder]) -> bool:
         raise _Ended
 
     expected = b""
-    for number in range(60):
+    for number in range(ROUNDS):
         with open_one() as embedder:
             expected = expected or digest(embedder)
             for _ in range(5):
@@ -231,7 +240,7 @@ def signals_that_raise(open_one: Callable[[], Embedder]) -> bool:
 
 def handlers_that_close(open_one: Callable[[], Embedder]) -> bool:
     """SIGTERM closes the model, and the program goes on or ends."""
-    for number in range(60):
+    for number in range(ROUNDS):
         embedder = open_one()
 
         def close_and_end(embedder: Embedder = embedder, number: int = number) -> None:
@@ -273,9 +282,26 @@ def never_closed(open_one: Callable[[], Embedder]) -> bool:
         embedder = open_one()
         digest(embedder)
         del embedder
-        used.append((len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))))  # noqa: PTH208
+        used.append(_used())
         time.sleep(0.02)
     return used[-1] <= max(used[:4])
+
+
+def closed_by_its_user(open_one: Callable[[], Embedder]) -> bool:
+    """Threads and files are given back, but for the threads but one that OpenVINO's TBB keeps for the process."""
+    before = _used()
+    for _ in range(5):
+        with open_one() as embedder:
+            digest(embedder)
+    deadline = time.monotonic() + 10
+    while _used() > (before[0] + 1, before[1]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    threads, files = _used()
+    return threads <= before[0] + 1 and files <= before[1] + 3  # libraries' own files, opened once
+
+
+def _used() -> tuple[int, int]:
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
 def used_when_the_interpreter_ends(open_one: Callable[[], Embedder]) -> bool:
@@ -336,6 +362,7 @@ SCENARIOS: dict[str, Callable[[Callable[[], Embedder]], bool]] = {
         handlers_that_close,
         closed_by_another_thread,
         never_closed,
+        closed_by_its_user,
         used_when_the_interpreter_ends,
         daemons_embed_when_the_interpreter_ends,
         threads_embed_when_the_main_one_ends,
@@ -343,13 +370,62 @@ SCENARIOS: dict[str, Callable[[Callable[[], Embedder]], bool]] = {
 }
 
 
-def main(scenario: str, artifact: str, backend: str) -> None:
-    """Run one; the artifact is opened by a relative path, as services do."""
+def run_here(scenario: str, artifact: str, backend: str) -> None:
+    """One in this process; the artifact is opened by a relative path, as services do."""
+    logging.getLogger("efq").setLevel(logging.ERROR)  # a backend that is named says each time that it is another's
     os.chdir(Path(artifact).parent)
     name = Path(artifact).name
     right = SCENARIOS[scenario](lambda: Embedder.open(name, threads=2, backend=backend))
     print("right" if right else "wrong", flush=True)
 
 
+def problem_of(scenario: str, artifact: Path, backend: str) -> str | None:
+    """What was not right of one in a process of its own, or None."""
+    command = [sys.executable, __file__, "--here", scenario, str(artifact), backend]
+    environment = os.environ | {"PYTHONWARNINGS": "ignore::DeprecationWarning"}  # Python 3.12 has one of any such fork
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            found, errors = process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return f"still running after {DEADLINE:.0f} s"
+    right = process.returncode == 0 and set(found.split()) == {"right"} and not errors
+    return None if right else f"exit code {process.returncode}, said {found.split()}: {errors.strip()[-2000:]}"
+
+
+def main() -> None:
+    """Every scenario in every backend that is installed, again and again."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
+    options = parser.parse_args()
+    installed = [name for name in BACKENDS if name == "auto" or importlib.util.find_spec(name)]
+    cases = [
+        (backend, scenario)
+        for _ in range(options.rounds)
+        for backend in options.backend or installed
+        for scenario in options.scenario or SCENARIOS
+    ]
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        from artifacts import make_artifact
+
+        os.environ.setdefault("EFQ_CACHE", str(Path(folder) / "cache"))
+        artifact = make_artifact(Path(folder) / "tiny")
+        for backend, scenario in cases:
+            problem = problem_of(scenario, artifact, backend)
+            if problem:
+                failed += 1
+                print(f"{backend}: {scenario}: {problem}", flush=True)
+    print(f"{len(cases)} processes, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:2] == ["--here"]:
+        run_here(*sys.argv[2:])
+    else:
+        main()

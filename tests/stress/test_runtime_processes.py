@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from artifacts import random_faces
 from messages import raises_naming
+from processes import problem_of
 
 from efq.runtime import Embedder, UsageError
 from efq.runtime.machine.quota import cpu_quota
@@ -19,28 +20,6 @@ from efq.runtime.machine.quota import cpu_quota
 FACES = random_faces(9)
 VERSION_1 = {"cpu,cpuacct/x/cpu.cfs_period_us": "100000"}
 
-PRELOADED = """
-import multiprocessing, sys
-import numpy as np
-from efq.runtime import Embedder
-
-faces = np.load(sys.argv[2])
-embedder = Embedder.open(sys.argv[1], threads=2, backend=sys.argv[3])
-whole = embedder.embed(faces)
-single = embedder.embed(faces[:1])
-
-
-def check(number):
-    found = embedder.embed(faces)
-    return bool(np.array_equal(found, whole)) and bool(np.allclose(embedder.embed(faces[:1]), single, atol=1e-6))
-
-
-context = multiprocessing.get_context("fork")
-with context.Pool(3) as pool:
-    print(all(pool.map(check, range(6))))
-print(bool(np.array_equal(embedder.embed(faces), whole)))
-embedder.close()
-"""
 CLOSED = """
 import multiprocessing, sys
 import numpy as np
@@ -62,24 +41,35 @@ def is_refused(number):
 with multiprocessing.get_context("fork").Pool(1) as pool:
     print(all(pool.map(is_refused, range(2))))
 """
-SPAWNED = """
-import multiprocessing, sys
-import numpy as np
-from efq.runtime import Embedder
+SCENARIOS = {
+    "onnxruntime": (
+        "preloaded_and_closed_in_the_parent",
+        "forked_twice_into_another_folder",
+        "forked_by_a_thread_while_others_embed",
+        "forked_while_others_open",
+        "copies",
+        "signals_that_raise",
+        "handlers_that_close",
+        "closed_by_its_user",
+        "never_closed",
+        "used_when_the_interpreter_ends",
+        "daemons_embed_when_the_interpreter_ends",
+    ),
+    "openvino": (
+        "preloaded_after_another_was_closed",
+        "closed_by_its_user",
+        "daemons_embed_when_the_interpreter_ends",
+    ),
+    "auto": ("forked_while_it_opens_for_the_first_time",),
+}
+"""Of those in processes.py, which says how to run them all."""
 
 
-def embed(arguments):
-    embedder, faces = arguments
-    return embedder.embed(faces)
-
-
-if __name__ == "__main__":
-    faces = np.load(sys.argv[2])
-    with Embedder.open(sys.argv[1], threads=1, backend="onnxruntime") as embedder:
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
-            parts = pool.map(embed, [(embedder, faces), (embedder, faces)])
-        print(all(np.array_equal(part, embedder.embed(faces)) for part in parts))
-"""
+@pytest.mark.parametrize(("backend", "scenario"), [(name, each) for name, some in SCENARIOS.items() for each in some])
+def test_programs(tiny_artifact: Path, backend: str, scenario: str) -> None:
+    if backend != "auto":
+        pytest.importorskip(backend)
+    assert problem_of(scenario, tiny_artifact, backend) is None
 
 
 @pytest.fixture
@@ -97,17 +87,6 @@ def run(tmp_path: Path, code: str, *arguments: object, **environment: str) -> li
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
-
-
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_workers_of_a_preloaded_server_answer(tiny_artifact: Path, faces: Path, tmp_path: Path, backend: str) -> None:
-    """As gunicorn --preload: opened and used in the parent with threads, then used in forked children."""
-    pytest.importorskip(backend)
-    assert run(tmp_path, PRELOADED, tiny_artifact, faces, backend) == ["True", "True"]
-
-
-def test_it_is_sent_to_other_processes(tiny_artifact: Path, faces: Path, tmp_path: Path) -> None:
-    assert run(tmp_path, SPAWNED, tiny_artifact, faces) == ["True"]
 
 
 def test_a_pickled_one_is_its_folder_and_options(tiny_artifact: Path) -> None:

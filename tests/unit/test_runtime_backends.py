@@ -65,18 +65,6 @@ def test_a_closed_model_is_freed_and_refuses_calls(tiny_artifact: Path, backend:
     np.testing.assert_array_equal(again.embed(random_faces(20)), expected)
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux's list of threads")
-def test_closing_ends_the_threads_of_onnxruntime(tiny_artifact: Path) -> None:
-    before = _thread_ids()
-    with Embedder.open(tiny_artifact, threads=2, backend="onnxruntime") as embedder:
-        embedder.embed(random_faces(20))
-        assert _thread_ids() > before
-    deadline = time.monotonic() + 20
-    while _thread_ids() - before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert _thread_ids() <= before
-
-
 def test_closing_waits_for_the_calls_that_run() -> None:
     lifetime, inside, leave = Lifetime("sessions"), threading.Event(), threading.Event()
 
