@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from efq.benchmarks.peers.peer import Peer, Preprocess, embed_in_batches
 from efq.benchmarks.peers.spec import PeerSpec
 from efq.benchmarks.peers.tool import Candidate, teacher_spec
-from efq.runtime.backends.openvino_module import import_openvino
+from efq.runtime.backends.openvino_core import import_openvino
 from efq.runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""OpenVINO of this process, and the threads that its networks leave behind.
+"""OpenVINO of this process: imported without its telemetry, and the threads that its networks leave behind.
 
 OpenVINO keeps the threads of a network that was freed for the next one of as many streams and threads, until its last
 Core is freed (src/inference/src/dev/threading/executor_manager.cpp of its sources). The child of a fork would be given
@@ -9,15 +9,45 @@ others are open an empty network holds those of one that was freed until they ar
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
-from collections.abc import Hashable, Mapping, MutableMapping
+import sys
+from collections.abc import Hashable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
-from efq.runtime.backends.openvino_module import import_openvino
+from efq.runtime.backends.telemetry import CHOICE
+from efq.runtime.errors import MissingDependencyError
 from efq.runtime.machine.forks import keep_for_ever, loading
 
 Holder = TypeVar("Holder")
+
+_TELEMETRY = "openvino_telemetry"
+
+
+def import_openvino() -> Any:
+    """The module. Raises MissingDependencyError when it is not installed or does not load."""
+    try:
+        with loading, _without_telemetry():
+            return importlib.import_module("openvino")
+    except ImportError as error:
+        message = (
+            f"this needs OpenVINO, which cannot be imported ({error}); install it with: pip install 'efq[openvino]'"
+        )
+        raise MissingDependencyError(message) from error
+
+
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """OpenVINO takes its own stub where its telemetry package cannot be imported."""
+    if _TELEMETRY in sys.modules or os.environ.get(CHOICE) == "1":
+        yield
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
 
 
 class OpenVinoCore:

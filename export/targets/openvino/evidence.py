@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from efq.export.coverage.evidence import Evidence, ExecutedNode, TensorFact
-from efq.runtime.backends.openvino_module import import_openvino
+from efq.runtime.backends.openvino_core import import_openvino
 from efq.runtime.errors import IncompatibleArtifactError, InputError
 
 _DTYPES = {"f32": "float", "f16": "float16", "bf16": "bfloat16", "f64": "double"} | {
