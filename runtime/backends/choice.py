@@ -144,7 +144,8 @@ def write_choice(path: Path | None, choice: Choice) -> None:
     try:
         atomic_write_text(path, choice.to_json())
     except UsageError as error:
-        _logger.warning("the choice of a backend is not remembered: %s", error)
+        reason = error.__cause__ or error  # its advice is for outputs
+        _logger.warning("the choice of a backend is not remembered: %s; set EFQ_CACHE to a folder with room", reason)
 
 
 def is_installed(backend: str) -> bool:
