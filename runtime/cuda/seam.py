@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import os
 import re
 from contextlib import AbstractContextManager
 from typing import Any, NewType, Protocol
@@ -129,16 +130,18 @@ def open_cuda(device: str = "cuda:0", package: str | None = None) -> Cuda:
     """Open a GPU, `cuda` or `cuda:N`, through `package`, or through the first of PACKAGES that works.
 
     Raises UsageError for another device name or package, MissingDependencyError when no package is installed and
-    DeviceError when none reaches the GPU; the message lists what each one said.
+    DeviceError when none reaches the GPU; the message lists what each one said. DeviceError also in the child of a fork
+    whose parent has opened one: CUDA starts in no such child.
     """
     ordinal = device_ordinal(device)
+    _refuse_after_fork()
     if package is not None and package not in PACKAGES:
         message = f"expected a CUDA package, one of {', '.join(PACKAGES)}; found {package!r}"
         raise UsageError(message)
     refusals: dict[str, MissingDependencyError | DeviceError] = {}
     for name in PACKAGES if package is None else (package,):
         try:
-            return _open_package(name, ordinal)
+            return _note_use(_open_package(name, ordinal))
         except (MissingDependencyError, DeviceError) as error:
             refusals[name] = error
     said = " | ".join(f"{name}: {error}" for name, error in refusals.items())
@@ -146,6 +149,25 @@ def open_cuda(device: str = "cuda:0", package: str | None = None) -> Cuda:
     if all(isinstance(error, MissingDependencyError) for error in refusals.values()):
         raise MissingDependencyError(message)
     raise DeviceError(message)
+
+
+_used_by: int | None = None
+"""The process that first opened a GPU, this one or one it was forked from."""
+
+
+def _note_use(opened: Cuda) -> Cuda:
+    global _used_by
+    _used_by = os.getpid()
+    return opened
+
+
+def _refuse_after_fork() -> None:
+    if _used_by not in (None, os.getpid()):
+        message = (
+            "expected a process that CUDA can start in, found the child of a fork whose parent has used a GPU: open it "
+            'in the workers only, or start them with "spawn" or "forkserver" (gunicorn: without --preload)'
+        )
+        raise DeviceError(message)
 
 
 def device_ordinal(device: str) -> int:

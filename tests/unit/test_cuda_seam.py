@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,13 @@ def test_no_driver_is_a_device_error_with_what_each_package_said() -> None:
     with raises_naming(DeviceError, *PACKAGES, "cudaErrorInsufficientDriver", "NVIDIA driver") as caught:
         open_cuda()
     assert caught.value.exit_code == 4
+
+
+def test_the_child_of_a_fork_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process that used a GPU: CUDA would only say that it is not initialized."""
+    monkeypatch.setattr("efq.runtime.cuda.seam._used_by", os.getppid())
+    with raises_naming(DeviceError, "fork", "spawn"):
+        open_cuda("cuda:0")
 
 
 def test_no_package_is_a_missing_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
