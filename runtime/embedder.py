@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.folder import Artifact
+from efq.runtime.artifact.folder import MODEL_FILE, Artifact, read_checksums
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model, model_of
 from efq.runtime.backends.target import AUTOMATIC, DEFAULT_TOLERANCE, OpenOptions, Target
-from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
+from efq.runtime.errors import ChecksumError, DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.faces.batch import check_images
 from efq.runtime.machine.forks import keep_for_ever
 from efq.runtime.progress import ShowProgress, no_progress
@@ -39,11 +39,12 @@ class Embedder:
 
     Processes: the child of a fork opens the model again with its first call, in the same backend, as threads do not
     come along; so does the process that an Embedder is sent to (pickled it is its folder and options, and verified
-    again). A signal handler may close it.
+    again: another model in it by then is a ChecksumError). A signal handler may close it.
     """
 
     def __init__(self, artifact: Artifact, model: Model, options: OpenOptions) -> None:
         self._artifact = artifact
+        self._model_sha256 = read_checksums(artifact.directory)[MODEL_FILE]
         self._name = model.name
         self._options = _options_of_successors(options, model)
         self._model: Model | None = model
@@ -113,7 +114,7 @@ class Embedder:
     def __reduce__(self) -> tuple[Callable[..., Embedder], tuple[object, ...]]:
         if self._closed:
             raise UsageError(_CLOSED)
-        return _open_again, (type(self), str(self._artifact.directory), self._options)
+        return _open_again, (type(self), str(self._artifact.directory), self._options, self._model_sha256)
 
     def __enter__(self) -> Self:
         return self
@@ -185,9 +186,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _open_again(kind: type[Embedder], directory: str, options: OpenOptions) -> Embedder:
-    """What an Embedder that was pickled becomes."""
+def _open_again(kind: type[Embedder], directory: str, options: OpenOptions, model_sha256: str) -> Embedder:
+    """What an Embedder that was pickled becomes. Raises ChecksumError for another model in its folder by now."""
     artifact = Artifact.open(directory)
+    found = read_checksums(artifact.directory)[MODEL_FILE]
+    if found != model_sha256:
+        message = (
+            f"expected the model that this Embedder was sent with, of SHA-256 {model_sha256}, in {directory}, found "
+            f"{found}: it was replaced since; open the artifact again where it is sent from"
+        )
+        raise ChecksumError(message)
     return kind(artifact, _open_model(artifact, options), options)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifacts import random_faces
+from artifacts import make_artifact, make_manifest, make_model, random_faces
 from messages import raises_naming
 from processes import problem_of
 
-from efq.runtime import Embedder, UsageError
+from efq.runtime import ChecksumError, Embedder, UsageError
 from efq.runtime.machine.quota import cpu_quota
 
 FACES = random_faces(9)
@@ -23,7 +23,7 @@ VERSION_1 = {"cpu,cpuacct/x/cpu.cfs_period_us": "100000"}
 CLOSED = """
 import multiprocessing, sys
 import numpy as np
-from efq.runtime import Embedder, UsageError
+from efq.runtime import ChecksumError, Embedder, UsageError
 
 faces = np.load(sys.argv[2])
 embedder = Embedder.open(sys.argv[1], threads=2, backend="onnxruntime")
@@ -96,6 +96,19 @@ def test_a_pickled_one_is_its_folder_and_options(tiny_artifact: Path) -> None:
         with pickle.loads(content) as again:
             np.testing.assert_array_equal(again.embed(FACES), embedder.embed(FACES))
             assert again.backend == embedder.backend
+
+
+def test_one_that_was_sent_is_the_same_model(tmp_path: Path) -> None:
+    """Not what took its place meanwhile."""
+    artifact = make_artifact(tmp_path / "artifact")
+    with Embedder.open(artifact, threads=1, backend="onnxruntime") as embedder:
+        content = pickle.dumps(embedder)
+    model = make_model(make_manifest())
+    model.graph.initializer[0].float_data[:] = []
+    model.graph.initializer[0].raw_data = np.float32(1 / 128).tobytes()
+    make_artifact(artifact, model=model)
+    with raises_naming(ChecksumError, artifact):
+        pickle.loads(content)
 
 
 def test_a_closed_one_stays_closed_in_the_child_of_a_fork(tiny_artifact: Path, faces: Path, tmp_path: Path) -> None:
