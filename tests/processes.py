@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import contextlib
 import copy
+import ctypes
 import gc
 import importlib.util
 import logging
@@ -128,6 +129,17 @@ def forked_twice_into_another_folder(open_one: Callable[[], Embedder]) -> bool:
         return digest(embedder) == expected
 
     return children(1, lambda: digest(embedder) == expected and children(1, daemon))
+
+
+def forked_by_a_c_program(open_one: Callable[[], Embedder]) -> bool:
+    """As uWSGI does, which tells Python of a fork afterwards."""
+    embedder = open_one()
+    expected = digest(embedder)
+    process = ctypes.PyDLL(None).fork()
+    if process == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        sys.exit(0 if digest(embedder) == expected and digest(open_one()) == expected else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0 and digest(embedder) == expected
 
 
 def forked_by_a_thread_while_others_embed(open_one: Callable[[], Embedder]) -> bool:
@@ -352,6 +364,7 @@ SCENARIOS: dict[str, Callable[[Callable[[], Embedder]], bool]] = {
         preloaded_after_another_was_closed,
         opened_by_workers_after_the_parent_closed,
         forked_twice_into_another_folder,
+        forked_by_a_c_program,
         forked_by_a_thread_while_others_embed,
         forked_while_others_open,
         forked_while_it_opens_for_the_first_time,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -96,13 +97,14 @@ def _stop_all() -> None:
 
 
 def _hold(lock: threading.RLock) -> None:
-    lock.acquire()
     _stopped.append(lock)
+    lock.acquire()
 
 
 def _go_on() -> None:
     while _stopped:
-        _stopped.pop().release()
+        with contextlib.suppress(RuntimeError):  # a signal handler raised before it was acquired
+            _stopped.pop().release()
 
 
 def _end() -> None:

@@ -13,8 +13,16 @@ Two of these at once are not safe in every runtime, and a fork waits for them: n
 meanwhile, for which the child would wait for ever.
 """
 
+
+def _free_in_child() -> None:
+    try:
+        loading.release()
+    except RuntimeError:  # the fork was that of a C program (uWSGI), which tells Python afterwards only
+        loading._at_fork_reinit()  # type: ignore[attr-defined]
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=loading.acquire, after_in_parent=loading.release, after_in_child=loading.release)
+    os.register_at_fork(before=loading.acquire, after_in_parent=loading.release, after_in_child=_free_in_child)
 
 
 class RenewedLock:

@@ -45,6 +45,7 @@ SCENARIOS = {
     "onnxruntime": (
         "preloaded_and_closed_in_the_parent",
         "forked_twice_into_another_folder",
+        "forked_by_a_c_program",
         "forked_by_a_thread_while_others_embed",
         "forked_while_others_open",
         "copies",
