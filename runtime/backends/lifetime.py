@@ -86,6 +86,7 @@ def _is_mine(lock: threading.RLock) -> bool:
 _lifetimes: weakref.WeakSet[Lifetime[Any]] = weakref.WeakSet()
 _registering = threading.RLock()
 _stopped: list[threading.RLock] = []
+_ended: list[bool] = []
 
 
 def _stop_all() -> None:
@@ -114,6 +115,12 @@ def _end() -> None:
     """
     _stop_all()
     loading.acquire()
+    _ended.append(True)
+
+
+def interpreter_ends() -> bool:
+    """Whether only the thread that ends it may go on: others wait for what it holds."""
+    return bool(_ended)
 
 
 atexit.register(_end)

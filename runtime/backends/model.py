@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import queue
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -67,67 +64,6 @@ class Port(NamedTuple):
     name: str
     dtype: str
     shape: tuple[object, ...]
-
-
-RunPart = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
-
-class Workers:
-    """Runs the parts of a batch on `threads` threads, each part in one thread.
-
-    Splitting by image needs no synchronization within the network, so it scales where threads that share every layer
-    wait for each other. The same batch is always split alike, whatever else runs. Each thread is bound to one of
-    `cpus`, as far as they go. The threads end with `close`, or with the last reference.
-    """
-
-    def __init__(self, threads: int, *, part_size: int, cpus: Sequence[int] = ()) -> None:
-        self._threads = threads
-        self._part_size = part_size
-        self._pool = None
-        if threads > 1:
-            free: queue.SimpleQueue[int] = queue.SimpleQueue()
-            for cpu in cpus:
-                free.put(cpu)
-            # The threads hold what they are given, so it must not be this object, which ends them.
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="efq", initializer=_bind, initargs=(free,))
-
-    def run(self, images: NDArray[np.uint8], run_part: RunPart) -> NDArray[np.float32]:
-        """`run_part` on parts of at most `part_size` images, joined in their order."""
-        size = min(self._part_size, -(-len(images) // self._threads))
-        parts = [images[start : start + size] for start in range(0, len(images), size)]
-        if self._pool is None or len(parts) == 1:
-            return np.concatenate([run_part(part) for part in parts])
-        return np.concatenate(_run_in(self._pool, parts, run_part))
-
-    def close(self) -> None:
-        """End the threads, after what they are at."""
-        if self._pool is not None:
-            self._pool.shutdown()
-
-
-def _run_in(
-    pool: ThreadPoolExecutor, parts: Sequence[NDArray[np.uint8]], run_part: RunPart
-) -> list[NDArray[np.float32]]:
-    """Each part in a thread of the pool, or in this one where the pool has none to give.
-
-    That is so at the interpreter's end, after a signal handler closed the pool, and where no more threads can be made.
-    """
-    pending: list[Future[NDArray[np.float32]]] = []
-    try:
-        with contextlib.suppress(RuntimeError):
-            for part in parts:
-                pending.append(pool.submit(run_part, part))
-        done = [future.result() for future in pending]
-    finally:
-        for future in pending:
-            future.cancel()
-    return done + [run_part(part) for part in parts[len(done) :]]
-
-
-def _bind(free: queue.SimpleQueue[int]) -> None:
-    """Bind the calling thread to one of the `free` CPUs."""
-    with contextlib.suppress(queue.Empty, OSError):  # the process' CPUs may have been taken away meanwhile
-        os.sched_setaffinity(0, {free.get_nowait()})
 
 
 def part_size(model_bytes: int) -> int:

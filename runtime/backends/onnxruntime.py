@@ -17,7 +17,6 @@ from efq.runtime.backends.model import (
     INPUT_NAME,
     OUTPUT_NAME,
     Port,
-    Workers,
     check_port,
     part_size,
     read_model,
@@ -26,6 +25,7 @@ from efq.runtime.backends.model import (
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.single_image import SingleImageThreads
+from efq.runtime.backends.workers import Workers
 from efq.runtime.errors import IncompatibleArtifactError
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.machine.forks import loading

@@ -22,7 +22,6 @@ from efq.runtime.backends.model import (
     OUTPUT_NAME,
     SMALL_PART,
     Port,
-    Workers,
     check_port,
     part_size,
     read_model,
@@ -30,6 +29,7 @@ from efq.runtime.backends.model import (
 )
 from efq.runtime.backends.openvino_core import core_of_process
 from efq.runtime.backends.saturation import products_saturate
+from efq.runtime.backends.workers import Workers
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError
 
 
