@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -24,8 +23,9 @@ from efq.runtime.backends.model import (
 )
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.backends.single_image import SingleImageThreads
-from efq.runtime.backends.workers import Workers
+from efq.runtime.backends.threads.lifetime import Lifetime
+from efq.runtime.backends.threads.single_image import SingleImageThreads
+from efq.runtime.backends.threads.workers import Workers
 from efq.runtime.errors import IncompatibleArtifactError
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.machine.forks import loading

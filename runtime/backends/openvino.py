@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.onnx_metadata import onnx_metadata_of
-from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -29,7 +28,8 @@ from efq.runtime.backends.model import (
 )
 from efq.runtime.backends.openvino_core import core_of_process
 from efq.runtime.backends.saturation import products_saturate
-from efq.runtime.backends.workers import Workers
+from efq.runtime.backends.threads.lifetime import Lifetime
+from efq.runtime.backends.threads.workers import Workers
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError
 
 

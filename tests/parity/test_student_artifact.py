@@ -17,7 +17,7 @@ from efq.export import export_student, find_target
 from efq.export.references.integer import IntegerReference
 from efq.runtime import Embedder, InputContract
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
-from efq.runtime.backends.single_image import TRIAL_CALLS
+from efq.runtime.backends.threads.single_image import TRIAL_CALLS
 from efq.toolchain.data import open_faces
 from efq.toolchain.lowering import lower
 from efq.toolchain.networks import torch_embedding

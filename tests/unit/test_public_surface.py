@@ -34,6 +34,7 @@ SURFACE = {
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),
+    "runtime.backends.threads": set(),
     "runtime.commands": set(),
     "runtime.cuda": set(),
     "runtime.faces": set(),

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from efq.runtime import Embedder, IncompatibleArtifactError, MissingDependencyError, UsageError
 from efq.runtime.artifact.folder import MODEL_FILE, write_checksums
-from efq.runtime.backends.lifetime import Lifetime
 from efq.runtime.backends.model import LARGE_PART, SMALL_PART, part_size
 from efq.runtime.backends.onnxruntime_module import LEAST_VERSION, import_onnxruntime
 from efq.runtime.backends.target import AUTOMATIC
-from efq.runtime.backends.workers import Workers
+from efq.runtime.backends.threads.lifetime import Lifetime
+from efq.runtime.backends.threads.workers import Workers
 
 BACKENDS = ("onnxruntime", "openvino")
 PRODUCTS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from efq.runtime.backends.single_image import (
+from efq.runtime.backends.threads.single_image import (
     CALLS_BETWEEN_TRIALS,
     SECONDS_BETWEEN_TRIALS,
     TRIAL_CALLS,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.backends.lifetime import interpreter_ends
+from efq.runtime.backends.threads.lifetime import interpreter_ends
 
 RunPart = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 _Tasks = queue.SimpleQueue[Callable[[], None] | None]

@@ -1,0 +1,1 @@
+"""How calls share a model, and threads the work of one: no backend in particular."""
