@@ -37,7 +37,7 @@ class Workers:
         self._cpus = [*cpus, *[None] * threads][:threads]
         self._starting = threading.RLock()
         self._started: list[threading.Thread] = []
-        weakref.finalize(self, _end, self._tasks, self._started).atexit = False
+        weakref.finalize(self, self._tasks.put, None).atexit = False
 
     def run(self, images: NDArray[np.uint8], run_part: RunPart) -> NDArray[np.float32]:
         """`run_part` on parts of at most `part_size` images, joined in their order."""
@@ -49,14 +49,14 @@ class Workers:
 
     def close(self) -> None:
         """End the threads, after what they are at."""
-        _end(self._tasks, self._started)
+        self._tasks.put(None)
         for thread in self._started:
             thread.join()
 
     def _are_started(self) -> bool:
         """Start the threads with the first batch. Where none can be made, the caller does the work."""
         with self._starting, contextlib.suppress(RuntimeError):
-            for cpu in self._cpus if not self._started else ():
+            for cpu in self._cpus[len(self._started) :]:
                 # A thread must not hold this object, which ends it.
                 thread = threading.Thread(target=_work, args=(self._tasks, cpu), name="efq", daemon=True)
                 thread.start()
@@ -71,11 +71,7 @@ def _work(tasks: _Tasks, cpu: int | None) -> None:
     while (task := tasks.get()) is not None:
         task()
         del task  # with the images it holds
-
-
-def _end(tasks: _Tasks, started: Sequence[object]) -> None:
-    for _ in started:
-        tasks.put(None)
+    tasks.put(None)  # for the next thread, also one that was interrupted as it was started, and is in no list
 
 
 def _run_in(tasks: _Tasks, parts: Sequence[NDArray[np.uint8]], run_part: RunPart) -> list[NDArray[np.float32]]:
