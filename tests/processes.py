@@ -223,8 +223,9 @@ def _interrupted(embedder: Embedder, work: Callable[[], None]) -> bool:
         work()
 
     signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, float(np.random.default_rng().uniform(0.0005, 0.02)))
+    seconds = float(np.random.default_rng().uniform(0.0005, 0.02))
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         while True:
             digest(embedder)
     except _Ended:
