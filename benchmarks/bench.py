@@ -31,8 +31,9 @@ from efq.benchmarks.timing.machine import Machine, busy_cores, describe_machine
 from efq.benchmarks.timing.scaling import Scaling
 from efq.runtime import Manifest, UsageError
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.files import sha256_file, temporary_folder
+from efq.runtime.files import temporary_folder
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.reading import sha256_file
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
@@ -196,7 +197,7 @@ def _open(config: BenchConfig, progress: ShowProgress) -> _Opened:
         images=drawn_faces() if faces is None else faces.faces.images,
         notes=(
             *threads_note(config.threads, machine),
-            *teacher_notes(manifests, names, sha256_file(config.teacher)),
+            *teacher_notes(manifests, names, sha256_file(config.teacher, expected="a teacher's checkpoint")),
             *skipped_notes(faces),
         ),
     )

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.folder import MODEL_FILE, Artifact, read_checksums
+from efq.runtime.artifact.folder import MODEL_FILE, Artifact
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.backends.model import Model, model_of
+from efq.runtime.backends.calls import embed_with, open_model
+from efq.runtime.backends.model import Model
 from efq.runtime.backends.target import AUTOMATIC, DEFAULT_TOLERANCE, OpenOptions, Target
 from efq.runtime.errors import ChecksumError, DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.faces.batch import check_images
@@ -44,7 +45,7 @@ class Embedder:
 
     def __init__(self, artifact: Artifact, model: Model, options: OpenOptions) -> None:
         self._artifact = artifact
-        self._model_sha256 = read_checksums(artifact.directory)[MODEL_FILE]
+        self._model_sha256 = artifact.checksums[MODEL_FILE]
         self._name = model.name
         self._options = _options_of_successors(options, model)
         self._model: Model | None = model
@@ -86,15 +87,16 @@ class Embedder:
         """
         # Its folder is found again after the process, or a child, has gone to another one.
         artifact = Artifact.open(Path(directory).absolute())
+        target = _target_of(artifact)
         options = OpenOptions(
-            device=_chosen_device(_target_of(artifact), device),
+            device=_chosen_device(target, device),
             threads=threads,
             backend=backend,
             tolerance=tolerance,
             rebuild=rebuild,
             progress=progress,
         )
-        return cls(artifact, _open_model(artifact, options), options)
+        return cls(artifact, open_model(target, artifact, options), options)
 
     @property
     def backend(self) -> str:
@@ -125,6 +127,11 @@ class Embedder:
         self.close()
 
     @property
+    def artifact(self) -> Artifact:
+        """The folder that was verified."""
+        return self._artifact
+
+    @property
     def manifest(self) -> Manifest:
         """What the model is and where it comes from."""
         return self._artifact.manifest
@@ -144,14 +151,16 @@ class Embedder:
 
         Any N above zero is accepted; large batches are computed in parts. The cosine similarity of two faces is
         the dot product of their rows. Raises InputError for an array that is anything else, and naming the rows that
-        hold no picture (of one value, or normalized before they became integers); UsageError once closed.
+        hold no picture (of one value, or normalized before they became integers); UsageError once closed;
+        IncompatibleArtifactError when the model fails or gives what are no such embeddings, DeviceError when a device
+        or memory does.
         """
         check_images(images, self.contract)
         model = self._model_here()
         embeddings = np.empty((len(images), self.embedding_size), np.float32)
         for start in range(0, len(images), LARGEST_BATCH):
-            part = slice(start, start + LARGEST_BATCH)
-            embeddings[part] = model.run(np.ascontiguousarray(images[part]))
+            part = np.ascontiguousarray(images[start : start + LARGEST_BATCH])
+            embeddings[start : start + len(part)] = embed_with(model, part, artifact=self._artifact, first=start)
         return embeddings
 
     def _model_here(self) -> Model:
@@ -163,7 +172,8 @@ class Embedder:
             if self._closed:
                 raise UsageError(_CLOSED)
             if self._model is None:
-                self._model = _open_model(self._artifact, self._options)
+                target = _target_of(self._artifact)
+                self._model = open_model(target, self._artifact, self._options)
             return self._model
 
     def _forget_parent(self) -> None:
@@ -189,25 +199,20 @@ if hasattr(os, "register_at_fork"):
 def _open_again(kind: type[Embedder], directory: str, options: OpenOptions, model_sha256: str) -> Embedder:
     """What an Embedder that was pickled becomes. Raises ChecksumError for another model in its folder by now."""
     artifact = Artifact.open(directory)
-    found = read_checksums(artifact.directory)[MODEL_FILE]
+    found = artifact.checksums[MODEL_FILE]
     if found != model_sha256:
         message = (
             f"expected the model that this Embedder was sent with, of SHA-256 {model_sha256}, in {directory}, found "
             f"{found}: it was replaced since; open the artifact again where it is sent from"
         )
         raise ChecksumError(message)
-    return kind(artifact, _open_model(artifact, options), options)
+    return kind(artifact, open_model(_target_of(artifact), artifact, options), options)
 
 
 def _options_of_successors(options: OpenOptions, model: Model) -> OpenOptions:
     """To open the model again in another process: in the same backend, without showing it."""
     backend = model.name if options.device == "cpu" and options.backend == AUTOMATIC else options.backend
     return dataclasses.replace(options, backend=backend, progress=no_progress, is_inherited=True)
-
-
-def _open_model(artifact: Artifact, options: OpenOptions) -> Model:
-    target = _target_of(artifact)
-    return model_of(artifact, target.open(target, artifact, options))
 
 
 def _target_of(artifact: Artifact) -> Target:

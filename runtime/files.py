@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 import sys
@@ -11,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from efq.runtime.errors import InputError, UsageError
+from efq.runtime.errors import UsageError
 from efq.runtime.writing.partials import held_partial, sweep_beside, sweep_partials, written_elsewhere
 from efq.runtime.writing.places import cannot_write, file_place, folder_made, folder_place, refuse_inputs, taken
 from efq.runtime.writing.rename import exchange_folder, move_new
@@ -24,7 +23,6 @@ __all__ = [
     "cache_folder",
     "refuse_inputs",
     "reserved",
-    "sha256_file",
     "sweep_beside",
     "sweep_partials",
     "temporary_folder",
@@ -127,16 +125,6 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
             message = f"expected a folder for temporary files, found: {error}; set TMPDIR to one with room"
             raise UsageError(message) from error
         yield folder
-
-
-def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, 64 hexadecimal digits. Raises InputError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        message = f"expected a readable file at {path}, found: {error.strerror or error}"
-        raise InputError(message) from error
 
 
 def cache_folder() -> Path:

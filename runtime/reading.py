@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import contextlib
 import hashlib
 import json
@@ -17,6 +18,8 @@ from efq.runtime.errors import EfqError, InputError
 from efq.runtime.file_kinds import kind_of_bytes
 
 TEXT_LIMIT = 256 * 2**20  # a list of a million images has 50 MB
+
+FILE_LIMIT = 2**34  # no network of faces takes more
 
 _FLAGS = ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")  # a named pipe is opened without waiting for its writer
 _KINDS = {
@@ -68,6 +71,11 @@ def read_text(path: Path, *, expected: str, limit: int = TEXT_LIMIT, error_class
     Raises `error_class` as `open_regular` does, and for another encoding or a file that is no text.
     """
     content = read_bytes(path, limit=limit, expected=expected, error_class=error_class)
+    return decode_text(content, path, expected=expected, error_class=error_class)
+
+
+def decode_text(content: bytes, path: Path, *, expected: str, error_class: type[EfqError] = InputError) -> str:
+    """The text that `content`, the bytes of `path`, holds in UTF-8. Raises `error_class` as `read_text` does."""
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -104,7 +112,7 @@ def parse_json(text: str, place: str, *, error_class: type[EfqError] = InputErro
     return value
 
 
-def sha256_file(path: Path, *, limit: int, expected: str, error_class: type[EfqError] = InputError) -> str:
+def sha256_file(path: Path, *, expected: str, limit: int = FILE_LIMIT, error_class: type[EfqError] = InputError) -> str:
     """The SHA-256 of a regular file of at most `limit` bytes, 64 hexadecimal digits. Raises as `open_regular`."""
     with open_regular(path, limit=limit, expected=expected, error_class=error_class) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -123,8 +131,7 @@ def _no_constant(name: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
+        ((twice, _),) = collections.Counter(name for name, _ in pairs).most_common(1)
         message = f"{twice!r} is there twice"
         raise ValueError(message)
     return found

@@ -39,9 +39,10 @@ ENUMS = (
 
 
 def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the engine computes: whole numbers below 2**24, so the same bits in every batch."""
+    """What the engine computes: whole numbers to unit length, so the same bits in every batch."""
     weights = np.random.default_rng(0).integers(-128, 128, (int(np.prod(SHAPE)), SIZE))
-    return (images.reshape(len(images), -1).astype(np.int64) @ weights).astype(np.float32)
+    products = images.reshape(len(images), -1).astype(np.int64) @ weights + 1
+    return (products / np.sqrt((products**2).sum(1, keepdims=True))).astype(np.float32)
 
 
 def make_plan(limits: tuple[int, int, int] = LIMITS, **changes: Any) -> bytes:

@@ -15,12 +15,11 @@ from torch import nn
 from torch.nn import functional
 
 from efq.runtime import Embedder, InputContract
-from efq.runtime.artifact.folder import MODEL_FILE, TRAINING_DATA_FILE
-from efq.runtime.artifact.training_data import TrainingData
+from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
-from efq.runtime.errors import CheckpointError, DeviceError, SchemaError, UsageError
-from efq.runtime.files import sha256_file
+from efq.runtime.errors import CheckpointError, DeviceError, IncompatibleArtifactError, UsageError
+from efq.runtime.reading import sha256_file
 from efq.toolchain.backbones.torch_file import looks_like_torch_file, read_outline
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
@@ -180,7 +179,7 @@ def _open_student(path: Path, device: torch.device, *, quantized: bool) -> Embed
         name=f"{student.backbone} student ({student.recipe.name}{'' if quantized else ', float'})",
         contract=student.contract,
         path=path,
-        sha256=sha256_file(path),
+        sha256=sha256_file(path, expected="a student file"),
         training_hashes=frozenset(student.training_hashes),
         training_pixel_hashes=None if pixels is None else frozenset(pixels),
         embed=torch_embedding(student.network, device),
@@ -190,8 +189,8 @@ def _open_student(path: Path, device: torch.device, *, quantized: bool) -> Embed
 def _open_artifact(path: Path, device: str | None, threads: int | None, runtime: str) -> EmbeddingNetwork:
     embedder = Embedder.open(path, device=device, threads=threads, backend=runtime)
     try:
-        training = TrainingData.read(path / TRAINING_DATA_FILE)
-    except SchemaError:
+        training = embedder.artifact.training_data()
+    except IncompatibleArtifactError:
         embedder.close()
         raise
     return EmbeddingNetwork(
@@ -199,7 +198,7 @@ def _open_artifact(path: Path, device: str | None, threads: int | None, runtime:
         name=embedder.manifest.name,
         contract=embedder.contract,
         path=path,
-        sha256=sha256_file(path / MODEL_FILE),
+        sha256=embedder.artifact.checksums[MODEL_FILE],
         training_hashes=training.files,
         training_pixel_hashes=training.pixels,
         embed=embedder.embed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -114,7 +114,8 @@ def types_of_products(graph: onnx.ModelProto, layers: Sequence[Layer]) -> str:
 def _covered(manifest: Manifest) -> str:
     """What the export found of its own engine's layers."""
     counts = [manifest.coverage.get(kind) for kind in ("convolutions", "matrix_products")]
-    if not all(counts):
+    measured = [count for count in counts if isinstance(count, Mapping)]
+    if len(measured) < len(counts):
         return "not measured at export"
-    integer, total = (sum(count[key] for count in counts if count) for key in ("integer", "total"))
+    integer, total = (sum(count[key] for count in measured) for key in ("integer", "total"))
     return f"{integer} int8" + (f", {total - integer} float" if total > integer else "")

@@ -23,7 +23,8 @@ from efq.runtime import Embedder
 from efq.runtime.commands.options import IMAGES, parse_counts
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import InputError, UsageError
-from efq.runtime.files import atomic_directory, atomic_write_text, sha256_file
+from efq.runtime.files import atomic_directory, atomic_write_text
+from efq.runtime.reading import sha256_file
 from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
@@ -98,8 +99,8 @@ def main(
     loaded = open_teacher(teacher, backbone)
     run = {
         "teacher": loaded.sha256,
-        "faces": sha256_file(listing),
-        "held-out faces": sha256_file(dev_list),
+        "faces": sha256_file(listing, expected="a list of faces"),
+        "held-out faces": sha256_file(dev_list, expected="a list of faces"),
         "recipe": recipe.to_dict(),
         "seed": seed,
     }

@@ -20,6 +20,11 @@ _HUB_LICENCES = frozenset(
 )  # fmt: skip
 _NON_COMMERCIAL = ("non-commercial", "noncommercial", "non commercial", "-nc", "research", "academic")
 _COVERAGE_KEYS = frozenset({"convolutions", "matrix_products", "multiply_adds", "float_islands", "runtime", "images"})
+_COUNTS = (
+    ("convolutions", "convolutions"),
+    ("matrix_products", "matrix products"),
+    ("multiply_adds", "multiply-adds of one image"),
+)
 _PERMISSIVE, _UNKNOWN, _RESTRICTED = range(3)
 
 
@@ -142,16 +147,15 @@ def _coverage(coverage: Mapping[str, Any]) -> str:
     if not coverage:
         return "## Integer coverage\n\nNot measured.\n"
     missing = sorted(_COVERAGE_KEYS - set(coverage))
+    missing += [key for key, _ in _COUNTS if key in coverage and not isinstance(coverage[key], Mapping)]
     if missing:
-        message = f"expected a coverage report with {', '.join(missing)}, found {sorted(coverage)}. Export it again"
+        message = (
+            f"expected a coverage report with counts of {', '.join(missing)}, found {sorted(coverage)}. Export it again"
+        )
         raise SchemaError(message)
     rows = [
         (title, f"{coverage[key]['integer']:,}", f"{coverage[key]['total']:,}", _percent(coverage[key]))
-        for title, key in (
-            ("convolutions", "convolutions"),
-            ("matrix products", "matrix_products"),
-            ("multiply-adds of one image", "multiply_adds"),
-        )
+        for key, title in _COUNTS
     ]
     islands = [f"`{_text(node['name'])}` ({_text(node['op_type'])})" for node in coverage["float_islands"]]
     runtime = _text(coverage["runtime"])
@@ -166,7 +170,7 @@ def _coverage(coverage: Mapping[str, Any]) -> str:
 def _percent(count: Mapping[str, Any]) -> str:
     if count["integer"] == count["total"]:
         return "100 %"
-    return f"{min(100 * count['fraction'], 99.99):.2f} %"
+    return f"{min(100 * count['integer'] / count['total'], 99.99):.2f} %"
 
 
 def _parity(parity: ParityRecord | None) -> str:

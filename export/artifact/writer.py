@@ -21,6 +21,7 @@ from efq.runtime.artifact.folder import (
     TRAINING_DATA_FILE,
     Artifact,
     model_metadata,
+    verify_checksums,
     write_checksums,
 )
 from efq.runtime.artifact.manifest import Manifest
@@ -28,6 +29,8 @@ from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
+from efq.runtime.reading import FILE_LIMIT, open_regular
+from efq.runtime.targets import find_target
 
 
 def write_artifact(
@@ -83,14 +86,32 @@ def update_parity(directory: Path, evaluation: EvaluationRecord) -> None:
     parity = dataclasses.replace(found, evaluation=evaluation)
     text = parity.to_json()
     with atomic_directory(directory, force=True) as folder:
-        try:
-            shutil.copytree(directory, folder, dirs_exist_ok=True)
-        except OSError as error:
-            message = f"cannot copy the files of {directory} beside it: {error}. Make room or check its permissions"
-            raise UsageError(message) from error
+        _copy_files(directory, folder)
+        verify_checksums(folder, artifact.checksums)  # what changed since must not get a new checksum
+        for name in (PARITY_FILE, CARD_FILE):
+            (folder / name).unlink(missing_ok=True)  # a link would be followed
         atomic_write_text(folder / PARITY_FILE, text)
         atomic_write_text(folder / CARD_FILE, model_card(manifest, manifest.coverage, parity))
         write_checksums(folder)
+
+
+def _copy_files(directory: Path, folder: Path) -> None:
+    """All of the folder, what is not the artifact's too. Links stay links; raises UsageError where it is not done."""
+    try:
+        shutil.copytree(directory, folder, symlinks=True, copy_function=_copy_file, dirs_exist_ok=True)
+    except OSError as error:
+        message = f"cannot copy the files of {directory} beside it: {error}. Make room or check its permissions"
+        raise UsageError(message) from error
+
+
+def _copy_file(source: str, place: str) -> None:
+    expected = "a file to keep"
+    with (
+        open_regular(Path(source), limit=FILE_LIMIT, expected=expected, error_class=UsageError) as file,
+        Path(place).open("wb") as copy,
+    ):
+        shutil.copyfileobj(file, copy)
+    shutil.copystat(source, place)
 
 
 def onnx_metadata(manifest: Manifest) -> dict[str, str]:
@@ -130,6 +151,7 @@ def _with_metadata(model: onnx.ModelProto | bytes, manifest: Manifest) -> bytes:
 def _check_as_written(folder: Path, manifest: Manifest) -> None:
     """Open what is on the disk as a user would. Raises IncompatibleArtifactError or its kinds."""
     artifact = Artifact.open(folder)
+    find_target(manifest.target).check_model(artifact.model_bytes(), artifact.model_path)
     found = {prop.key: prop.value for prop in onnx.load(artifact.model_path).metadata_props}
     artifact.check_model_metadata(found)
     lost = [key for key, value in onnx_metadata(manifest).items() if found.get(key) != value]

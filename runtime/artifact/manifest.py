@@ -13,6 +13,8 @@ from efq.runtime.errors import SchemaError
 
 SCHEMA_VERSION = 1
 
+LARGEST_EMBEDDING = 2**16
+
 REDUCED_RANGE = "reduced_range"
 """The key of the recipe that says that all weights have 7 bits or fewer."""
 
@@ -55,19 +57,32 @@ class Manifest:
     def __post_init__(self) -> None:
         _SCHEMA.expect_version(self.schema_version)
         for field in ("name", "target", "backbone", "licence", "created"):
-            _SCHEMA.expect(isinstance(getattr(self, field), str), field, "text", getattr(self, field))
+            _SCHEMA.expect_text(field, getattr(self, field))
         for field in ("bits", "recipe", "teacher", "data", "thresholds", "coverage", "tools"):
             _SCHEMA.expect(isinstance(getattr(self, field), Mapping), field, "an object", getattr(self, field))
-        _SCHEMA.expect(_is_count(self.embedding_size), "embedding_size", "a positive integer", self.embedding_size)
+        fits = type(self.embedding_size) is int and 0 < self.embedding_size <= LARGEST_EMBEDDING
+        _SCHEMA.expect(fits, "embedding_size", f"an integer from 1 to {LARGEST_EMBEDDING}", self.embedding_size)
         _SCHEMA.expect(self.l2_normalized is True, "l2_normalized", "true", self.l2_normalized)
         _SCHEMA.expect_keys("bits", set(self.bits), {"weights", "activations"})
         _SCHEMA.expect_keys("teacher", set(self.teacher), {"name", "sha256", "licence"})
         _SCHEMA.expect_keys("data", set(self.data), {"images", "identities", "sha256", "licence"})
         for name, bits in self.bits.items():
-            _SCHEMA.expect(_is_count(bits) and 2 <= bits <= 8, f"bits.{name}", "an integer from 2 to 8", bits)
+            _SCHEMA.expect(type(bits) is int and 2 <= bits <= 8, f"bits.{name}", "an integer from 2 to 8", bits)
         for rate, threshold in self.thresholds.items():
-            valid = isinstance(threshold, float | int) and -1 <= threshold <= 1
-            _SCHEMA.expect(valid, f"thresholds.{rate}", "a cosine from -1 to 1", threshold)
+            _SCHEMA.expect_between(f"thresholds.{rate}", threshold, -1, 1)
+        for field in ("images", "identities"):
+            _SCHEMA.expect_count(f"data.{field}", self.data[field])
+        for record, fields in ((self.teacher, ("name", "sha256")), (self.data, ("sha256",)), (self.tools, self.tools)):
+            for field in fields:
+                _SCHEMA.expect_text(field, record[field])
+        for record in (self.teacher, self.data):
+            if record["licence"] is not None:
+                _SCHEMA.expect_text("licence", record["licence"])
+        requantized = self.recipe.get(REQUANTIZED)
+        if requantized is not None:
+            _SCHEMA.expect(isinstance(requantized, Mapping), REQUANTIZED, "an object", requantized)
+            _SCHEMA.expect_between(f"{REQUANTIZED}.mean_cosine", requantized.get("mean_cosine", 1), -1.001, 1.001)
+        _check_coverage(self.coverage)
 
     @property
     def reduced_range(self) -> bool:
@@ -95,5 +110,26 @@ class Manifest:
         return cls(**(values | {"input": contract}))
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
+def _check_coverage(coverage: Mapping[str, Any]) -> None:
+    """What its readers compute with or print, where it is there: counts, or a fraction alone."""
+    for key in ("convolutions", "matrix_products", "multiply_adds"):
+        if key not in coverage:
+            continue
+        count, field = coverage[key], f"coverage.{key}"
+        if not isinstance(count, Mapping):
+            _SCHEMA.expect_between(field, count, 0, 1)
+            continue
+        _SCHEMA.expect_keys(field, set(count), {"integer", "total", "fraction"}, optional={"fraction"})
+        for name in ("integer", "total"):
+            _SCHEMA.expect_count(f"{field}.{name}", count[name])
+        _SCHEMA.expect(count["integer"] <= count["total"], field, "a part of a total", dict(count))
+        _SCHEMA.expect_between(f"{field}.fraction", count.get("fraction", 0), 0, 1)
+    for key in ("float_islands", "float_products", "conversions", "layout_changes", "epilogue"):
+        nodes = coverage.get(key, [])
+        _SCHEMA.expect(isinstance(nodes, list | tuple), f"coverage.{key}", "a list", nodes)
+        for node in nodes:
+            _SCHEMA.expect(isinstance(node, Mapping), f"coverage.{key}", "objects", node)
+            for name in ("name", "op_type"):
+                _SCHEMA.expect_text(f"coverage.{key}.{name}", node.get(name))
+    _SCHEMA.expect_text("coverage.runtime", coverage.get("runtime", ""))
+    _SCHEMA.expect_count("coverage.images", coverage.get("images", 0))

@@ -16,7 +16,7 @@ _SCHEMA = FileSchema(
     file="parity.json", version=SCHEMA_VERSION, remedy="measure the artifact again with efq-bench, or export it again"
 )
 _EVALUATION_VERSION = 1  # held the evaluation alone, its keys beside the version
-_ROUNDING = 1e-3  # cosines of vectors of unit length, as computed
+_LARGEST_COSINE = 1.001  # of vectors of unit length, as computed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,7 @@ class FacesRecord:
 
     def __post_init__(self) -> None:
         for field in ("images", "identities", "genuine_pairs", "impostor_pairs"):
-            value = getattr(self, field)
-            _SCHEMA.expect(type(value) is int and value >= 0, f"faces.{field}", "a count", value)
+            _SCHEMA.expect_count(f"faces.{field}", getattr(self, field))
         _SCHEMA.expect(self.sha256 is None or isinstance(self.sha256, str), "faces.sha256", "text", self.sha256)
 
 
@@ -55,8 +54,8 @@ class RatesRecord:
             values = getattr(self, field)
             _SCHEMA.expect(isinstance(values, Mapping), field, "an object", values)
             for name, value in values.items():
-                fits = _is_cosine(value) if field == "thresholds" else _is_fraction(value)
-                _SCHEMA.expect(fits, f"{field}.{name}", "a cosine or a fraction", value)
+                least = -_LARGEST_COSINE if field == "thresholds" else 0.0
+                _SCHEMA.expect_between(f"{field}.{name}", value, least, _LARGEST_COSINE if least else 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,12 +89,12 @@ class AgreementRecord:
     equal_decisions: float | None = None
 
     def __post_init__(self) -> None:
-        _SCHEMA.expect(isinstance(self.reference, str), "reference", "text", self.reference)
+        _SCHEMA.expect_text("reference", self.reference)
         for field in ("cosine_mean", "cosine_p1", "cosine_min"):
-            _SCHEMA.expect(_is_cosine(getattr(self, field)), field, "a cosine", getattr(self, field))
+            _SCHEMA.expect_between(field, getattr(self, field), -_LARGEST_COSINE, _LARGEST_COSINE)
         for field in ("decision_far", "equal_decisions"):
-            value = getattr(self, field)
-            _SCHEMA.expect(value is None or _is_fraction(value), field, "a fraction", value)
+            if getattr(self, field) is not None:
+                _SCHEMA.expect_between(field, getattr(self, field), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ class EvaluationRecord:
 
     def __post_init__(self) -> None:
         for field in ("measured", "machine"):
-            _SCHEMA.expect(isinstance(getattr(self, field), str), field, "text", getattr(self, field))
+            _SCHEMA.expect_text(field, getattr(self, field))
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
@@ -193,11 +192,3 @@ def _keys_checked(record: type[Any], field: str, values: Any, *, all_required: b
     optional = {one.name for one in fields if one.default is not dataclasses.MISSING and not all_required}
     _SCHEMA.expect_keys(field, set(values), {one.name for one in fields}, optional=optional)
     return dict(values)
-
-
-def _is_fraction(value: object) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_cosine(value: object) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and abs(value) <= 1 + _ROUNDING

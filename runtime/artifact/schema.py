@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Set
-from typing import Any, NoReturn
+import math
+import re
+from collections.abc import Mapping, Set
+from typing import Any
 
 from efq.runtime.errors import SchemaError
+from efq.runtime.reading import parse_json
+
+DEEPEST = 16
+"""Objects and lists in one another."""
+
+LONGEST_TEXT = 20_000
+"""Characters of a name, or of a licence."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+_LARGEST_INTEGER = 2**63
+_SHOWN = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,14 +35,33 @@ class FileSchema:
     remedy: str
 
     def parse(self, text: str) -> dict[str, Any]:
-        """The object that the file's text holds, with finite numbers only."""
+        """The object that the file's text holds: plain values, finite, whole numbers of 64 bits, `DEEPEST` at most."""
         try:
-            values = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            message = f"expected JSON in {self.file}, found text that is not ({error}); {self.remedy}"
+            values = parse_json(text, f"JSON in {self.file}", error_class=SchemaError)
+        except SchemaError as error:
+            message = f"{error}; {self.remedy}"
             raise SchemaError(message) from error
         self.expect(isinstance(values, dict), self.file, "an object", values)
-        return dict(values)
+        assert isinstance(values, dict)
+        self.expect_plain(self.file, values)
+        return values
+
+    def expect_plain(self, field: str, value: object, *, depth: int = 0) -> None:
+        """Check that the value and what is in it can be written and computed with, whatever else it is."""
+        self.expect(depth <= DEEPEST, field, f"values in at most {DEEPEST} others", "more")
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                self.expect_plain(field, key, depth=depth + 1)
+                self.expect_plain(field, item, depth=depth + 1)
+        elif isinstance(value, list):
+            for item in value:
+                self.expect_plain(field, item, depth=depth + 1)
+        elif isinstance(value, str):
+            self.expect(not any("\ud800" <= letter <= "\udfff" for letter in value), field, "Unicode text", value)
+        elif isinstance(value, int):
+            self.expect(abs(value) < _LARGEST_INTEGER, field, "whole numbers of 64 bits", "a larger one")
+        elif isinstance(value, float):
+            self.expect(math.isfinite(value), field, "finite numbers", value)
 
     def expect_version(self, version: object) -> None:
         """Check a schema_version."""
@@ -43,7 +75,9 @@ class FileSchema:
     def expect(self, condition: bool, field: str, expected: str, found: object) -> None:
         """Check that the value of `field`, `found`, is what `expected` says."""
         if not condition:
-            message = f"expected {expected} as {field} of {self.file}, found {found!r}; {self.remedy}"
+            shown = repr(found)
+            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+            message = f"expected {expected} as {field} of {self.file}, found {shown}; {self.remedy}"
             raise SchemaError(message)
 
     def expect_keys(self, field: str, found: Set[str], expected: Set[str], *, optional: Set[str] = frozenset()) -> None:
@@ -60,7 +94,16 @@ class FileSchema:
             )
             raise SchemaError(message)
 
+    def expect_text(self, field: str, value: object) -> None:
+        """Check that the value is a text that a terminal shows as it is."""
+        fits = isinstance(value, str) and len(value) <= LONGEST_TEXT and _CONTROL.search(value) is None
+        self.expect(fits, field, f"text of at most {LONGEST_TEXT:,} characters, none of them of control", value)
 
-def _refuse_constant(name: str) -> NoReturn:
-    message = f"{name} is no number of JSON"
-    raise ValueError(message)
+    def expect_count(self, field: str, value: object) -> None:
+        """Check that the value is a number of things."""
+        self.expect(type(value) is int and value >= 0, field, "a count", value)
+
+    def expect_between(self, field: str, value: object, least: float, most: float) -> None:
+        """Check that the value is a number from `least` to `most`; true and false are none."""
+        fits = isinstance(value, float | int) and not isinstance(value, bool) and least <= value <= most
+        self.expect(fits, field, f"a number from {least:g} to {most:g}", value)

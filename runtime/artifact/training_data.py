@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import InputError, SchemaError
-from efq.runtime.reading import read_json
+from efq.runtime.reading import read_text
 
 PIXEL_SCHEME = "rgb8-sha256-1"
 """How pixels are hashed (`efq.toolchain.data.duplicates`); those of another scheme are compared with none."""
 
 _PREFIX = re.compile(r"[0-9a-f]{16}")
+_SCHEMA = FileSchema(
+    file="training_data.json", version=1, remedy="export the student again with efq-export"
+)  # its keys were never others than it has now, so it holds no version
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,10 +27,11 @@ class TrainingData:
     """The first 16 hexadecimal digits of the SHA-256 of each image's file, and of its pixels.
 
     pixels: None where they are not known, as in an artifact that an older EFQ wrote, or are of another scheme.
+    Raises InputError for other texts.
     """
 
     files: frozenset[str]
-    pixels: frozenset[str] | None
+    pixels: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         wrong = next((value for value in (*self.files, *(self.pixels or ())) if not _PREFIX.fullmatch(value)), None)
@@ -44,24 +49,34 @@ class TrainingData:
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse the file's text. Raises SchemaError for keys or values that do not fit."""
+        values = _SCHEMA.parse(text)
+        known = {"images", "sha256_prefixes", "pixels"}
+        _SCHEMA.expect_keys(_SCHEMA.file, set(values), known, optional={"pixels"})
+        images, files, pixels = values["images"], _prefixes("sha256_prefixes", values), values.get("pixels")
+        fits = type(images) is int and images >= len(files)
+        _SCHEMA.expect(fits, "images", f"a count, {len(files)} or more", images)
+        if pixels is None:
+            return cls(files=files)
+        _SCHEMA.expect(isinstance(pixels, Mapping), "pixels", "an object", pixels)
+        is_known = pixels.get("scheme") == PIXEL_SCHEME
+        return cls(files=files, pixels=_prefixes("sha256_prefixes", pixels) if is_known else None)
+
+    @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file. Raises SchemaError when it is not there or is none."""
-        found = read_json(path, expected="the hashes of training images", error_class=SchemaError)
-        values = found if isinstance(found, Mapping) else {}
-        pixels = values.get("pixels")
-        known = isinstance(pixels, Mapping) and pixels.get("scheme") == PIXEL_SCHEME
+        """Read the file. Raises SchemaError as `from_json` does, and when it is not there or is none."""
+        text = read_text(path, expected="the hashes of training images", error_class=SchemaError)
         try:
-            return cls(
-                files=_prefixes(values.get("sha256_prefixes")),
-                pixels=_prefixes(pixels.get("sha256_prefixes")) if isinstance(pixels, Mapping) and known else None,
-            )
-        except (TypeError, InputError) as error:
-            message = f"expected the hashes of training images in {path}, found {error}: export the student again"
+            return cls.from_json(text)
+        except SchemaError as error:
+            message = f"{error} ({path})"
             raise SchemaError(message) from error
 
 
-def _prefixes(values: Any) -> frozenset[str]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        message = "no list of texts as sha256_prefixes"
-        raise TypeError(message)
-    return frozenset(values)
+def _prefixes(field: str, values: Mapping[str, Any]) -> frozenset[str]:
+    found = values.get(field)
+    fits = isinstance(found, list) and all(isinstance(value, str) and _PREFIX.fullmatch(value) for value in found)
+    _SCHEMA.expect(fits, field, "a list of 16 hexadecimal digits each", found)
+    assert isinstance(found, list)
+    return frozenset(found)

@@ -11,9 +11,10 @@ import hashlib
 import importlib.util
 import json
 import logging
+import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.model import Model
-from efq.runtime.errors import UsageError
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_write_text, cache_folder
 from efq.runtime.machine.cpu import describe_cpu
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
+from efq.runtime.reading import parse_json, read_text
 
 FORMAT = 2
 WARM_UP = 3
@@ -35,6 +37,8 @@ CHECK_IMAGES = 4
 
 LEAST_GAIN = 0.9
 """Another backend has to take less than this share of the own one's time: it costs memory, start-up and other bytes."""
+
+_LIMIT = 2**16  # bytes of a remembered choice
 
 _logger = logging.getLogger(__name__)
 
@@ -59,14 +63,24 @@ class Choice:
     def from_json(cls, text: str, backends: Mapping[str, object]) -> Self | None:
         """Parse `to_json`'s text; None for anything else, or for a choice among other backends."""
         try:
-            values: Any = json.loads(text)
-            if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-                return None
-            choice = cls(**values)
-            known = choice.backend in backends and set(choice.milliseconds) <= set(backends)
-            return choice if known and isinstance(choice.least_cosine, float) else None
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            values: Any = parse_json(text, "a choice of a backend")
+        except InputError:
             return None
+        if not isinstance(values, dict) or set(values) != {
+            "format",
+            *(field.name for field in dataclasses.fields(cls)),
+        }:
+            return None
+        backend, times, cosine = values["backend"], values["milliseconds"], values["least_cosine"]
+        fits = (
+            type(values["format"]) is int
+            and values["format"] == FORMAT
+            and isinstance(backend, str)
+            and isinstance(times, dict)
+            and {backend, *times} <= set(backends)
+            and all(type(number) is float and math.isfinite(number) for number in (cosine, *times.values()))
+        )
+        return cls(backend=backend, milliseconds=times, least_cosine=cosine) if fits else None
 
 
 def choose(
@@ -75,16 +89,25 @@ def choose(
     own: str,
     contract: InputContract,
     tolerance: float,
+    embed: Callable[[Model, NDArray[np.uint8]], NDArray[np.float32]] = lambda model, images: model.run(images),
 ) -> Choice:
     """Compare the embeddings of the loaded `models`, and time those that agree in turn on one image.
 
     `own` is the backend of the artifact's target; another one is chosen when it takes less than `LEAST_GAIN` of its
-    time and no embedding's cosine to the own one's is below 1 - `tolerance`.
+    time and no embedding's cosine to the own one's is below 1 - `tolerance`. `embed` runs a model and checks what it
+    gives: an error of the own backend is raised, another one that fails is not chosen.
     """
     images = random_images(contract)
-    embeddings = {name: model.run(images) for name, model in models.items()}
+    embeddings = {}
+    for name, model in models.items():
+        try:
+            embeddings[name] = embed(model, images)
+        except (DeviceError, IncompatibleArtifactError) as error:
+            if name == own:
+                raise
+            _logger.debug("%s is not chosen: %s", name, error)
     cosines = {name: float((found * embeddings[own]).sum(1).min()) for name, found in embeddings.items()}
-    equal = {name: model for name, model in models.items() if name == own or cosines[name] >= 1 - tolerance}
+    equal = {name: models[name] for name in embeddings if name == own or cosines[name] >= 1 - tolerance}
     milliseconds = _time_in_turn(equal, images[:1]) if len(equal) > 1 else {}
     faster = {name: time for name, time in milliseconds.items() if time < LEAST_GAIN * milliseconds[own]}
     return Choice(
@@ -128,8 +151,9 @@ def read_choice(path: Path | None, backends: Mapping[str, object]) -> Choice | N
     if path is None:
         return None
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_text(path, expected="a choice of a backend", limit=_LIMIT)
+    except InputError as error:
+        _logger.debug("%s", error)
         return None
     choice = Choice.from_json(text, backends)
     if choice is None:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.folder import Artifact
-from efq.runtime.errors import IncompatibleArtifactError, UsageError
+from efq.runtime.artifact.folder import LARGEST_MODEL, Artifact
+from efq.runtime.errors import DeviceError, EfqError, IncompatibleArtifactError, UsageError
 from efq.runtime.machine.cpu import usable_cores
+from efq.runtime.reading import read_bytes
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"
@@ -21,6 +22,8 @@ OUTPUT_NAME = "embeddings"
 # Activations of four faces of a small network still fit the caches; a large network reads its weights in every part.
 SMALL_PART, LARGE_PART = 4, 8
 _SMALL_MODEL_BYTES = 8 * 2**20
+
+_NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cannot allocate memory")
 
 
 class Model(Protocol):
@@ -73,11 +76,8 @@ def part_size(model_bytes: int) -> int:
 
 def read_model(path: Path) -> bytes:
     """The model file at `path`. Raises IncompatibleArtifactError when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        message = f"expected a model at {path}, found: {error.strerror or error}; export it with efq-export"
-        raise IncompatibleArtifactError(message) from error
+    expected = "a model, as efq-export writes it,"
+    return read_bytes(path, limit=LARGEST_MODEL, expected=expected, error_class=IncompatibleArtifactError)
 
 
 def thread_count(threads: int | None) -> int:
@@ -86,6 +86,19 @@ def thread_count(threads: int | None) -> int:
         message = f"expected at least one thread, found {threads}"
         raise UsageError(message)
     return usable_cores() if threads is None else threads
+
+
+def runtime_failure(error: Exception, *, runtime: str, doing: str, place: object) -> EfqError:
+    """`error`, which `runtime` ("ONNX Runtime 1.32.0") raised while `doing` ("load") the model at `place`.
+
+    DeviceError where memory was lacking, else IncompatibleArtifactError.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = (lines[-1] if lines else type(error).__name__)[:500]
+    expected = f"expected a model that {runtime} can {doing} at {place}, found: {reason}"
+    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
+        return DeviceError(f"{expected}: memory ran out; use fewer threads or smaller batches, or free some")
+    return IncompatibleArtifactError(f"{expected}; export the model again with efq-export, or update {runtime}")
 
 
 def check_port(kind: str, found: Sequence[Port], expected: Port, path: Path) -> None:

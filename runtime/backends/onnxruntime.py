@@ -19,6 +19,7 @@ from efq.runtime.backends.model import (
     check_port,
     part_size,
     read_model,
+    runtime_failure,
     thread_count,
 )
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
@@ -26,7 +27,6 @@ from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.threads.lifetime import Lifetime
 from efq.runtime.backends.threads.single_image import SingleImageThreads
 from efq.runtime.backends.threads.workers import Workers
-from efq.runtime.errors import IncompatibleArtifactError
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.machine.forks import loading
 
@@ -163,9 +163,5 @@ def _create_session(content: bytes, path: Path, threads: int, *, exact_anyway: b
             )
             return session
         except Exception as error:  # ONNX Runtime's exceptions share no other base class
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            message = (
-                f"expected a model that ONNX Runtime {module.__version__} can load at {path}, found: {reason}; "
-                "export the model again with efq-export, or update onnxruntime"
-            )
-            raise IncompatibleArtifactError(message) from error
+            runtime = f"ONNX Runtime {module.__version__}"
+            raise runtime_failure(error, runtime=runtime, doing="load", place=path) from error

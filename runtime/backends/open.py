@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Sequence
 
-from efq.runtime.artifact.folder import MODEL_FILE, Artifact, read_checksums
+from efq.runtime.artifact.folder import MODEL_FILE, Artifact
+from efq.runtime.backends.calls import embed_with
 from efq.runtime.backends.choice import Choice, cache_path, choose, is_installed, read_choice, write_choice
 from efq.runtime.backends.model import Model, model_of, thread_count
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
-from efq.runtime.errors import DeviceError, UsageError
+from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.machine.forks import RenewedLock
 
 ONNXRUNTIME, OPENVINO = OnnxRuntimeModel.name, OpenVinoModel.name
+Load = Callable[[str], Model]
 BACKENDS: dict[str, Callable[..., Model]] = {ONNXRUNTIME: OnnxRuntimeModel, OPENVINO: OpenVinoModel}
 
 _logger = logging.getLogger(__name__)
@@ -33,14 +36,17 @@ def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Mod
     """
     _check_options(target, artifact, options)
     threads, own = thread_count(options.threads), target.backends[0]
+    content = artifact.model_bytes()
+    target.check_model(content, artifact.model_path)
+    load = functools.partial(_load, artifact, content, threads)
     chosen = options.backend
     if chosen == AUTOMATIC:
-        chosen = _choose(artifact, target.backends, threads, options.tolerance)
+        chosen = _choose(artifact, load, target.backends, threads, options.tolerance)
     elif chosen != own and not options.is_inherited:
         _logger.warning(
             "%s was checked with %s and is served by %s: its embeddings differ", artifact.directory, own, chosen
         )
-    return _load(artifact, chosen, threads)
+    return load(chosen)
 
 
 def _check_options(target: Target, artifact: Artifact, options: OpenOptions) -> None:
@@ -60,17 +66,16 @@ def _check_options(target: Target, artifact: Artifact, options: OpenOptions) -> 
         raise UsageError(message)
 
 
-def _choose(artifact: Artifact, backends: Sequence[str], threads: int, tolerance: float) -> str:
+def _choose(artifact: Artifact, load: Load, backends: Sequence[str], threads: int, tolerance: float) -> str:
     """The first of the installed `backends`, or another that is faster."""
     own, installed = backends[0], tuple(name for name in backends if is_installed(name))
     if own not in installed or len(installed) == 1:
         return own
-    sha256 = read_checksums(artifact.directory)[MODEL_FILE]
-    path = cache_path(sha256, backends=installed, threads=threads, tolerance=tolerance)
+    path = cache_path(artifact.checksums[MODEL_FILE], backends=installed, threads=threads, tolerance=tolerance)
     with _measuring.lock:  # two measurements at once would disturb each other
         choice = read_choice(path, dict.fromkeys(installed))
         if choice is None:
-            choice = _measure(artifact, installed, threads, tolerance)
+            choice = _measure(artifact, load, installed, tolerance)
             write_choice(path, choice)
     times = "".join(f", {name} {value:.2f} ms" for name, value in choice.milliseconds.items())
     _logger.debug(
@@ -80,25 +85,27 @@ def _choose(artifact: Artifact, backends: Sequence[str], threads: int, tolerance
     return choice.backend
 
 
-def _measure(artifact: Artifact, backends: Sequence[str], threads: int, tolerance: float) -> Choice:
+def _measure(artifact: Artifact, load: Load, backends: Sequence[str], tolerance: float) -> Choice:
     """Load the model in the first backend and in those of the others that can run it on this CPU, and compare them."""
     own = backends[0]
     with contextlib.ExitStack() as opened:
         models = {}
         for backend in backends:
             try:
-                models[backend] = opened.enter_context(contextlib.closing(_load(artifact, backend, threads)))
-            except DeviceError:
+                models[backend] = opened.enter_context(contextlib.closing(load(backend)))
+            except (DeviceError, IncompatibleArtifactError) as error:
                 if backend == own:
                     raise
-        return choose(models, own=own, contract=artifact.manifest.input, tolerance=tolerance)
+                _logger.debug("%s cannot serve %s: %s", backend, artifact.directory, error)
+        embed = functools.partial(embed_with, artifact=artifact)
+        return choose(models, own=own, contract=artifact.manifest.input, tolerance=tolerance, embed=embed)
 
 
-def _load(artifact: Artifact, backend: str, threads: int) -> Model:
+def _load(artifact: Artifact, content: bytes, threads: int, backend: str) -> Model:
     model = BACKENDS[backend](
         artifact.model_path,
         threads=threads,
         reduced_range=artifact.manifest.reduced_range,
-        content=artifact.model_bytes(),
+        content=content,
     )
     return model_of(artifact, model)

@@ -24,13 +24,14 @@ from efq.runtime.backends.model import (
     check_port,
     part_size,
     read_model,
+    runtime_failure,
     thread_count,
 )
 from efq.runtime.backends.openvino_core import core_of_process
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.threads.lifetime import Lifetime
 from efq.runtime.backends.threads.workers import Workers
-from efq.runtime.errors import DeviceError, IncompatibleArtifactError
+from efq.runtime.errors import DeviceError, EfqError
 
 
 class OpenVinoModel:
@@ -188,13 +189,9 @@ class _Requests:
             self._idle.put(request)
 
 
-def _cannot_load(path: Path, error: Exception) -> IncompatibleArtifactError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    message = (
-        f"expected a model that OpenVINO {importlib.metadata.version('openvino')} can load at {path}, found: "
-        f"{lines[-1] if lines else type(error).__name__}; export the model again with efq-export, or update openvino"
-    )
-    return IncompatibleArtifactError(message)
+def _cannot_load(path: Path, error: Exception) -> EfqError:
+    runtime = f"OpenVINO {importlib.metadata.version('openvino')}"
+    return runtime_failure(error, runtime=runtime, doing="load", place=path)
 
 
 def _ports(found: Sequence[Any]) -> list[Port]:

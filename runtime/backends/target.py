@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from efq.runtime.artifact.folder import Artifact
+from efq.runtime.artifact.model_check import ModelCheck, check_model
 from efq.runtime.backends.model import Model
 from efq.runtime.machine.hardware import Hardware, Need
 from efq.runtime.progress import ShowProgress, no_progress
@@ -48,6 +49,8 @@ class Target:
     needs: what this machine has and lacks, for efq-doctor.
     exporter: "package.module:ATTRIBUTE", an `efq.export.targets.ExportTarget`, which only `efq.export` loads.
     packages: distributions whose versions an artifact for it records besides the usual ones.
+    check_model: raises IncompatibleArtifactError for bytes of a model.onnx that its runtimes must not be given, before
+    they are; a target whose graphs hold other operators than EFQ's own says so itself.
     symmetric_activations: whether its graphs hold no others; students are trained for one or the other kind.
     """
 
@@ -58,4 +61,5 @@ class Target:
     needs: Callable[[Target, Hardware], tuple[Need, ...]]
     exporter: str
     packages: tuple[str, ...] = ()
+    check_model: ModelCheck = check_model
     symmetric_activations: bool = False

@@ -7,18 +7,22 @@ the fingerprint holds the hashes of both. The folder is only ever replaced as a 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
-from efq.runtime.errors import CoverageError, EngineError, InputError, UsageError
-from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, sha256_file, temporary_folder
+from efq.runtime.errors import CoverageError, EngineError, UsageError
+from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, temporary_folder
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.reading import read_bytes, read_json, read_text, sha256_file
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine, build_engine
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.fingerprint import EngineMachine, Fingerprint
 from efq.runtime.tensorrt.module import find_package
 
 FINGERPRINT_FILE, OPTIONS_FILE = "fingerprint.json", "options.json"
+
+_TEXT_LIMIT, _PLAN_LIMIT = 2**20, 2**32
 
 
 def write_engine(folder: Path, built: BuiltEngine, fingerprint: Fingerprint) -> None:
@@ -37,10 +41,12 @@ def write_options(folder: Path, options: BuildOptions) -> None:
 
 def read_options(folder: Path) -> BuildOptions:
     """The options in the engine folder. Raises EngineError for a file that is damaged or not there."""
+    path = folder / OPTIONS_FILE
+    values = read_json(path, expected="the options of an engine", limit=_TEXT_LIMIT, error_class=EngineError)
     try:
-        return BuildOptions.from_dict(json.loads((folder / OPTIONS_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, UsageError, AttributeError, TypeError) as error:
-        message = f"expected the options of an engine in {folder / OPTIONS_FILE}, found: {error}; export again"
+        return BuildOptions.from_dict(values)
+    except UsageError as error:
+        message = f"expected the options of an engine in {path}, found: {error}; export again"
         raise EngineError(message) from error
 
 
@@ -52,15 +58,14 @@ def read_engine(folder: Path, model: Path, machine: EngineMachine) -> tuple[byte
     """
     fingerprint = read_fingerprint(folder)
     try:
-        plan = (folder / PLAN_FILE).read_bytes()
-        plan_sha256 = sha256_file(folder / PLAN_FILE)
-    except (OSError, InputError) as error:
-        message = f"expected an engine in {folder}, found: {error}; {_BUILD_HERE}"
+        plan = read_bytes(folder / PLAN_FILE, limit=_PLAN_LIMIT, expected="an engine", error_class=EngineError)
+    except EngineError as error:
+        message = f"{error}; {_BUILD_HERE}"
         raise EngineError(message) from error
-    if plan_sha256 != fingerprint.plan_sha256:
+    if hashlib.sha256(plan).hexdigest() != fingerprint.plan_sha256:
         message = f"expected the plan in {folder} as its fingerprint says, found other bytes; {_BUILD_HERE}"
         raise EngineError(message)
-    differences = fingerprint.differences(machine, sha256_file(model))
+    differences = fingerprint.differences(machine, _sha256(model))
     if differences:
         message = f"expected an engine for this machine in {folder}, found one {'; '.join(differences)}; {_BUILD_HERE}"
         raise EngineError(message)
@@ -69,11 +74,13 @@ def read_engine(folder: Path, model: Path, machine: EngineMachine) -> tuple[byte
 
 def read_fingerprint(folder: Path) -> Fingerprint:
     """The fingerprint in the engine folder. Raises EngineError when there is none."""
+    path = folder / FINGERPRINT_FILE
     try:
-        return Fingerprint.from_json((folder / FINGERPRINT_FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"expected an engine in {folder}, found: {error}; {_BUILD_HERE}"
+        text = read_text(path, expected="the fingerprint of an engine", limit=_TEXT_LIMIT, error_class=EngineError)
+    except EngineError as error:
+        message = f"{error}; {_BUILD_HERE}"
         raise EngineError(message) from error
+    return Fingerprint.from_json(text)
 
 
 def rebuild_engine(
@@ -120,10 +127,14 @@ def fingerprint_of(
         cuda=None if here is None else here.cuda,
         gpu=None if here is None else here.gpu,
         compute_capabilities=options.compute_capabilities if here is None else (here.compute_capability,),
-        onnx_sha256=sha256_file(model),
-        plan_sha256=sha256_file(built.plan),
+        onnx_sha256=_sha256(model),
+        plan_sha256=_sha256(built.plan),
         options=options,
     )
+
+
+def _sha256(path: Path) -> str:
+    return sha256_file(path, limit=_PLAN_LIMIT, expected="a model or engine")
 
 
 _BUILD_HERE = "build it here: open the artifact with rebuild=True (--rebuild), or export it again on this machine"

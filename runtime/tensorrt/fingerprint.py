@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Self
+from typing import Self
 
 from efq.runtime.errors import EngineError, UsageError
+from efq.runtime.reading import parse_json
 from efq.runtime.tensorrt.build.options import BuildOptions
 
 _LEAST_AMPERE = (8, 0)
@@ -49,16 +50,21 @@ class Fingerprint:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Parse `to_json`'s text. Raises EngineError for keys or values that do not fit."""
+        values = parse_json(text, "the fingerprint of an engine", error_class=EngineError)
+        names = {field.name for field in dataclasses.fields(cls)}
         try:
-            values: dict[str, Any] = json.loads(text)
-            values |= {
-                "options": BuildOptions.from_dict(values["options"]),
-                "compute_capabilities": tuple(values["compute_capabilities"]),
-            }
-            return cls(**values)
-        except (ValueError, TypeError, KeyError, UsageError) as error:
+            if not isinstance(values, dict) or set(values) != names:
+                message = f"no object with the keys {', '.join(sorted(names))}"
+                raise UsageError(message)
+            capabilities, options = values.pop("compute_capabilities"), BuildOptions.from_dict(values.pop("options"))
+            texts = [value for name, value in values.items() if name not in ("cuda", "gpu") or value is not None]
+            if not isinstance(capabilities, list) or not all(isinstance(text, str) for text in (*texts, *capabilities)):
+                message = "values of other types"
+                raise UsageError(message)
+        except UsageError as error:
             message = f"expected the fingerprint of an engine, found something else ({error}); build the engine again"
             raise EngineError(message) from error
+        return cls(**values, options=options, compute_capabilities=tuple(capabilities))
 
     def differences(self, machine: EngineMachine, onnx_sha256: str) -> tuple[str, ...]:
         """What keeps the plan from being loaded on `machine` for the model of that hash, a line each."""
@@ -89,7 +95,7 @@ class Fingerprint:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isascii() and part.isdigit() and len(part) < 10)
 
 
 def _major(version: str) -> int:

@@ -12,21 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.folder import ENGINE_FOLDER, Artifact
-from efq.runtime.artifact.onnx_metadata import read_onnx_metadata
+from efq.runtime.artifact.folder import ENGINE_FOLDER, MODEL_FILE, Artifact
+from efq.runtime.artifact.listing import check_inside
+from efq.runtime.artifact.model_check import check_model
+from efq.runtime.artifact.onnx_metadata import onnx_metadata_of
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.open import open_on_cpu
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.cuda.seam import Cuda, open_cuda
-from efq.runtime.errors import DeviceError, EngineError, UsageError
-from efq.runtime.files import atomic_write_bytes
+from efq.runtime.errors import DeviceError, EngineError, InputError, UsageError
+from efq.runtime.files import atomic_write_bytes, temporary_folder
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.reading import read_bytes
 from efq.runtime.tensorrt.engine_cache import read_engine, read_fingerprint, rebuild_engine
 from efq.runtime.tensorrt.fingerprint import EngineMachine, Fingerprint
 from efq.runtime.tensorrt.module import import_tensorrt
 from efq.runtime.tensorrt.run.model import TensorRTModel
 
 RUNTIME_CACHE_FILE = "runtime.cache"
+
+_CACHE_LIMIT = 2**31
 
 
 class ArtifactEngine:
@@ -41,7 +46,7 @@ class ArtifactEngine:
     @property
     def metadata(self) -> Mapping[str, str]:
         """Those of the model that the engine was built from."""
-        return read_onnx_metadata(self._artifact.model_path)
+        return onnx_metadata_of(self._artifact.model_bytes(), self._artifact.model_path)
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """See `TensorRTModel.check_signature`."""
@@ -82,8 +87,9 @@ def open_engine(
 
     With `rebuild` an engine that is missing or was built for something else is built again and kept in the artifact.
     Raises MissingDependencyError without TensorRT, DeviceError without a GPU or driver, EngineError for an engine that
-    does not fit, and what building raises.
+    does not fit, ChecksumError for an engine folder that is a link to elsewhere, and what building raises.
     """
+    check_inside(artifact.directory, ENGINE_FOLDER)  # it may be replaced
     module = import_tensorrt(artifact.manifest.target)
     cuda = open_cuda(device)
     plan, fingerprint = _plan_for(artifact, machine_of(module, cuda), device, rebuild=rebuild, progress=progress)
@@ -111,24 +117,31 @@ def _plan_for(
     except EngineError:
         if not rebuild:
             raise
-    return rebuild_engine(
-        folder,
-        model,
-        artifact.manifest.target,
-        machine,
-        device=device,
-        allow_float=_has_float_products(artifact),
-        progress=progress,
-    )
+    content = artifact.model_bytes()
+    check_model(content, model)
+    with temporary_folder("efq-model") as temporary:  # built from what was checked
+        copy = temporary / MODEL_FILE
+        copy.write_bytes(content)
+        return rebuild_engine(
+            folder,
+            copy,
+            artifact.manifest.target,
+            machine,
+            device=device,
+            allow_float=_has_float_products(artifact),
+            progress=progress,
+        )
 
 
 def _save_runtime_cache(artifact: Artifact, model: TensorRTModel) -> None:
     """Keep what TensorRT-RTX compiled for this GPU, so that the next process starts without compiling.
 
     The cache is a convenience: where the artifact cannot be written or has lost its fingerprint, the model is closed
-    or the GPU fails, nothing is kept.
+    or the GPU fails, nothing is kept. A link in its place is left alone, for what it leads to would be replaced.
     """
     folder = artifact.directory / ENGINE_FOLDER
+    if (folder / RUNTIME_CACHE_FILE).is_symlink():
+        return
     with contextlib.suppress(UsageError, EngineError, DeviceError, OSError):
         content = model.serialized_runtime_cache()
         if content:
@@ -145,8 +158,8 @@ def _has_float_products(artifact: Artifact) -> bool:
 def _read_runtime_cache(folder: Path, fingerprint: Fingerprint) -> bytes:
     """The cache of this very plan, or nothing."""
     try:
-        content = (folder / RUNTIME_CACHE_FILE).read_bytes()
-    except OSError:
+        content = read_bytes(folder / RUNTIME_CACHE_FILE, limit=_CACHE_LIMIT, expected="a cache of kernels")
+    except InputError:
         return b""
     prefix = fingerprint.plan_sha256.encode("ascii")
     return content.removeprefix(prefix) if content.startswith(prefix) else b""

@@ -24,7 +24,7 @@ from efq.export.targets import find_target
 from efq.runtime import Embedder
 from efq.runtime.artifact.folder import Artifact, write_checksums
 from efq.runtime.artifact.parity import ParityRecord
-from efq.runtime.files import sha256_file
+from efq.runtime.reading import sha256_file
 from efq.toolchain.distillation import distill
 from efq.toolchain.recipes.recipe import Recipe
 
@@ -53,7 +53,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def artifact(tmp_path: Path, checkpoint: Path) -> Path:
-    teacher = {"name": "tiny", "sha256": sha256_file(checkpoint), "licence": "Apache-2.0"}
+    teacher = {"name": "tiny", "sha256": sha256_file(checkpoint, expected="a file"), "licence": "Apache-2.0"}
     return make_artifact(
         tmp_path / "artifact", manifest=make_manifest(teacher=teacher, coverage={}), training_data=True
     )
@@ -149,7 +149,7 @@ def test_a_failed_gate_ends_with_3_and_leaves_the_artifact_alone(
 def test_faces_an_artifact_was_fine_tuned_on_are_refused(
     artifact: Path, checkpoint: Path, faces: Path, tmp_path: Path
 ) -> None:
-    prefix = sha256_file(faces / "person03" / "2.png")[:16]
+    prefix = sha256_file(faces / "person03" / "2.png", expected="a file")[:16]
     (artifact / "training_data.json").write_text(json.dumps({"images": 1, "sha256_prefixes": [prefix]}))
     write_checksums(artifact)
     result = bench(artifact, "--teacher", checkpoint, "--faces", faces, "-o", tmp_path / "out")

@@ -15,7 +15,7 @@ from networks import TEACHER, draw_faces, make_student, make_teacher, randomize,
 
 from efq.export import export_student, find_target
 from efq.runtime.errors import CheckpointError, DeviceError, IncompatibleArtifactError, SchemaError, UsageError
-from efq.runtime.files import sha256_file
+from efq.runtime.reading import sha256_file
 from efq.toolchain.networks import network_kind, open_network, torch_device
 from efq.toolchain.student import Student, save_student
 
@@ -46,7 +46,7 @@ def test_teacher(tmp_path: Path) -> None:
     teacher = make_teacher(tmp_path / "teacher.pt")
     network = open_network(tmp_path / "teacher.pt", backbone=TEACHER, threads=1)
     assert (network.kind, network.name, network.training_hashes) == ("teacher", TEACHER, frozenset())
-    assert network.sha256 == teacher.sha256 == sha256_file(tmp_path / "teacher.pt")
+    assert network.sha256 == teacher.sha256 == sha256_file(tmp_path / "teacher.pt", expected="a file")
     found = network.embed(FACES)
     assert (found.dtype, found.shape) == (np.float32, (4, 16))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
@@ -64,7 +64,7 @@ def test_student_and_its_artifact_agree(student: Student, artifact: Path, tmp_pa
         ("artifact", "tiny-w7a8-ort-cpu", "onnxruntime"),
     ]
     assert all(network.training_hashes == HASHES for network in opened)
-    assert opened[1].sha256 == sha256_file(artifact / "model.onnx")
+    assert opened[1].sha256 == sha256_file(artifact / "model.onnx", expected="a file")
     found, wanted = (network.embed(FACES) for network in opened)
     assert float((found * wanted).sum(1).min()) > 0.999
 

@@ -18,7 +18,7 @@ from efq.runtime.artifact.folder import (
     read_checksums,
     write_checksums,
 )
-from efq.runtime.files import sha256_file
+from efq.runtime.reading import sha256_file
 
 
 def test_opens_a_whole_artifact(tiny_artifact: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_changed_byte_is_found(tmp_path: Path, name: str) -> None:
     directory = make_artifact(tmp_path / "artifact")
     data = (directory / name).read_bytes()
     (directory / name).write_bytes(data.replace(b"tiny", b"tini"))
-    recorded, found = read_checksums(directory)[name], sha256_file(directory / name)
+    recorded, found = read_checksums(directory)[name], sha256_file(directory / name, expected="a file")
     with raises_naming(ChecksumError, directory / name, recorded, found):
         Artifact.open(directory)
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
 from pathlib import Path
 
 import pytest
 from messages import raises_naming
 
-from efq.runtime import InputError, UsageError
-from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, cache_folder, sha256_file
+from efq.runtime import UsageError
+from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text, cache_folder
 
 
 def test_writes_the_bytes_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -68,14 +66,6 @@ def test_force_never_replaces_a_file_or_the_current_folder(tmp_path: Path, monke
         with pytest.raises(UsageError), atomic_directory(path, force=True):
             pass
     assert (tmp_path / "file").read_text() == "kept"
-
-
-def test_sha256_of_a_file(tmp_path: Path) -> None:
-    data = os.urandom(100_000)
-    (tmp_path / "data").write_bytes(data)
-    assert sha256_file(tmp_path / "data") == hashlib.sha256(data).hexdigest()
-    with raises_naming(InputError, tmp_path / "nothing-here"):
-        sha256_file(tmp_path / "nothing-here")
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,14 @@ from efq.runtime.artifact.parity import (
 FRACTIONS = st.floats(0, 1)
 COSINES = st.floats(-1, 1)
 COUNTS = st.integers(0, 10**12)
-NAMES = st.text(max_size=8)
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | NAMES
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | NAMES
+)
 RATES = st.builds(
     RatesRecord,
     tar_at_far=st.dictionaries(NAMES, FRACTIONS, max_size=3),

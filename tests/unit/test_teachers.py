@@ -15,7 +15,7 @@ from torch import nn
 
 from efq.runtime import InputContract
 from efq.runtime.errors import CheckpointError, UsageError
-from efq.runtime.files import sha256_file
+from efq.runtime.reading import sha256_file
 from efq.toolchain.backbones import backbone_names, register
 from efq.toolchain.backbones.registry import _REGISTRY, Backbone
 from efq.toolchain.teachers import Normalization, open_teacher
@@ -62,7 +62,7 @@ def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     teacher = open_teacher(path, TEACHER)
     assert (teacher.name, teacher.licence, teacher.contract) == (TEACHER, "unknown", InputContract())
     assert teacher.normalization == Normalization(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
-    assert (teacher.path, teacher.sha256) == (path, sha256_file(path))
+    assert (teacher.path, teacher.sha256) == (path, sha256_file(path, expected="a file"))
     images = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
     pixels = (images.permute(0, 3, 1, 2).float() - 127.5) / 127.5
     with torch.no_grad():

@@ -11,7 +11,7 @@ import pytest
 from messages import raises_naming
 
 from efq.runtime.errors import EngineError, UsageError
-from efq.runtime.files import sha256_file
+from efq.runtime.reading import sha256_file
 from efq.runtime.tensorrt.build.builder import LOG_FILE, PLAN_FILE, BuiltEngine
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import (
@@ -51,7 +51,7 @@ def test_what_was_built_here_is_loaded(tmp_path: Path, model: Path) -> None:
     plan, fingerprint = read_engine(folder, model, A10)
     assert plan == b"a plan"
     assert (fingerprint.gpu, fingerprint.compute_capabilities) == ("NVIDIA A10", ("8.6",))
-    assert fingerprint.onnx_sha256 == sha256_file(model)
+    assert fingerprint.onnx_sha256 == sha256_file(model, expected="a file")
     assert Fingerprint.from_json(fingerprint.to_json()) == fingerprint
     assert read_options(folder) == BuildOptions()
     assert (folder / LOG_FILE).read_text() == "a log"
@@ -103,9 +103,9 @@ def test_changed_files_are_refused(tmp_path: Path, model: Path) -> None:
     with raises_naming(EngineError, folder, "fingerprint", "rebuild=True"):
         read_engine(folder, model, A10)
     folder = store(tmp_path / "engine", model)
-    before = sha256_file(model)
+    before = sha256_file(model, expected="a file")
     model.write_bytes(b"another model")
-    with raises_naming(EngineError, folder, before[:12], sha256_file(model)[:12], "rebuild=True"):
+    with raises_naming(EngineError, folder, before[:12], sha256_file(model, expected="a file")[:12], "rebuild=True"):
         read_engine(folder, model, A10)
 
 

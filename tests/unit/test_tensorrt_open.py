@@ -173,7 +173,7 @@ def test_closing_frees_the_gpu_where_the_cache_has_no_place(artifact: Path, modu
 def test_a_gpu_that_fails_while_closing_is_freed(artifact: Path, module: Any, cuda: FakeCuda) -> None:
     add_engine(artifact, module, cuda)
     embedder = Embedder.open(artifact)
-    cuda.failures["create_stream"] = DeviceError("expected a stream, found a GPU that failed")
+    cuda.failures["synchronize"] = DeviceError("expected a stream that ends, found a GPU that failed")
     embedder.close()
     assert not cuda.failures
     assert not any(cuda.live().values())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import CheckpointError
 from efq.runtime.faces.normalization import Normalization
-from efq.runtime.files import sha256_file
+from efq.runtime.reading import sha256_file
 from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 
 
@@ -62,7 +62,7 @@ class Teacher:
             contract=contract,
             licence=licence,
             path=path,
-            sha256=sha256_file(path),
+            sha256=sha256_file(path, expected="a teacher's checkpoint"),
         )
 
 

@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from efq.runtime.artifact.folder import LARGEST_MODEL
 from efq.runtime.cleanup import running
 from efq.runtime.errors import EngineBuildError, InputError, MissingDependencyError, UsageError, error_class
-from efq.runtime.files import atomic_write_bytes, cache_folder, sha256_file
+from efq.runtime.files import atomic_write_bytes, cache_folder
 from efq.runtime.progress import Progress, ShowProgress, no_progress
+from efq.runtime.reading import sha256_file
 from efq.runtime.tensorrt.build.layers import Layer, layers_of_inspector, layers_of_log
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.module import import_tensorrt
@@ -157,7 +159,7 @@ def _keep_log(request: dict[str, Any]) -> str:
     """
     try:
         facts = {key: request[key] for key in ("target", "options", "device")}
-        facts["onnx"] = sha256_file(Path(request["onnx"]))
+        facts["onnx"] = sha256_file(Path(request["onnx"]), limit=LARGEST_MODEL, expected="a model")
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         kept = cache_folder() / "build-logs" / f"{name}.log"
         atomic_write_bytes(kept, Path(request["log"]).read_bytes())

@@ -1,0 +1,247 @@
+"""The operators of the graphs that EFQ writes: what each may read, where it may stand, and the shape it gives.
+
+The list is closed, and as narrow as the writers (`efq.export.qdq`, `efq.export.targets.tensorrt.graph`): a graph of it
+computes each image of a batch for itself, in time and memory that are known beforehand, and holds nothing that a
+runtime was not tried with. What efq-export writes goes through it before it is an artifact.
+
+Semantics: https://onnx.ai/onnx/operators/.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from efq.runtime.artifact.graph_values import (
+    FLOATS,
+    IMAGES,
+    PIXELS,
+    Activation,
+    Constant,
+    Value,
+    expect,
+    expect_positive,
+    integer,
+    numbers,
+)
+from efq.runtime.artifact.layers import LARGEST_PAD, convolution, pool, product
+from efq.runtime.artifact.onnx_model import BFLOAT16, FLOAT, FLOAT16, INT4, INT8, INT16, INT32, UINT8, Node
+
+MOST_PARTS = 256  # of a concatenation
+
+_CHANNELS_FIRST, _CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+Rule = Callable[[Node, Sequence[Value]], Value]
+
+
+class Operator(NamedTuple):
+    """`forms`: a letter an input, a(ctivation) or c(onstant). `rule` gives the output, or raises GraphError."""
+
+    forms: tuple[str, ...]
+    rule: Rule
+    attributes: Mapping[str, type] = {}
+
+
+def apply(node: Node, inputs: Sequence[Value]) -> Value:
+    """The output of `node`. Raises GraphError for one that EFQ does not write so."""
+    operator = OPERATORS.get(node.operator)
+    expect(operator is not None, "an operator that EFQ does not write")
+    assert operator is not None
+    form = "".join("a" if isinstance(value, Activation) else "c" for value in inputs)
+    expect(form in operator.forms, f"inputs of the kinds {form!r}, not {' or '.join(map(repr, operator.forms[:4]))}")
+    for name, value in node.attributes.items():
+        expect(operator.attributes.get(name) is type(value), f"the attribute {name} = {value!r:.80}")
+    return operator.rule(node, inputs)
+
+
+def _quantize(node: Node, inputs: Sequence[Value]) -> Value:
+    value, scale, zero_point = inputs
+    expect(value.dtype in FLOATS and scale.dtype == value.dtype, "a scale of another type than its input")
+    expect_positive(scale)
+    expect(zero_point.dtype in (UINT8, INT8) and zero_point.shape == (), "a zero point that is no byte")
+    return Activation(zero_point.dtype, value.shape, node.operator)
+
+
+def _dequantize(node: Node, inputs: Sequence[Value]) -> Value:
+    value, scale, *zero_points = inputs
+    expect(scale.dtype in FLOATS, "a scale that is no float")
+    for zero_point in zero_points:
+        expect((zero_point.dtype, zero_point.shape) == (value.dtype, scale.shape), "a zero point unlike its input")
+    if isinstance(value, Activation):
+        expect(value.dtype in (UINT8, INT8) and not node.attributes, "an input that is no bytes")
+        expect_positive(scale)
+        return Activation(scale.dtype, value.shape, PIXELS if value.origin == IMAGES else node.operator)
+    kinds = (INT8,) if zero_points else (INT8, INT32)
+    expect(value.dtype in kinds and len(value.shape) > 0, "weights of another type")
+    by_channel = node.attributes == {"axis": 0} and scale.shape == value.shape[:1]
+    expect(by_channel, f"scales of the shape {scale.shape} for weights of the shape {value.shape}")
+    return Constant(scale.dtype, value.shape)
+
+
+def _cast(node: Node, inputs: Sequence[Value]) -> Value:
+    (value,) = inputs
+    wanted = node.attributes.get("to")
+    if isinstance(value, Constant):
+        expect((value.dtype, wanted) in ((BFLOAT16, FLOAT), (INT4, INT8), (INT16, INT32)), "types it is not cast to")
+        return Constant(int(wanted), value.shape)  # type: ignore[arg-type]
+    expect((value.dtype, wanted) in ((UINT8, FLOAT16), (FLOAT16, FLOAT)), "types it is not cast to")
+    return Activation(int(wanted), value.shape, node.operator)  # type: ignore[arg-type]
+
+
+def _multiply(node: Node, inputs: Sequence[Value]) -> Value:
+    left, right = inputs
+    if isinstance(left, Activation):
+        return _by_channel(node, inputs)
+    fits = left.dtype == right.dtype == FLOAT and left.shape == () and len(right.shape) == 1
+    expect(fits, f"constants of the shapes {left.shape} and {right.shape}")
+    return Constant(FLOAT, right.shape)
+
+
+def _add(node: Node, inputs: Sequence[Value]) -> Value:
+    left, right = inputs
+    if isinstance(right, Constant):
+        return _by_channel(node, inputs)
+    expect(left.dtype in FLOATS, "integers")
+    return _same(node, inputs)
+
+
+def _same(node: Node, inputs: Sequence[Value]) -> Value:
+    left, right = inputs
+    described = f"operands of the shapes {left.shape} and {right.shape}, types {left.dtype} and {right.dtype}"
+    expect((left.dtype, left.shape) == (right.dtype, right.shape), described)
+    return Activation(left.dtype, left.shape, node.operator)
+
+
+def _maximum(node: Node, inputs: Sequence[Value]) -> Value:
+    expect(inputs[0].dtype == UINT8, "operands that are no bytes")
+    return _same(node, inputs)
+
+
+def _minimum(node: Node, inputs: Sequence[Value]) -> Value:
+    value, highest = inputs
+    expect(value.dtype == highest.dtype == UINT8 and highest.shape == (), "operands that are no bytes")
+    return Activation(UINT8, value.shape, node.operator)
+
+
+def _by_channel(node: Node, inputs: Sequence[Value]) -> Value:
+    """An elementwise operator whose constants are one number, or one a channel."""
+    value, *constants = inputs
+    expect(value.dtype in FLOATS, "integers")
+    channels = (value.shape[0], 1, 1) if len(value.shape) == 3 else value.shape
+    for constant in constants:
+        fits = constant.dtype == value.dtype and constant.shape in ((), channels)
+        expect(fits, f"a constant of the shape {constant.shape} for a value of the shape {value.shape}")
+    return Activation(value.dtype, value.shape, node.operator)
+
+
+def _clip(node: Node, inputs: Sequence[Value]) -> Value:
+    expect(all(bound.shape == () for bound in inputs[1:]), "bounds that are no numbers")
+    return _by_channel(node, inputs)
+
+
+def _concatenate(node: Node, inputs: Sequence[Value]) -> Value:
+    first = inputs[0]
+    expect(node.attributes.get("axis") == 1 and first.dtype in FLOATS, "no channels of floats")
+    alike = all((value.dtype, value.shape[1:]) == (first.dtype, first.shape[1:]) for value in inputs)
+    expect(alike and all(value.shape for value in inputs), "parts of several sizes or types")
+    channels = sum(value.shape[0] for value in inputs)
+    return Activation(first.dtype, (channels, *first.shape[1:]), node.operator)
+
+
+def _flatten(node: Node, inputs: Sequence[Value]) -> Value:
+    expect(integer(node, "axis", 1) == 1, "an axis that is not 1")
+    return Activation(inputs[0].dtype, (math.prod(inputs[0].shape),), node.operator)
+
+
+def _average(node: Node, inputs: Sequence[Value]) -> Value:
+    (value,) = inputs
+    expect(value.dtype in FLOATS and len(value.shape) == 3, f"an input of the shape {value.shape}")
+    return Activation(value.dtype, (value.shape[0], 1, 1), node.operator)
+
+
+def _crop(node: Node, inputs: Sequence[Value]) -> Value:
+    value, starts, ends, axes = inputs
+    (top, left), (bottom, right), found = (numbers(bounds, 2) for bounds in (starts, ends, axes))
+    expect(found == (2, 3) and len(value.shape) == 3, f"axes {found} of a value of the shape {value.shape}")
+    fits = 0 <= top < bottom <= value.shape[1] and 0 <= left < right <= value.shape[2]
+    expect(fits, f"rows {top}:{bottom} and columns {left}:{right} of {value.shape[1:]}")
+    return Activation(value.dtype, (value.shape[0], bottom - top, right - left), node.operator)
+
+
+def _transpose(node: Node, inputs: Sequence[Value]) -> Value:
+    (value,) = inputs
+    assert isinstance(value, Activation)
+    order = node.attributes.get("perm")
+    to_first = order == _CHANNELS_FIRST and value.origin in (IMAGES, PIXELS, "Reshape", "Mul")
+    to_last = order == _CHANNELS_LAST and value.origin in ("QuantizeLinear", "Min") and value.dtype == UINT8
+    expect(len(value.shape) == 3 and (to_first or to_last), f"the order {order!r:.80} behind {value.origin}")
+    height, width, channels = value.shape
+    shape = (channels, height, width) if to_first else (width, channels, height)
+    return Activation(value.dtype, shape, node.operator)
+
+
+def _pad(node: Node, inputs: Sequence[Value]) -> Value:
+    """Of the images' columns."""
+    value, pads, filling = inputs
+    assert isinstance(value, Activation)
+    expect(value.origin == IMAGES, f"padding behind {value.origin}")
+    *others, left, right = (numbers(pads, 8)[place] for place in (0, 1, 3, 4, 5, 7, 2, 6))
+    expect(not any(others) and 0 <= left <= LARGEST_PAD and 0 <= right <= LARGEST_PAD, "pads that are not of columns")
+    expect((filling.dtype, filling.shape) == (value.dtype, ()), "a filling of another type")
+    height, width, channels = value.shape
+    return Activation(value.dtype, (height, left + width + right, channels), node.operator)
+
+
+def _reshape(node: Node, inputs: Sequence[Value]) -> Value:
+    value, target = inputs
+    assert isinstance(value, Activation)
+    expect(value.origin in (IMAGES, "Pad", "Transpose") and value.dtype == UINT8, f"reshaping behind {value.origin}")
+    batch, *shape = numbers(target, 4)
+    fits = batch == -1 and all(size >= 1 for size in shape) and math.prod(shape) == math.prod(value.shape)
+    expect(fits, f"the shape {[batch, *shape]} of an input of the shape {value.shape}")
+    return Activation(value.dtype, tuple(shape), node.operator)
+
+
+def _unit_length(node: Node, inputs: Sequence[Value]) -> Value:
+    (value,) = inputs
+    fits = value.dtype == FLOAT and len(value.shape) == 1
+    expect(fits and node.attributes.get("axis") == 1 and integer(node, "p", 2) == 2, "no rows of float32 to normalize")
+    return Activation(FLOAT, value.shape, node.operator)
+
+
+def _leaky(node: Node, inputs: Sequence[Value]) -> Value:
+    expect(math.isfinite(float(node.attributes.get("alpha", 0.01))), "a slope that is not finite")  # type: ignore[arg-type]
+    return _by_channel(node, inputs)
+
+
+_POOL: dict[str, type] = {"kernel_shape": tuple, "strides": tuple, "pads": tuple, "ceil_mode": int}
+
+OPERATORS: Mapping[str, Operator] = {
+    "Add": Operator(("aa", "ac"), _add),
+    "AveragePool": Operator(("a",), pool, _POOL | {"count_include_pad": int}),
+    "Cast": Operator(("a", "c"), _cast, {"to": int}),
+    "Clip": Operator(("acc",), _clip),
+    "Concat": Operator(tuple("a" * parts for parts in range(1, MOST_PARTS + 1)), _concatenate, {"axis": int}),
+    "Conv": Operator(("ac", "acc"), convolution, {"group": int, "strides": tuple, "dilations": tuple, "pads": tuple}),
+    "DequantizeLinear": Operator(("ac", "acc", "cc", "ccc"), _dequantize, {"axis": int}),
+    "Flatten": Operator(("a",), _flatten, {"axis": int}),
+    "Gemm": Operator(("ac", "acc"), product, {"transB": int}),
+    "GlobalAveragePool": Operator(("a",), _average),
+    "LeakyRelu": Operator(("a",), _leaky, {"alpha": float}),
+    "LpNormalization": Operator(("a",), _unit_length, {"axis": int, "p": int}),
+    "MatMul": Operator(("ac",), product),
+    "Max": Operator(("aa",), _maximum),
+    "MaxPool": Operator(("a",), pool, _POOL | {"dilations": tuple}),
+    "Min": Operator(("ac",), _minimum),
+    "Mul": Operator(("ac", "cc"), _multiply),
+    "PRelu": Operator(("ac",), _by_channel),
+    "Pad": Operator(("acc",), _pad),
+    "QuantizeLinear": Operator(("acc",), _quantize),
+    "Relu": Operator(("a",), _by_channel),
+    "Reshape": Operator(("ac",), _reshape),
+    "Slice": Operator(("accc",), _crop),
+    "Sub": Operator(("ac",), _by_channel),
+    "Transpose": Operator(("a",), _transpose, {"perm": tuple}),
+}
+"""Every operator of a graph that EFQ writes, for all its targets; MatMul beside them, as in graphs made by hand."""
