@@ -90,7 +90,7 @@ def main(
     Without --landmarks every image has to be an aligned face of the artifact's size (112x112).
     """
     inputs = {"the artifact": directory, "the landmarks": landmarks}
-    if output.exists():
+    if _holds(output.exists):
         inputs |= {f"the image {path}": path for path in images}
     refuse_inputs(output, inputs)
     replace = _is_replaceable(output)
@@ -135,7 +135,7 @@ def _expand(images: Sequence[Path], *, skip_unreadable: bool) -> list[Path]:
     """
     paths: list[Path] = []
     for path in images:
-        if not _is_folder(path):
+        if not _holds(path.is_dir):
             paths.append(path)
             continue
         found = scan_folder(path)
@@ -154,10 +154,10 @@ def _expand(images: Sequence[Path], *, skip_unreadable: bool) -> list[Path]:
     return paths
 
 
-def _is_folder(path: Path) -> bool:
+def _holds(question: Callable[[], bool]) -> bool:
     try:
-        return path.is_dir()
-    except OSError:  # what cannot be looked at is named when it is read
+        return question()
+    except OSError:  # what cannot be looked at is named when it is read or written
         return False
 
 
@@ -227,7 +227,7 @@ def _is_replaceable(output: Path) -> bool:
 
     Raises UsageError for a file of another kind.
     """
-    if not output.is_file():
+    if not _holds(output.is_file):
         return False
     try:
         if output.stat().st_size == 0:

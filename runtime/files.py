@@ -119,9 +119,10 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             base = Path(tempfile.gettempdir()) / purpose
+            str(base).encode()  # libraries take names as UTF-8
             sweep_beside(base)
             folder = stack.enter_context(held_partial(base, folder=True, mode=0o700))
-        except OSError as error:
+        except (OSError, UnicodeEncodeError) as error:
             message = f"expected a folder for temporary files, found: {error}; set TMPDIR to one with room"
             raise UsageError(message) from error
         yield folder

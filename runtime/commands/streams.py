@@ -69,6 +69,6 @@ def _lenient(stream: IO[str] | None) -> IO[str]:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 (pathlib takes long to import)
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    errors = "backslashreplace" if stream.errors == "strict" else stream.errors
+    errors = "backslashreplace" if stream.errors in ("strict", "surrogateescape") else stream.errors
     buffer = cast("io.BufferedWriter", stream.buffer)
     return _Lenient(buffer, stream.encoding, errors, line_buffering=stream.line_buffering)

@@ -15,7 +15,7 @@ from onnx import helper
 
 from efq.export.coverage.evidence import Evidence, ExecutedNode, TensorFact
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
-from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError
+from efq.runtime.errors import CoverageError, IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import temporary_folder
 
 _KERNEL_SUFFIX = "_kernel_time"
@@ -26,7 +26,8 @@ def collect_evidence(model: Path, *, images: np.ndarray, runs: int) -> Evidence:
     """Run `model` on `images` in ONNX Runtime on one CPU thread, `runs` times after one warm-up, under its profiler.
 
     Raises InputError when `images` do not fit the model's only input, IncompatibleArtifactError when ONNX Runtime
-    cannot load or run the model, CoverageError when the profile does not agree with the optimized graph.
+    cannot load or run the model, CoverageError when the profile does not agree with the optimized graph, UsageError
+    when there is no room for them in the folder of temporary files.
     """
     onnxruntime = import_onnxruntime()
     with temporary_folder("efq-coverage") as folder:
@@ -39,8 +40,7 @@ def collect_evidence(model: Path, *, images: np.ndarray, runs: int) -> Evidence:
         options.log_severity_level = 3
         named = _with_unique_node_names(model, folder)
         profile, graph_input = _run(named, model, options, images, runs + 1)
-        events = json.loads(Path(profile).read_text(encoding="utf-8"))
-        graph = onnx.load(options.optimized_model_filepath).graph
+        events, graph = _read(Path(profile), Path(options.optimized_model_filepath))
     return _join(
         graph,
         _kernel_events(events),
@@ -68,12 +68,30 @@ def _with_unique_node_names(model: Path, folder: Path) -> Path:
     return copy
 
 
+def _read(profile: Path, optimized: Path) -> tuple[Any, onnx.GraphProto]:
+    """What ONNX Runtime wrote, which says nothing where it cannot write all of it. Raises UsageError for that."""
+    try:
+        return json.loads(profile.read_text(encoding="utf-8")), onnx.load(optimized).graph
+    except Exception as error:  # onnx and protobuf have no common base class of their errors
+        raise _no_room(profile.parent, error) from error
+
+
+def _no_room(folder: Path, error: Exception) -> UsageError:
+    message = (
+        f"expected room for what ONNX Runtime writes into {folder}, found files that are cut off ({error}): "
+        "make room there, or set TMPDIR to a folder with room"
+    )
+    return UsageError(message)
+
+
 def _run(path: Path, model: Path, options: Any, images: np.ndarray, runs: int) -> tuple[str, str]:
     """Profile `runs` runs. Returns the profile's path and the name of the graph's input."""
     onnxruntime = import_onnxruntime()
     try:
         session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions derive from Exception directly
+        if any(words in str(error) for words in ("serialization failed", "SystemError")):  # of the optimized graph
+            raise _no_room(Path(options.optimized_model_filepath).parent, error) from error
         message = f"expected a model that ONNX Runtime can load, found {model}: {error}. Export it again"
         raise IncompatibleArtifactError(message) from error
     inputs = session.get_inputs()
