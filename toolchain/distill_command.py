@@ -14,14 +14,14 @@ from pathlib import Path
 
 import click
 
-from efq.runtime.commands.options import DEVICE, IMAGES, PATH, SEED, TEXT, THREADS, refuse_unused
+from efq.runtime.commands.options import DEVICE, IMAGES, PATH, SEED, TEXT, THREADS, FiniteFloat, refuse_unused
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
 from efq.runtime.files import refuse_inputs, reserved
 from efq.runtime.targets import find_target, targets
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
-from efq.toolchain.recipes.recipe import FULL_BITS, Recipe, load_recipe, recipe_names
+from efq.toolchain.recipes.recipe import FULL_BITS, MOST_STEPS, RANGES, Recipe, load_recipe, recipe_names
 
 _REHEARSAL = "efq.export.rehearsal"  # as text, as the table of targets names exporters: no import runs up
 
@@ -44,9 +44,15 @@ _REHEARSAL = "efq.export.rehearsal"  # as text, as the table of targets names ex
     show_default=True,
     help=f"{', '.join(recipe_names())}, or a TOML file.",
 )
-@click.option("--steps", type=int, help="Optimizer steps instead of the recipe's.")
-@click.option("--learning-rate", type=float, help="Peak learning rate instead of the recipe's.")
-@click.option("--metric-weight", type=float, help="Weight of the evaluation-based metric loss instead of the recipe's.")
+@click.option("--steps", type=click.IntRange(0, MOST_STEPS), help="Optimizer steps instead of the recipe's.")
+@click.option(
+    "--learning-rate", type=FiniteFloat(*RANGES["learning_rate"]), help="Peak learning rate instead of the recipe's."
+)
+@click.option(
+    "--metric-weight",
+    type=FiniteFloat(*RANGES["metric_weight"]),
+    help="Weight of the evaluation-based metric loss instead of the recipe's.",
+)
 @click.option(
     "--keep-8bit",
     multiple=True,

@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as an installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.benchmarks.gpu.bench_students")
+
 import json
 import shlex
 from pathlib import Path
@@ -14,22 +19,23 @@ import click
 
 from efq.benchmarks.gpu.distill_iresnets import REPORT
 from efq.benchmarks.gpu.steps import run_step, write_report
+from efq.runtime.commands.options import DEVICE, PATH, TEXT
 from efq.runtime.console import efq_command
 from efq.runtime.errors import InputError
 from efq.runtime.tensorrt.module import TARGETS
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("students", metavar="DIR", type=_PATH)
+@click.argument("students", metavar="DIR", type=PATH)
 @click.option("--target", required=True, type=click.Choice(TARGETS), help="Which TensorRT.")
-@click.option("--backbone", help="The teachers' network; found by their keys when left out.")
-@click.option("--batch", default="1,8,64", show_default=True, help="Least, optimal and largest batch; all are timed.")
-@click.option("--device", default="cuda:0", show_default=True, help="cuda:N.")
-@click.option("--faces", type=_PATH, help="Folder of aligned faces, for accuracy.")
-@click.option("--list", "listing", type=_PATH, help="The images of --faces to compare.")
-@click.option("-o", "--output", required=True, type=_PATH, help="Folder of artifacts, reports and report.json.")
+@click.option("--backbone", type=TEXT, help="The teachers' network; found by their keys when left out.")
+@click.option(
+    "--batch", type=TEXT, default="1,8,64", show_default=True, help="Least, optimal and largest batch; all are timed."
+)
+@click.option("--device", type=DEVICE, default="cuda:0", show_default=True, help="cuda:N.")
+@click.option("--faces", type=PATH, help="Folder of aligned faces, for accuracy.")
+@click.option("--list", "listing", type=PATH, help="The images of --faces to compare.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder of artifacts, reports and report.json.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, run none.")
 @efq_command
 def main(
@@ -81,7 +87,3 @@ def read_networks(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"expected a report of distill_iresnets at {path}, found {error!r}; run that first"
         raise InputError(message) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as an installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.benchmarks.gpu.check_cuda")
+
 import shlex
 import subprocess
 import sys
@@ -16,6 +21,7 @@ from typing import Any
 import click
 
 from efq.benchmarks.gpu.steps import write_report
+from efq.runtime.commands.options import PATH
 from efq.runtime.console import efq_command, log
 from efq.runtime.cuda.seam import PACKAGES, open_cuda
 from efq.runtime.errors import DeviceError, EfqError, UsageError
@@ -24,7 +30,7 @@ _TESTS = Path(__file__).resolve().parents[2] / "tests" / "gpu"
 
 
 @click.command()
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The JSON file.")
+@click.option("-o", "--output", required=True, type=PATH, help="The JSON file.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and which packages reach a GPU; write nothing.")
 @efq_command
 def main(output: Path, dry_run: bool) -> None:
@@ -85,7 +91,3 @@ def _reach(package: str) -> dict[str, Any]:
         return {"gpu": None, "reason": str(error)}
     driver, runtime = (".".join(map(str, version)) for version in (found.driver_version, found.runtime_version))
     return {"gpu": f"{found.name} ({found.sm})", "driver_cuda": driver, "runtime_cuda": runtime, "reason": None}
-
-
-if __name__ == "__main__":
-    main()

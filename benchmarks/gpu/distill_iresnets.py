@@ -6,6 +6,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as an installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.benchmarks.gpu.distill_iresnets")
+
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,26 +18,27 @@ from typing import Any
 import click
 
 from efq.benchmarks.gpu.steps import run_step, write_report
+from efq.runtime.commands.options import DEVICE, PATH, TEXT
 from efq.runtime.console import efq_command, log
 from efq.runtime.errors import UsageError
+from efq.toolchain.recipes.recipe import MOST_STEPS
 
-_PATH = click.Path(path_type=Path)
 NETWORKS = ("iresnet50", "iresnet100")
 REPORT = "report.json"
 
 
 @click.command()
-@click.option("--teacher", "teachers", multiple=True, type=_PATH, help="Float checkpoint; may be repeated.")
-@click.option("--backbone", help="The teachers' network; found by their keys when left out.")
+@click.option("--teacher", "teachers", multiple=True, type=PATH, help="Float checkpoint; may be repeated.")
+@click.option("--backbone", type=TEXT, help="The teachers' network; found by their keys when left out.")
 @click.option("--random", is_flag=True, help="Teachers with random weights instead: for images a second alone.")
-@click.option("--network", "networks", multiple=True, help=f"Of --random.  [default: {', '.join(NETWORKS)}]")
-@click.option("--faces", required=True, type=_PATH, help="Folder of aligned faces by identity.")
-@click.option("--list", "listing", type=_PATH, help="The fine-tuning images, one path a line.")
-@click.option("--dev-list", type=_PATH, help="The held-out images; without it accuracy is not measured.")
-@click.option("--recipe", default="tensorrt", show_default=True, help="A recipe's name or TOML file.")
-@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps instead of the recipe's.")
-@click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N, or cpu.")
-@click.option("-o", "--output", required=True, type=_PATH, help="Folder of students and report.json; a run goes on.")
+@click.option("--network", "networks", multiple=True, type=TEXT, help=f"Of --random.  [default: {', '.join(NETWORKS)}]")
+@click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
+@click.option("--list", "listing", type=PATH, help="The fine-tuning images, one path a line.")
+@click.option("--dev-list", type=PATH, help="The held-out images; without it accuracy is not measured.")
+@click.option("--recipe", type=TEXT, default="tensorrt", show_default=True, help="A recipe's name or TOML file.")
+@click.option("--steps", type=click.IntRange(1, MOST_STEPS), help="Optimizer steps instead of the recipe's.")
+@click.option("--device", type=DEVICE, default="cuda", show_default=True, help="cuda, cuda:N, or cpu.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder of students and report.json; a run goes on.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, run none.")
 @efq_command
 def main(
@@ -142,7 +148,3 @@ def _measure(name: str, teacher: Path, student: Path, distil: list[Any], evaluat
 
 def _show(command: list[Any]) -> None:
     click.echo(shlex.join(str(word) for word in command))
-
-
-if __name__ == "__main__":
-    main()

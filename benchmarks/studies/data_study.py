@@ -7,6 +7,11 @@ and those of other options are refused.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # as an installed command: signals first, then the imports below
+    from efq.runtime.commands.entry import run
+
+    run("efq.benchmarks.studies.data_study")
+
 import dataclasses
 import json
 from pathlib import Path
@@ -20,7 +25,7 @@ from efq.benchmarks.drawn_faces.dataset import DatasetSize, draw_dataset
 from efq.benchmarks.report.plots import new_figure, save_figure
 from efq.export import export_student, find_target
 from efq.runtime import Embedder
-from efq.runtime.commands.options import IMAGES, parse_counts
+from efq.runtime.commands.options import IMAGES, PATH, SEED, TEXT, THREADS, parse_counts
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_text
@@ -28,13 +33,12 @@ from efq.runtime.reading import sha256_file
 from efq.toolchain.data import open_faces
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
-from efq.toolchain.recipes.recipe import Recipe, load_recipe
+from efq.toolchain.recipes.recipe import MOST_STEPS, Recipe, load_recipe
 from efq.toolchain.teachers import Teacher, open_teacher
 
 NATURAL, DRAWN, NOISE = "natural", "drawn", "noise"
 _VIEWS = 12
 _SIDE = 112
-_PATH = click.Path(path_type=Path)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,20 +63,24 @@ def variants(sizes: tuple[int, ...], other: int) -> list[Variant]:
 
 
 @click.command()
-@click.option("--teacher", required=True, type=_PATH, help="Float checkpoint.")
-@click.option("--backbone", help="The teacher's network; found by its keys when left out.")
-@click.option("--faces", required=True, type=_PATH, help="Folder of aligned faces by identity.")
-@click.option("--list", "listing", required=True, type=_PATH, help="The fine-tuning images, one path a line.")
-@click.option("--dev-list", required=True, type=_PATH, help="The held-out images of other people.")
-@click.option("--recipe", "recipe_name", default="w4a8", show_default=True, help="A recipe's name or TOML file.")
+@click.option("--teacher", required=True, type=PATH, help="Float checkpoint.")
+@click.option("--backbone", type=TEXT, help="The teacher's network; found by its keys when left out.")
+@click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
+@click.option("--list", "listing", required=True, type=PATH, help="The fine-tuning images, one path a line.")
+@click.option("--dev-list", required=True, type=PATH, help="The held-out images of other people.")
 @click.option(
-    "--steps", default=150, show_default=True, type=click.IntRange(min=1), help="Optimizer steps of each run."
+    "--recipe", "recipe_name", type=TEXT, default="w4a8", show_default=True, help="A recipe's name or TOML file."
 )
-@click.option("--sizes", default="500,1000,3500,7000", show_default=True, help="Numbers of images.")
-@click.option("--other", default=3500, show_default=True, help="How many drawn faces, and how many noise images.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=int, help="CPU threads; all cores when left out.")
-@click.option("-o", "--output", required=True, type=_PATH, help="Folder of students, results.json and data_study.png.")
+@click.option(
+    "--steps", default=150, show_default=True, type=click.IntRange(1, MOST_STEPS), help="Optimizer steps of each run."
+)
+@click.option("--sizes", type=TEXT, default="500,1000,3500,7000", show_default=True, help="Numbers of images.")
+@click.option(
+    "--other", type=IMAGES, default=3500, show_default=True, help="How many drawn faces, and how many noise images."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--threads", type=THREADS, help="CPU threads; all cores when left out.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder of students, results.json and data_study.png.")
 @efq_command
 def main(
     teacher: Path,
@@ -245,7 +253,3 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_title(f"The same {rows[0]['steps']} steps on other faces")
     axes.grid(True, which="major", color="#DDDDDD")
     save_figure(figure, path)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,18 +13,20 @@ from efq.runtime.errors import UsageError
 from efq.runtime.reading import read_text
 from efq.toolchain.data.augmentation import Augmentation
 
+MOST_STEPS = 10_000_000
+
 FULL_BITS, REDUCED_BITS = 8, 7
 """Of the widest grid of weights: what an int8 tensor holds, and of it what products never saturate with."""
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
-_RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float]] = {
     "weight_bits": (2, 8),
     "activation_bits": (2, 8),
     "edge_weight_bits": (2, 8),
     "keep_8bit_share": (0.0, 1.0),
     "exact_share": (0.0, 1.0),
     "pruned_share": (0.0, 0.9),
-    "steps": (0, 10_000_000),
+    "steps": (0, MOST_STEPS),
     "identities_per_batch": (1, 4096),
     "images_per_identity": (1, 64),
     "learning_rate": (0.0, 1.0),
@@ -107,7 +109,7 @@ class Recipe:
             if types is not None and (not isinstance(value, types) or isinstance(value, bool) != (types == (bool,))):
                 message = f"recipe {self.name!r}: expected {known.name} to be {known.type}, found {value!r}"
                 raise UsageError(message)
-        for field, (low, high) in _RANGES.items():
+        for field, (low, high) in RANGES.items():
             value = getattr(self, field)
             if not low <= value <= high:
                 message = f"recipe {self.name!r}: expected {field} between {low:g} and {high:g}, found {value!r}"
