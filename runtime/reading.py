@@ -100,12 +100,14 @@ def read_json(
 
 
 def parse_json(text: str, place: str, *, error_class: type[EfqError] = InputError) -> object:
-    """The value that `text` writes in JSON (RFC 8259: no NaN or infinity, no name twice).
+    """The value that `text` writes in JSON (RFC 8259: no NaN or infinity, no name twice, no half of a character).
 
     `place` says what was expected where. Raises `error_class` for anything else.
     """
     try:
         value: object = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # an escaped surrogate alone could not be printed
     except (ValueError, RecursionError) as error:
         message = f"expected {place}, found text that is no JSON ({error})"
         raise error_class(message) from error

@@ -225,10 +225,9 @@ def _limits(manifest: Manifest) -> str:
     limits += [*target.card_sentences(manifest), *target.bit_sentences(manifest)]
     requantized = manifest.recipe.get(REQUANTIZED)
     if isinstance(requantized, Mapping):
-        limits.append(
-            "The student was trained with other quantizers and requantized for this target: mean cosine "
-            f"{_number(requantized['mean_cosine'])} to the student on smooth noise images."
-        )
+        cosine = requantized.get("mean_cosine")
+        said = "" if cosine is None else f": mean cosine {_number(cosine)} to the student on smooth noise images"
+        limits.append(f"The student was trained with other quantizers and requantized for this target{said}.")
     return "## Limits\n\n" + "".join(f"- {limit}\n" for limit in limits)
 
 

@@ -85,7 +85,7 @@ def test_another_encoding_is_said(content: bytes, fact: str, tmp_path: Path) -> 
         read_text(tmp_path / "x", expected="a list")
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, "NaN", "9" * 5000, '{"a": 1, "a": 2}', ""])
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "NaN", "9" * 5000, '{"a": 1, "a": 2}', r'"\ud800"', ""])
 def test_what_is_no_json_is_said(text: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_text(text)
     with raises_naming(InputError, tmp_path / "x", "JSON"):
