@@ -47,4 +47,5 @@ def _agreement(pair: PairParity) -> AgreementRecord:
         cosine_min=pair.cosine_min,
         decision_far=pair.decision_far,
         equal_decisions=pair.equal_decisions,
+        cosine_different=pair.cosine_different,
     )

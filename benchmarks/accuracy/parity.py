@@ -41,6 +41,7 @@ class PairParity:
     """Agreement of `network` with `reference`.
 
     Mean, first percentile and minimum over images of the cosine between the two embeddings of an image;
+    `cosine_different`: mean cosine of the network's embeddings of different images;
     `equal_decisions`: fraction of all pairs that both accept or both reject, each at its own threshold for
     `decision_far`; both None where there are too few impostor pairs for any FAR.
     """
@@ -52,6 +53,7 @@ class PairParity:
     cosine_min: float
     decision_far: float | None
     equal_decisions: float | None
+    cosine_different: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,6 +181,7 @@ def _parity(reference: str, network: str, agreement: Agreement) -> PairParity:
         cosine_min=least,
         decision_far=agreement.far,
         equal_decisions=agreement.equal_decisions,
+        cosine_different=agreement.cosine_different,
     )
 
 

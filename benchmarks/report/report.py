@@ -144,7 +144,7 @@ def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
         for network in accuracy.networks
     ]
     far = accuracy.parity[0].decision_far if accuracy.parity else None
-    parity_intro = "Cosine between two networks' embeddings of the same image" + (
+    parity_intro = "Cosine between two networks' embeddings of the same image, the network's own of different ones" + (
         "; too few impostor pairs to compare decisions."
         if far is None
         else ", and the share of all pairs on which they decide alike, each at its own threshold for FAR "
@@ -163,11 +163,12 @@ def _parity_table(accuracy: AccuracyResults, reference: str) -> str:
             f"{pair.cosine_mean:.5f}",
             f"{pair.cosine_p1:.5f}",
             f"{pair.cosine_min:.5f}",
+            "-" if pair.cosine_different is None else f"{pair.cosine_different:.5f}",
             "-" if pair.equal_decisions is None else f"{pair.equal_decisions * 100:.4f} %",
         )
         for pair in ordered
     ]
-    header = ("reference", "network", "cosine mean", "1st percentile", "minimum", "equal decisions")
+    header = ("reference", "network", "cosine mean", "1st percentile", "minimum", "different images", "equal decisions")
     return table(header, rows)
 
 

@@ -76,7 +76,8 @@ class AccuracyRecord:
 class AgreementRecord:
     """How far the artifact agrees with the network named `reference`, face by face and pair by pair.
 
-    Mean, first percentile and minimum over the faces of the cosine between their two embeddings. equal_decisions:
+    Mean, first percentile and minimum over the faces of the cosine between their two embeddings. cosine_different: mean
+    cosine of the artifact's embeddings of different faces, None where it was not measured. equal_decisions:
     fraction of all pairs that both accept or both refuse, each at its own threshold for decision_far; both None where
     there are too few impostor pairs.
     """
@@ -87,11 +88,14 @@ class AgreementRecord:
     cosine_min: float
     decision_far: float | None = None
     equal_decisions: float | None = None
+    cosine_different: float | None = None
 
     def __post_init__(self) -> None:
         _SCHEMA.expect_text("reference", self.reference)
         for field in ("cosine_mean", "cosine_p1", "cosine_min"):
             _SCHEMA.expect_between(field, getattr(self, field), -_LARGEST_COSINE, _LARGEST_COSINE)
+        if self.cosine_different is not None:
+            _SCHEMA.expect_between("cosine_different", self.cosine_different, -_LARGEST_COSINE, _LARGEST_COSINE)
         for field in ("decision_far", "equal_decisions"):
             if getattr(self, field) is not None:
                 _SCHEMA.expect_between(field, getattr(self, field), 0, 1)

@@ -74,6 +74,8 @@ def test_figures_match_a_direct_count() -> None:
     direct = (networks["teacher"] * networks["student"]).sum(axis=1)[:80]
     assert pair.cosine_mean == pytest.approx(direct.mean(), abs=1e-6)
     assert pair.cosine_p1 == pytest.approx(np.percentile(direct, 1), abs=1e-6)
+    student = networks["student"][:80]
+    assert pair.cosine_different == pytest.approx((student @ student.T)[upper].mean(), abs=1e-6)
 
 
 def test_ten_fold_accuracy_of_separable_pairs_is_one() -> None:

@@ -42,6 +42,7 @@ def accuracy() -> AccuracyResults:
                 cosine_min=0.97,
                 decision_far=1e-3,
                 equal_decisions=0.9999,
+                cosine_different=0.0123,
             ),
         ),
     )
@@ -96,7 +97,7 @@ def test_markdown_tables(results: BenchResults) -> None:
     assert size[:3] == ["student", "25.0 %", "1.00"]
     assert tar == ["student", "97.12", "99.00"]
     parity = cells(to_markdown(results), "teacher")[-1]
-    assert parity == ["teacher", "student", "0.99500", "0.98000", "0.97000", "99.9900 %"]
+    assert parity == ["teacher", "student", "0.99500", "0.98000", "0.97000", "0.01230", "99.9900 %"]
     for expected in ("efq-bench model -o out", "Example", "no VNNI", "onnxruntime 1.32", "- a note", "FAR 1e-3"):
         assert expected in to_markdown(results)
 

@@ -70,6 +70,9 @@ def test_agreement_of_other_sizes_is_of_decisions_only() -> None:
     first, second = embeddings(0.8), embeddings(0.8, size=24)
     agreement = measure_agreement(first, second, measure_all_pairs(first, LABELS, reference=second, resamples=0))
     assert agreement.cosine_mean is None
+    assert agreement.cosine_different == pytest.approx(
+        (first @ first.T)[np.triu_indices(len(first), 1)].mean(), abs=1e-6
+    )
     assert agreement.equal_decisions is not None
     assert 0.9 < agreement.equal_decisions <= 1.0
 

@@ -45,6 +45,7 @@ AGREEMENTS = st.builds(
     cosine_min=COSINES,
     decision_far=st.none() | FRACTIONS,
     equal_decisions=st.none() | FRACTIONS,
+    cosine_different=st.none() | COSINES,
 )
 EVALUATIONS = st.builds(
     EvaluationRecord,

@@ -13,6 +13,7 @@ from efq.toolchain.data.faces import FaceSet
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _CHUNK = 64
+_TINY = 1e-12  # a length of 0 stays one, and is told by its row
 
 
 def embed_faces(
@@ -37,7 +38,7 @@ def embed_faces(
             if flip:
                 embeddings = embeddings + embed(np.ascontiguousarray(batch[:, :, ::-1]))
             if flip or normalize:
-                embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+                embeddings = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), _TINY)
             parts.append(embeddings)
             bar.advance(len(batch))
     return np.concatenate(parts).astype(np.float32)

@@ -18,6 +18,7 @@ from efq.toolchain.evaluation.faces import IndexedPairs
 from efq.toolchain.evaluation.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
 from efq.toolchain.evaluation.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, Estimate, FarResult, FoldResult
+from efq.toolchain.evaluation.separation import cosine_of_different
 from efq.toolchain.evaluation.validity import (
     chance_accuracy,
     check_embeddings,
@@ -159,8 +160,16 @@ def agreement_at(
 ) -> Agreement:
     """How alike two networks embed, and decide at a FAR, at which they have the `thresholds`; None: not compared."""
     equal = None if thresholds is None else equal_decisions(model, thresholds[0], reference, thresholds[1])
+    different = cosine_of_different(model) if len(model) > 1 else None
     if model.shape != reference.shape:
-        return Agreement(cosine_mean=None, cosine_p1=None, cosine_min=None, far=far, equal_decisions=equal)
+        return Agreement(
+            cosine_mean=None,
+            cosine_p1=None,
+            cosine_min=None,
+            far=far,
+            equal_decisions=equal,
+            cosine_different=different,
+        )
     cosines = embedding_cosines(model, reference)
     return Agreement(
         cosine_mean=float(cosines.mean()),
@@ -168,6 +177,7 @@ def agreement_at(
         cosine_min=float(cosines.min()),
         far=far,
         equal_decisions=equal,
+        cosine_different=different,
     )
 
 

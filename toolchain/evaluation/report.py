@@ -69,6 +69,8 @@ class Agreement:
 
     cosine_mean, cosine_p1, cosine_min: of the cosine between both embeddings of an image: mean, first percentile and
         minimum; None where the embedding sizes differ.
+    cosine_different: mean cosine of the model's embeddings of different images: near 1, the others mean nothing. None
+        of a single image.
     equal_decisions: share of all pairs decided alike, each network at its own threshold at `far`; None without all
         pairs. far: None where there are too few impostor pairs for any.
     """
@@ -78,6 +80,7 @@ class Agreement:
     cosine_min: float | None
     far: float | None
     equal_decisions: float | None
+    cosine_different: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -84,6 +84,8 @@ def _agreement_line(agreement: Agreement) -> str:
             f"cosine of both embeddings: mean {agreement.cosine_mean:.4f}, 1st percentile {agreement.cosine_p1:.4f}, "
             f"minimum {agreement.cosine_min:.4f}"
         )
+    if agreement.cosine_different is not None:
+        parts.append(f"of different images: mean {agreement.cosine_different:.4f}")
     if agreement.equal_decisions is not None and agreement.far is not None:
         parts.append(f"equal decisions at FAR {agreement.far:g}: {100 * agreement.equal_decisions:.4f} % of all pairs")
     return "; ".join(parts) or "the embedding sizes differ: no cosine between both embeddings"
