@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -259,3 +260,27 @@ def write_faces(root: Path, people: int = 8, each: int = 3) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / f"{place % each}.png"), face[:, :, ::-1])
     return root
+
+
+def pattern_network() -> nn.Module:
+    """One convolution and a linear layer, for `make_pattern_teacher`: `--backbone networks:pattern_network`."""
+    return nn.Sequential(nn.Conv2d(3, 24, 16, 16), nn.ReLU6(), nn.Flatten(), nn.Linear(24 * 7 * 7, 64))
+
+
+@torch.no_grad()
+def make_pattern_teacher(path: Path, fed: Callable[[Tensor], Tensor]) -> Path:
+    """A network that tells the patterns of `draw_faces` apart as well as a trained one does faces: strangers' mean
+    cosine is near 0, but only when its images, float32 (N, 3, 112, 112) of 0 to 255, are `fed` as here.
+
+    Its linear layer whitens the convolution's values of 300 other patterns.
+    """
+    network = randomize(pattern_network())
+    network[0].bias.fill_(3.0)
+    features = network[:3](fed(random_images(300, size=112, seed=7).permute(0, 3, 1, 2).float()))
+    mean = features.mean(0)
+    _, lengths, directions = torch.linalg.svd(features - mean, full_matrices=False)
+    linear = network[3]
+    linear.weight.copy_(directions[:64] / lengths[:64, None])
+    linear.bias.copy_(-linear.weight @ mean)
+    torch.save(network.state_dict(), path)
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import torch
@@ -36,10 +37,14 @@ class Block(nn.Module):
 
 
 class IResNet(nn.Module):
-    """float32 (N, 3, 112, 112) normalized RGB -> (N, embedding_size) raw embeddings."""
+    """float32 (N, 3, 16 * cells, 16 * cells) normalized RGB -> (N, embedding_size) raw embeddings.
 
-    def __init__(self, depth: int = 50, embedding_size: int = 512) -> None:
+    cells: height and width of the last features, which the size of `fc` tells: 7 of images of 112x112, 10 of 160x160.
+    """
+
+    def __init__(self, depth: int = 50, embedding_size: int = 512, cells: int = 7) -> None:
         super().__init__()
+        self.input_size = (16 * cells, 16 * cells)
         self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.prelu = nn.PReLU(64)
@@ -49,7 +54,7 @@ class IResNet(nn.Module):
             setattr(self, f"layer{index + 1}", nn.Sequential(*stage))
             inputs = width
         self.bn2 = nn.BatchNorm2d(512)
-        self.fc = nn.Linear(512 * 7 * 7, embedding_size)
+        self.fc = nn.Linear(512 * cells * cells, embedding_size)
         self.features = nn.BatchNorm1d(embedding_size)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,7 +66,11 @@ class IResNet(nn.Module):
 
 
 def _arguments_of(weights: Weights) -> dict[str, Any]:
-    return {"embedding_size": weights["fc.weight"].shape[0]} if "fc.weight" in weights else {}
+    if "fc.weight" not in weights or weights["fc.weight"].dim() != 2:
+        return {}
+    size, features = weights["fc.weight"].shape
+    cells = math.isqrt(features // 512)
+    return {"embedding_size": size} | ({"cells": cells} if 512 * cells * cells == features > 0 else {})
 
 
 for _depth in DEPTHS:

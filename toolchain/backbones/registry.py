@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from efq.runtime.artifact.contract import LARGEST_SIDE
 from efq.runtime.errors import UsageError
 
 Triple = tuple[float, float, float]
@@ -21,7 +22,8 @@ class Backbone:
     """A float network by name.
 
     `build(**arguments)` makes the module: float32 (N, 3, 112, 112) normalized RGB in, (N, d) raw embeddings out.
-    The input is (pixel - mean) / std for pixels in 0..255. `arguments_of` reads the arguments of `build` off a
+    The input is (pixel - mean) / std for pixels in 0..255. `size` is its height and width; None where that is not
+    known, or where the built module's own `input_size` says it. `arguments_of` reads the arguments of `build` off a
     state dict, so that one name covers every embedding size and width.
     """
 
@@ -30,6 +32,7 @@ class Backbone:
     mean: Triple = (127.5, 127.5, 127.5)
     std: Triple = (127.5, 127.5, 127.5)
     arguments_of: Callable[[Weights], dict[str, Any]] = lambda weights: {}
+    size: tuple[int, int] | None = (112, 112)
     licence: str = "unknown"
 
 
@@ -54,7 +57,8 @@ def find_backbone(name: str) -> Backbone:
     """The backbone of a registered name, or of `package.module:factory`.
 
     A factory is called without arguments and returns an nn.Module; its attributes `input_mean` and `input_std`
-    (three floats each, in pixel units), where it has them, replace InsightFace's 127.5 and 127.5.
+    (three floats each, in pixel units), where it has them, replace InsightFace's 127.5 and 127.5, and `input_size`
+    (height and width, or one number for both) says the size of its images.
     Raises UsageError when there is no such name, module or factory, and, when it is built, for what is no network.
     """
     if ":" in name:
@@ -92,7 +96,8 @@ def _from_factory(name: str) -> Backbone:
     if min(std) <= 0:
         message = f"expected input_std of {name} above 0, found {std}"
         raise UsageError(message)
-    return Backbone(name=name, build=build, mean=mean, std=std)
+    size = getattr(factory, "input_size", None)
+    return Backbone(name=name, build=build, mean=mean, std=std, size=None if size is None else checked_size(size, name))
 
 
 def _three(factory: Any, attribute: str, name: str) -> Triple:
@@ -105,3 +110,15 @@ def _three(factory: Any, attribute: str, name: str) -> Triple:
         message = f"expected {attribute} of {name} to be three finite numbers, found {found!r}"
         raise UsageError(message) from error
     return one, two, three
+
+
+def checked_size(size: Any, name: str) -> tuple[int, int]:
+    """Height and width from what the network `name` has as `input_size`. Raises UsageError for anything else."""
+    sides = (size, size) if type(size) is int else size
+    fits = isinstance(sides, tuple | list) and len(sides) == 2
+    if not fits or not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in sides):
+        message = (
+            f"expected height and width, up to {LARGEST_SIDE} pixels, as input_size of {name}, found {repr(size)[:60]}"
+        )
+        raise UsageError(message)
+    return sides[0], sides[1]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.faces.normalization import Normalization
 from efq.toolchain.backbones import load_backbone
+from efq.toolchain.backbones.registry import checked_size
 from efq.toolchain.backbones.torch_file import looks_like_torch_file
 from efq.toolchain.teachers.teacher import Teacher
 
@@ -23,6 +25,13 @@ class CheckpointFormat:
         """Raises CheckpointError when the weights cannot be read, fit no backbone, or give no embedding for a face."""
         found, network = load_backbone(path, backbone)
         normalization = Normalization(mean=found.mean, std=found.std)
+        own = getattr(network, "input_size", None)
+        size = found.size if own is None else checked_size(own, found.name)
         return Teacher.of_network(
-            network, name=found.name, normalization=normalization, path=path, licence=found.licence
+            network,
+            name=found.name,
+            normalization=normalization,
+            path=path,
+            licence=found.licence,
+            contract=None if size is None else InputContract(height=size[0], width=size[1]),
         )

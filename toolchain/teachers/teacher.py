@@ -14,6 +14,8 @@ from efq.runtime.errors import CheckpointError
 from efq.runtime.faces.normalization import Normalization
 from efq.runtime.reading import sha256_file
 from efq.toolchain.teachers.normalized_network import NormalizedNetwork
+from efq.toolchain.teachers.reverse_colors import reverse_colors
+from efq.toolchain.teachers.teacher_input import ColorOrder, TeacherInput
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,9 @@ class Teacher:
 
     name: of the network. network: float32 (N, 3, H, W), normalized RGB -> float32 (N, d), raw embeddings.
     normalized: the same from uint8 (N, H, W, 3) RGB. contract: the images it takes. licence: of its weights.
-    path, sha256: of its file.
+    path, sha256: of its file. color_order: that its weights were trained on; `network` takes RGB all the same.
+    size_known: whether its format says the size of its images, or else 112x112 is only usual. declared_input: what the
+    user said it was trained on, None where its format says it.
     """
 
     name: str
@@ -33,6 +37,36 @@ class Teacher:
     licence: str
     path: Path
     sha256: str
+    color_order: ColorOrder = "rgb"
+    size_known: bool = True
+    declared_input: TeacherInput | None = None
+
+    @property
+    def input(self) -> TeacherInput:
+        """What it was trained to be fed."""
+        size = self.contract.height, self.contract.width
+        return TeacherInput(color_order=self.color_order, normalization=self.normalization, size=size)
+
+    def fed(self, declared: TeacherInput) -> Self:
+        """The same weights taken as trained on `declared`; changes `network` in place where the color order differs.
+
+        Raises CheckpointError for a network whose colors cannot be reversed, or that takes no images of that size.
+        """
+        height, width = declared.size
+        contract = dataclasses.replace(self.contract, height=height, width=width)
+        normalized = NormalizedNetwork(self.network, declared.normalization.mean, declared.normalization.std).eval()
+        _choose_memory_format(normalized, self.name, contract)
+        if declared.color_order != self.color_order:
+            reverse_colors(self.network, height=height, width=width)
+        return dataclasses.replace(
+            self,
+            normalized=normalized,
+            normalization=declared.normalization,
+            contract=contract,
+            color_order=declared.color_order,
+            size_known=True,
+            declared_input=declared,
+        )
 
     @classmethod
     def of_network(
@@ -51,6 +85,7 @@ class Teacher:
         when it gives no embedding for a face of the contract.
         """
         network.eval().requires_grad_(False)
+        size_known = contract is not None
         contract = contract or InputContract()
         normalized = NormalizedNetwork(network, normalization.mean, normalization.std).eval()
         _choose_memory_format(normalized, name, contract)
@@ -63,6 +98,7 @@ class Teacher:
             licence=licence,
             path=path,
             sha256=sha256_file(path, expected="a teacher's checkpoint"),
+            size_known=size_known,
         )
 
 
