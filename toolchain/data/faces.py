@@ -213,6 +213,9 @@ def _identities(source: FaceSource, paths: Sequence[str], level: IdentityLevel |
 
 def draw_images(faces: FaceSet, count: int, seed: int) -> NDArray[np.uint8]:
     """(min(count, N), H, W, 3) images drawn without repetition, the same for the same seed."""
-    size = min(count, len(faces))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(faces), size, replace=False))
-    return np.array(faces.images[chosen])
+    return np.array(faces.images[draw_places(len(faces), count, seed)])
+
+
+def draw_places(total: int, count: int, seed: int) -> NDArray[np.int64]:
+    """(min(count, total),) places of `draw_images` in a set of `total` images, sorted."""
+    return np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
