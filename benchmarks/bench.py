@@ -23,6 +23,7 @@ from efq.benchmarks.peers import onnxruntime
 from efq.benchmarks.peers.float_teacher import export_teacher
 from efq.benchmarks.peers.registry import peer_tools
 from efq.benchmarks.peers.tool import Candidate
+from efq.benchmarks.recorded_input import recorded_input
 from efq.benchmarks.report.notes import describe_faces, other_work, skipped_notes, teacher_notes, threads_note
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
 from efq.benchmarks.timing.footprint import Footprint
@@ -36,9 +37,12 @@ from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.reading import sha256_file
 from efq.toolchain.data.faces import open_faces
 from efq.toolchain.data.identities import IdentityLevel
+from efq.toolchain.data.pictures import check_pictures
 from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
 from efq.toolchain.evaluation.embed import Embed
 from efq.toolchain.networks import open_network
+from efq.toolchain.teachers import open_teacher
+from efq.toolchain.teachers.teacher_check import check_teacher
 
 CALIBRATION_FACES = 300
 
@@ -49,11 +53,12 @@ _SCALING_SHARE = 10  # of a setting's time, for one network instead of all
 class BenchConfig:
     """What to benchmark.
 
-    artifacts: their folders. teacher: float checkpoint, of `backbone` or the one its keys fit. students: the torch
-    student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or none to
-    measure latency only. identity_level: as `open_faces` takes it. pairs: pairs files with paths relative to `faces`.
-    calibration: listing of the faces the peers are calibrated on. batches, threads: every combination is timed, for
-    `rounds` rounds or `seconds` seconds.
+    artifacts: their folders. teacher: float checkpoint, of `backbone` or the one its keys fit, trained on
+    `teacher_input`, or on what an artifact made from it says. accept_teacher: as in `check_teacher`. students: the
+    torch student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or
+    none to measure latency only. identity_level: as `open_faces` takes it. pairs: pairs files with paths relative to
+    `faces`. calibration: listing of the faces the peers are calibrated on. batches, threads: every combination is
+    timed, for `rounds` rounds or `seconds` seconds.
     peers: also what other tools make of the teacher; tools: by name, all of them unless given.
     gpu: compare engines on a GPU instead, one thread, without `peers` and `students`.
     title: of the report.
@@ -63,6 +68,8 @@ class BenchConfig:
     artifacts: tuple[Path, ...]
     teacher: Path
     backbone: str | None = None
+    teacher_input: str | None = None
+    accept_teacher: bool = False
     students: tuple[Path, ...] = ()
     faces: Path | None = None
     listing: Path | None = None
@@ -123,6 +130,7 @@ class _Opened:
     names: Sequence[str]
     engines: EngineBench | None
     faces: EvaluationFaces | None
+    teacher_input: str | None
     students: Mapping[str, Embed]
     images: NDArray[np.uint8]
     notes: Sequence[str]
@@ -187,12 +195,18 @@ def _open(config: BenchConfig, progress: ShowProgress) -> _Opened:
         artifacts = dict(zip(names, config.artifacts, strict=True))
         engines = EngineBench(config.gpu, artifacts, manifests, config.batches, progress=progress)
     faces = _open_faces(config, manifests[0], progress)
+    teacher_input = config.teacher_input or recorded_input(config.teacher, manifests)
+    if faces is not None:
+        teacher = open_teacher(config.teacher, config.backbone, teacher_input)
+        check_pictures(faces.faces)
+        check_teacher(teacher, faces.faces, accept=config.accept_teacher)
     return _Opened(
         machine=machine,
         manifests=manifests,
         names=names,
         engines=engines,
         faces=faces,
+        teacher_input=teacher_input,
         students=integer_students(names, manifests, config.students),
         images=drawn_faces() if faces is None else faces.faces.images,
         notes=(
@@ -230,6 +244,7 @@ def _candidates(
         folder / "teacher.onnx",
         name=f"{config.teacher.stem} float32 (ONNX Runtime)",
         backbone=config.backbone,
+        teacher_input=opened.teacher_input,
         contract=opened.manifests[0].input,
     )
     if opened.engines is not None:

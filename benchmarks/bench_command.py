@@ -24,6 +24,7 @@ from efq.runtime.files import atomic_directory, refuse_inputs
 from efq.runtime.tensorrt.module import TARGETS
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
+from efq.toolchain.teacher_options import teacher_options
 
 if TYPE_CHECKING:
     from efq.benchmarks.bench import Bench, BenchConfig
@@ -37,6 +38,7 @@ _MOST_IMAGES = 1024  # at once: a gigabyte of a large network's activations
 @click.option(
     "--backbone", type=TEXT, metavar="NAME", help="Network of the checkpoint; found by its keys when not given."
 )
+@teacher_options
 @click.option("--student", multiple=True, type=PATH, help="Torch student of each DIR, in their order.")
 @click.option("--faces", type=PATH, help="Faces to compare on; without it only latency is measured.")
 @click.option("--list", "listing", type=PATH, help="The images to take, paths relative to --faces, one a line.")
@@ -74,6 +76,8 @@ def main(
     artifacts: tuple[Path, ...],
     teacher: Path,
     backbone: str | None,
+    teacher_input: str | None,
+    accept_teacher: bool,
     student: tuple[Path, ...],
     faces: Path | None,
     listing: Path | None,
@@ -119,6 +123,8 @@ def main(
         artifacts=artifacts,
         teacher=teacher,
         backbone=backbone,
+        teacher_input=teacher_input,
+        accept_teacher=accept_teacher,
         students=student,
         faces=faces,
         listing=listing,

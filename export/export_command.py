@@ -7,6 +7,7 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
 
     run("efq.export.export_command")
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from efq.runtime.errors import UsageError
 from efq.runtime.files import refuse_inputs, reserved
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
+from efq.toolchain.teacher_options import teacher_options
 
 
 @click.command()
@@ -42,6 +44,7 @@ from efq.toolchain.face_options import identity_level_option
 @click.option(
     "--backbone", type=TEXT, help="With --calibrate: the float model's network; found by its keys when left out."
 )
+@teacher_options
 @click.option("--name", type=TEXT, help="Name of the artifact.")
 @click.option(
     "--full-range",
@@ -64,6 +67,8 @@ def main(
     identity_level: IdentityLevel | None,
     recipe: str,
     backbone: str | None,
+    teacher_input: str | None,
+    accept_teacher: bool,
     name: str | None,
     full_range: bool,
     allow_float: bool,
@@ -93,13 +98,14 @@ def main(
     found = find_target(target)
     engine = engine_settings(target, builds_engine=found.builds_engine, **engine_values)
     wide = full_range or not found.products_saturate
+    teacher = _TeacherOptions(backbone=backbone, input=teacher_input, accept=accept_teacher)
     student = _student(
         model,
         calibrate,
         listing,
         identity_level,
         recipe,
-        backbone,
+        teacher,
         target,
         full_range=wide,
         allow_float=allow_float,
@@ -131,13 +137,22 @@ def main(
     print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _TeacherOptions:
+    """Options on a float model."""
+
+    backbone: str | None
+    input: str | None
+    accept: bool
+
+
 def _student(
     model: Path,
     calibrate: Path | None,
     listing: Path | None,
     identity_level: IdentityLevel | None,
     recipe: str,
-    backbone: str | None,
+    options: _TeacherOptions,
     target: str,
     *,
     full_range: bool,
@@ -151,7 +166,7 @@ def _student(
 
     kind = network_kind(model)
     if kind == "student":
-        unused = ("calibrate", "listing", "identity_level", "recipe", "backbone")
+        unused = ("calibrate", "listing", "identity_level", "recipe", "backbone", "teacher_input", "accept_teacher")
         refuse_unused(unused, f"with {model}, which is a student and needs no calibration")
     if kind != "teacher":
         return load_student(model)  # a folder is refused there
@@ -161,21 +176,19 @@ def _student(
             f"efq-distill {model} --faces FACES -o student.pt, or quantize it without training with --calibrate FACES"
         )
         raise UsageError(message)
-    teacher = open_teacher(model, backbone)
+    teacher = open_teacher(model, options.backbone, options.input)
     rehearse(teacher, lowering_recipe(recipe, full_range=full_range), target, allow_float=allow_float)
-    student, cosine = calibrate_teacher(
+    student, _ = calibrate_teacher(
         teacher,
         calibrate,
         listing=listing,
         identity_level=identity_level,
         recipe=recipe,
         full_range=full_range,
+        accept_teacher=options.accept,
         progress=progress,
     )
-    log(
-        f"quantized without training: mean cosine to the float model {cosine:.4f} on the calibration faces; "
-        "efq-distill pays the difference back"
-    )
+    log("quantized without training; efq-distill pays the difference to the float model back")
     return student
 
 

@@ -21,12 +21,17 @@ from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
-from efq.runtime.errors import UsageError
+from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.files import temporary_folder
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.targets import find_target as find_row
+from efq.toolchain.evaluation.separation import refuse_collapsed
+from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
+
+ALIKE = "mean_cosine_of_different_images"
+"""The key of parity.json's export check: near 1, agreement with the student would mean nothing."""
 
 _CHECK_IMAGES = 8
 _TOOLS = ("efq", "numpy", "onnx", "onnx-ir", *ONNXRUNTIME_PACKAGES, "torch")
@@ -76,17 +81,19 @@ def export_student(
     allow_float: bool = False,
     force: bool = False,
     engine: EngineSettings | None = None,
+    rehearsal: bool = False,
     progress: ShowProgress = no_progress,
 ) -> Export:
     """Write the artifact of `student` for `target`, or that of such a name, into `directory`.
 
     `engine` is for targets that build one. Where the target's products may saturate, weights of 8 bits are quantized
-    anew to 7, whose products are exact on every CPU, unless `full_range`.
+    anew to 7, whose products are exact on every CPU, unless `full_range`. In a `rehearsal` the student was not
+    calibrated on faces, and its embeddings may all be the same.
     Raises UsageError when the student was not made for `bits` or `full_range`, or the folder is taken, CoverageError
     (exit 3) when multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings
-    are not the student's; where an engine is built LintError for a graph that its runtime would refuse or run in float,
-    EngineBuildError when none comes of it, MissingDependencyError or DeviceError when this machine cannot build one.
-    Nothing is written then.
+    are not the student's, or the student's are none or all the same; where an engine is built LintError for a graph
+    that its runtime would refuse or run in float, EngineBuildError when none comes of it, MissingDependencyError or
+    DeviceError when this machine cannot build one. Nothing is written then.
     """
     target = find_target(target) if isinstance(target, str) else target
     find_row(target.name)  # before any work: without its row an artifact could not be opened
@@ -95,6 +102,7 @@ def export_student(
         raise UsageError(message)
     check_bits(student, bits)
     images = check_images(student)
+    alike = {} if rehearsal else {ALIKE: check_student(student, images)}
     options = ExportOptions(
         full_range=full_range, allow_float=allow_float, engine=engine or EngineSettings(), progress=progress
     )
@@ -102,6 +110,7 @@ def export_student(
     model = target.write(prepared.form)
     with temporary_folder("efq-export") as folder:
         checked = target.check(prepared, model, images, folder, options)
+        parity = {**checked.parity, **alike}
         manifest = make_manifest(prepared, target, checked.coverage, name)
         write_artifact(
             directory,
@@ -109,7 +118,7 @@ def export_student(
             manifest=manifest,
             training_hashes=student.training_hashes,
             training_pixel_hashes=student.training_pixel_hashes,
-            parity=ParityRecord(export_check=checked.parity),
+            parity=ParityRecord(export_check=parity),
             force=force,
             add_files=checked.add_files,
         )
@@ -117,7 +126,7 @@ def export_student(
         directory=directory,
         manifest=manifest,
         coverage=checked.coverage,
-        parity={**checked.parity, **prepared.changes.requantized_entry},
+        parity={**parity, **prepared.changes.requantized_entry},
         changes=prepared.changes,
         model_bytes=(directory / MODEL_FILE).stat().st_size,
         engine=checked.engine,
@@ -137,6 +146,15 @@ def check_bits(student: Student, bits: int) -> None:
             f"recipe of weight_bits = {bits}, or export with --bits {found}"
         )
         raise UsageError(message)
+
+
+def check_student(student: Student, images: NDArray[np.uint8]) -> float:
+    """The mean cosine of the student's embeddings of different `images`, without which an agreement says nothing.
+
+    Raises ParityError for embeddings that are not finite, zero, or all the same.
+    """
+    embeddings = torch_embedding(student.network, torch.device("cpu"))(images)
+    return refuse_collapsed(embeddings, f"the student {student.backbone}", error_class=ParityError)
 
 
 def check_images(student: Student) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import collections
 from typing import Any
 
 from efq.export.engine_settings import EngineSettings
-from efq.export.exporter import check_images
+from efq.export.exporter import check_images, check_student
 from efq.export.targets.target import ExportOptions, ExportTarget
 from efq.toolchain.graph.operations import WEIGHTED
 from efq.toolchain.graph.traversal import module_of
@@ -17,8 +17,10 @@ def export_plan(student: Student, target: ExportTarget, *, full_range: bool = Fa
     """Plain values: target, operations by kind, weights, bytes of the model file, activations by kind.
 
     `full_range` as in `export_student`; "note" says what an export would change in the student, where it would.
+    Raises ParityError for a student whose embeddings are none or all the same.
     """
     images = check_images(student)
+    check_student(student, images)
     options = ExportOptions(full_range=full_range, engine=EngineSettings(build=False))
     prepared = target.prepare(student, images, options)
     student = prepared.student

@@ -17,10 +17,12 @@ from efq.export.engine_settings import EngineSettings
 from efq.export.exporter import export_student
 from efq.export.targets import find_target
 from efq.runtime import Embedder, InputContract
-from efq.runtime.errors import DeviceError, EfqError, LoweringError, MissingDependencyError
+from efq.runtime.errors import DeviceError, EfqError, GateError, LoweringError, MissingDependencyError
 from efq.runtime.files import temporary_folder
 from efq.runtime.targets import find_target as find_row
+from efq.toolchain.evaluation.separation import refuse_collapsed
 from efq.toolchain.lowering import lower
+from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student, load_student, save_student
 from efq.toolchain.teachers import Teacher
@@ -34,9 +36,13 @@ def rehearse(teacher: Teacher, recipe: Recipe, target: str, *, allow_float: bool
     """Lower `teacher` by `recipe` on two drawn images, write the student, read it, export it for `target`, open that.
 
     Its numbers mean nothing, its steps are those of the real student: what one of them refuses is known at once. No
-    engine is built. Raises LoweringError, UsageError or CoverageError, as the steps do; `allow_float` is that of
+    engine is built. A teacher that embeds the two images alike, or not at all, is left to `check_teacher`, which sees
+    faces. Raises LoweringError, UsageError or CoverageError, as the steps do; `allow_float` is that of
     `export_student`. Where this machine lacks what the target needs, a warning says so.
     """
+    if not _embeds(teacher):
+        _logger.info("not rehearsed: the embeddings of %s do not differ on drawn images", teacher.name)
+        return
     started = time.monotonic()
     try:
         with temporary_folder("efq-rehearsal") as folder, _warnings_only():
@@ -54,6 +60,15 @@ def rehearse(teacher: Teacher, recipe: Recipe, target: str, *, allow_float: bool
     else:
         seconds = time.monotonic() - started
         _logger.info("rehearsed: %s, lowered, written, exported for %s, opened: %.1f s", teacher.name, target, seconds)
+
+
+def _embeds(teacher: Teacher) -> bool:
+    embed = torch_embedding(teacher.normalized, torch.device("cpu"))
+    try:
+        refuse_collapsed(embed(_images(teacher.contract)), teacher.name)
+    except GateError:
+        return False
+    return True
 
 
 def _rehearse(teacher: Teacher, recipe: Recipe, target: str, folder: Path, *, allow_float: bool) -> None:
@@ -74,6 +89,7 @@ def _rehearse(teacher: Teacher, recipe: Recipe, target: str, folder: Path, *, al
         full_range=full_range,
         allow_float=allow_float,
         engine=engine,
+        rehearsal=True,
     )
     row = find_row(target)
     if "cpu" in row.devices:

@@ -10,7 +10,8 @@
     |-- GateError                   exit 3   a measured figure is below what was asked
     |   |-- CoverageError                    multiply-adds run outside integer kernels
     |   |-- ParityError                      embeddings or decisions differ too much
-    |   `-- LintError                        a graph has patterns its target must not be given
+    |   |-- LintError                        a graph has patterns its target must not be given
+    |   `-- TeacherError                     a teacher does not tell people apart, or would with another input
     |-- MissingDependencyError      exit 4   an optional package is not installed
     |-- DeviceError                 exit 4   a device is not there or cannot run this
     `-- IncompatibleArtifactError   exit 5   an artifact cannot be used as it is
@@ -76,6 +77,10 @@ class LintError(GateError):
     """A graph has patterns that its target refuses, silently runs in float, silently clips, or crashes on."""
 
 
+class TeacherError(GateError):
+    """A teacher's embeddings are none, do not tell people apart, or would do so clearly better with another input."""
+
+
 class MissingDependencyError(EfqError):
     """An optional package is not installed."""
 
@@ -111,7 +116,8 @@ _BY_NAME = MappingProxyType(
         kind.__name__: kind
         for kind in (
             *(EfqError, UsageError, InputError, UnreadableImageError, CheckpointError, LoweringError),
-            *(EngineBuildError, GateError, CoverageError, ParityError, LintError, MissingDependencyError, DeviceError),
+            *(EngineBuildError, GateError, CoverageError, ParityError, LintError, TeacherError),
+            *(MissingDependencyError, DeviceError),
             *(IncompatibleArtifactError, SchemaError, ChecksumError, EngineError),
         )
     }

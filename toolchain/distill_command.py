@@ -22,6 +22,7 @@ from efq.runtime.targets import find_target, targets
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
 from efq.toolchain.recipes.recipe import FULL_BITS, MOST_STEPS, RANGES, Recipe, load_recipe, recipe_names
+from efq.toolchain.teacher_options import teacher_options
 
 _REHEARSAL = "efq.export.rehearsal"  # as text, as the table of targets names exporters: no import runs up
 
@@ -36,6 +37,7 @@ _REHEARSAL = "efq.export.rehearsal"  # as text, as the table of targets names ex
 @click.option(
     "--backbone", type=TEXT, help="The teacher's network; found by its keys when left out. Also package.module:factory."
 )
+@teacher_options
 @click.option(
     "--recipe",
     "recipe_name",
@@ -87,6 +89,8 @@ def main(
     max_images: int,
     resize: bool,
     backbone: str | None,
+    teacher_input: str | None,
+    accept_teacher: bool,
     recipe_name: str,
     steps: int | None,
     learning_rate: float | None,
@@ -130,7 +134,7 @@ def main(
     reuse_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = open_teacher(teacher, backbone)
+    loaded = open_teacher(teacher, backbone, teacher_input)
     if is_first and not resume:  # a run that is resumed was rehearsed when it began
         importlib.import_module(_REHEARSAL).rehearse(loaded, recipe, target, allow_float=allow_float)
     found = open_faces(
@@ -153,6 +157,7 @@ def main(
         device=device,
         resume=resume,
         replace=force or resume,
+        accept_teacher=accept_teacher,
         licences=Licences(teacher=teacher_licence, data=data_licence),
         progress=progress,
     )

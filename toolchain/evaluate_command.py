@@ -22,6 +22,7 @@ from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, refuse_unu
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet, IdentityLevel
+from efq.toolchain.data.pictures import check_pictures
 from efq.toolchain.evaluation import (
     EvaluationFaces,
     EvaluationReport,
@@ -34,6 +35,7 @@ from efq.toolchain.evaluation import (
 )
 from efq.toolchain.evaluation.table import report_parts
 from efq.toolchain.face_options import identity_level_option
+from efq.toolchain.teacher_options import teacher_input_option
 
 if TYPE_CHECKING:
     from efq.toolchain.networks import EmbeddingNetwork
@@ -53,6 +55,7 @@ _TRAINED_ON = (
 @identity_level_option
 @click.option("--pairs", "pair_files", type=PATH, multiple=True, help="Pairs file (repeatable).")
 @click.option("--backbone", type=TEXT, help="Network of a MODEL or reference that does not say it itself.")
+@teacher_input_option
 @click.option("--float", "as_float", is_flag=True, help="Measure the student MODEL with its quantizers left out.")
 @click.option("--flip/--no-flip", default=False, help="Add the mirror image's embedding.", show_default=True)
 @click.option("--resize", is_flag=True, help="Stretch images of another size than the network's.")
@@ -75,6 +78,7 @@ def main(
     identity_level: IdentityLevel | None,
     pair_files: tuple[Path, ...],
     backbone: str | None,
+    teacher_input: str | None,
     as_float: bool,
     flip: bool,
     resize: bool,
@@ -93,6 +97,7 @@ def main(
     same images and resamples, and their difference has an interval of its own.
     """
     from efq.toolchain.networks import network_kind, open_network
+    from efq.toolchain.teachers.teacher_check import check_teacher
 
     if listing is None and pair_files:
         refuse_unused(("identity_level",), "with --pairs alone, which say themselves who is on an image")
@@ -107,12 +112,13 @@ def main(
     if not any(path.is_dir() for path in files):
         refuse_unused(("backend",), f"without an artifact folder, which {model} is not")
     if "teacher" not in {network_kind(path) for path in files}:
-        refuse_unused(("backbone",), "without a teacher: students and artifacts say what they are")
+        refuse_unused(("backbone", "teacher_input"), "without a teacher: students and artifacts say what they are")
     networks = [
         click.get_current_context().with_resource(
             open_network(
                 path,
                 backbone=backbone,
+                teacher_input=teacher_input,
                 device=device,
                 threads=threads,
                 runtime=backend,
@@ -127,6 +133,10 @@ def main(
         for network in networks:
             seen = (network.training_hashes, network.training_pixel_hashes)
             check_unseen(faces.faces, network.path, *seen, remedy=_TRAINED_ON)
+    check_pictures(faces.faces)
+    for network in networks:
+        if network.teacher is not None:
+            check_teacher(network.teacher, faces.faces, accept=True)
     embeddings = [
         embed_faces(
             network.embed,

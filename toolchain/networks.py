@@ -24,6 +24,7 @@ from efq.toolchain.backbones.torch_file import looks_like_torch_file, read_outli
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
 from efq.toolchain.teachers.formats import CHECKPOINT, find_format, open_teacher
+from efq.toolchain.teachers.teacher import Teacher
 
 _BATCH = 64
 
@@ -37,8 +38,8 @@ class EmbeddingNetwork:
 
     kind: as `network_kind` tells. training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image it was
     fine-tuned on; empty for a teacher, whose training images are unknown. training_pixel_hashes: those of their pixels,
-    None where they are not known. backend: the runtime that computes an
-    artifact, None for torch. `close` frees what an artifact's runtime holds; `with` does so at its end.
+    None where they are not known. backend: the runtime that computes an artifact, None for torch. teacher: None for
+    other kinds. `close` frees what an artifact's runtime holds; `with` does so at its end.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class EmbeddingNetwork:
     training_pixel_hashes: frozenset[str] | None = None
     backend: str | None = None
     close: Callable[[], None] = lambda: None
+    teacher: Teacher | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +65,7 @@ def open_network(
     path: Path,
     *,
     backbone: str | None = None,
+    teacher_input: str | None = None,
     device: str | None = None,
     threads: int | None = None,
     runtime: str = AUTOMATIC,
@@ -70,7 +73,8 @@ def open_network(
 ) -> EmbeddingNetwork:
     """Open a teacher of any format, a student file or an artifact directory, to embed faces with it.
 
-    `backbone` names the network of a teacher's file that does not say it (`open_teacher`). `device` None is the CPU,
+    `backbone` names the network of a teacher's file that does not say it, `teacher_input` what it was trained on
+    (`open_teacher`). `device` None is the CPU,
     and for an artifact the device of its target. `threads` sets torch's thread count for the whole process, or the
     runtime's for an artifact, `runtime` chooses that on the CPU (`Embedder.open`'s backend). With `quantized` False
     a student's quantizers pass values through: what its other changes alone (pruning, ReLU for PReLU) cost. Raises
@@ -88,7 +92,7 @@ def open_network(
         torch.set_num_threads(threads)
     if kind == "student":
         return _open_student(path, target, quantized=quantized)
-    return _open_teacher(path, backbone, target)
+    return _open_teacher(path, backbone, teacher_input, target)
 
 
 def network_kind(path: Path) -> Kind:
@@ -157,8 +161,10 @@ def _without_tf32() -> Iterator[None]:
         convolutions.fp32_precision = before
 
 
-def _open_teacher(path: Path, backbone: str | None, device: torch.device) -> EmbeddingNetwork:
-    teacher = open_teacher(path, backbone)
+def _open_teacher(
+    path: Path, backbone: str | None, teacher_input: str | None, device: torch.device
+) -> EmbeddingNetwork:
+    teacher = open_teacher(path, backbone, teacher_input)
     return EmbeddingNetwork(
         kind="teacher",
         name=teacher.name,
@@ -167,6 +173,7 @@ def _open_teacher(path: Path, backbone: str | None, device: torch.device) -> Emb
         sha256=teacher.sha256,
         training_hashes=frozenset(),
         embed=torch_embedding(teacher.normalized, device),
+        teacher=teacher,
     )
 
 

@@ -70,6 +70,7 @@ def main(
         message = f"expected teachers of different file names, found {', '.join(names)}; rename one"
         raise UsageError(message)
     options = ["--backbone", backbone] if backbone else []
+    accepted = ["--accept-teacher"] if random else []  # random weights need not tell people apart
     data = ["--faces", faces, *(["--list", listing] if listing else [])]
     schedule = ["--recipe", recipe, *(["--steps", steps] if steps else []), "--device", device]
     described = {} if dry_run else describe_device(device)
@@ -77,7 +78,7 @@ def main(
     for place, name in enumerate(names):
         teacher = output / f"{name}_random_teacher.pt" if random else teachers[place]
         student = output / f"{name}.pt"
-        distil = ["efq-distill", teacher, *options, *data, *schedule, "-o", student]
+        distil = ["efq-distill", teacher, *options, *accepted, *data, *schedule, "-o", student]
         evaluate = ["efq-evaluate", student, "--reference", teacher, *options, "--faces", faces, "--list", dev_list]
         evaluate += ["--device", device, "--json"]
         if dry_run:

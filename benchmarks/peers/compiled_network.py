@@ -13,23 +13,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from efq.benchmarks.peers.spec import PeerSpec
 from efq.toolchain.teachers import open_teacher
 
 
 class CompiledNetwork:
-    """The teacher in a file, on `threads` threads; compiled for each batch size when it first comes."""
+    """The teacher that `spec` names, on `threads` threads; compiled for each batch size when it first comes."""
 
-    def __init__(self, checkpoint: Path, *, backbone: str | None, precision: str | None, threads: int) -> None:
+    def __init__(self, spec: PeerSpec, *, threads: int) -> None:
         import torch._dynamo
         import torch._inductor.config as inductor
 
         torch.set_num_threads(threads)
         inductor.freezing = True
         torch._dynamo.config.recompile_limit = 64  # one a batch size
-        network: Any = open_teacher(checkpoint, backbone).network
+        network: Any = open_teacher(Path(spec.path), spec.backbone, spec.teacher_input).network
         network.to(memory_format=torch.channels_last)
         self._network: Any = torch.compile(network, dynamic=False)
-        self._bfloat16 = precision == "bfloat16"
+        self._bfloat16 = spec.precision == "bfloat16"
 
     def run(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 (N, 3, H, W) -> float32 (N, d)."""

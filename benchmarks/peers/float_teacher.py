@@ -21,8 +21,8 @@ class FloatTeacher:
     """A float32 ONNX file, input "images" (N, 3, H, W) normalized, output "embeddings" (N, d), and its normalization.
 
     The normalization is left out of the file and of every timing, which favours the float network a little: an
-    artifact takes uint8 images and normalizes inside. `open_teacher(checkpoint, backbone)` is what it was exported
-    from.
+    artifact takes uint8 images and normalizes inside. `open_teacher(checkpoint, backbone, teacher_input)` is what it
+    was exported from.
     """
 
     name: str
@@ -30,6 +30,7 @@ class FloatTeacher:
     normalization: Normalization
     checkpoint: Path
     backbone: str | None
+    teacher_input: str | None = None
 
 
 def export_teacher(
@@ -38,13 +39,14 @@ def export_teacher(
     *,
     name: str,
     backbone: str | None = None,
+    teacher_input: str | None = None,
     contract: InputContract | None = None,
 ) -> FloatTeacher:
     """Write the teacher in `checkpoint` as ONNX to `destination`, for images of its own contract or another.
 
     Raises what `open_teacher` raises.
     """
-    teacher = open_teacher(checkpoint, backbone)
+    teacher = open_teacher(checkpoint, backbone, teacher_input)
     export_float_onnx(teacher.network, destination, contract or teacher.contract)
     return FloatTeacher(
         name=name,
@@ -52,6 +54,7 @@ def export_teacher(
         checkpoint=checkpoint,
         normalization=teacher.normalization,
         backbone=backbone,
+        teacher_input=teacher_input,
     )
 
 

@@ -13,9 +13,9 @@ from efq.runtime.faces.normalization import Normalization
 class PeerSpec:
     """A network and the tool that opens it.
 
-    kind: the tool's name. path: an artifact's folder, an ONNX or OpenVINO file, or the checkpoint of `backbone`.
-    precision: of what is float ("float32", "bfloat16", None: the runtime's choice). backend: of an artifact. mean, std:
-    what a float network's pixels are normalized by.
+    kind: the tool's name. path: an artifact's folder, an ONNX or OpenVINO file, or the checkpoint of `backbone`,
+    trained on `teacher_input`. precision: of what is float ("float32", "bfloat16", None: the runtime's choice).
+    backend: of an artifact. mean, std: what a float network's pixels are normalized by.
     """
 
     name: str
@@ -24,6 +24,7 @@ class PeerSpec:
     precision: str | None = None
     backend: str = "onnxruntime"
     backbone: str | None = None
+    teacher_input: str | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 

@@ -87,6 +87,7 @@ def teacher_spec(teacher: FloatTeacher, name: str, kind: str, path: Path, *, pre
         path=str(path.resolve()),
         precision=precision,
         backbone=teacher.backbone,
+        teacher_input=teacher.teacher_input,
         mean=teacher.normalization.mean,
         std=teacher.normalization.std,
     )

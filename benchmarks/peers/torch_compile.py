@@ -56,7 +56,7 @@ class TorchCompileTool:
         """Compile in this process instead, and run once."""
         from efq.benchmarks.peers.compiled_network import CompiledNetwork
 
-        network = CompiledNetwork(Path(spec.path), backbone=spec.backbone, precision=spec.precision, threads=1)
+        network = CompiledNetwork(spec, threads=1)
         network.run(spec.normalization(images))
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -25,7 +24,7 @@ def main(spec: PeerSpec, threads: int, requests: BinaryIO, replies: BinaryIO) ->
     try:
         from efq.benchmarks.peers.compiled_network import CompiledNetwork
 
-        network = CompiledNetwork(Path(spec.path), backbone=spec.backbone, precision=spec.precision, threads=threads)
+        network = CompiledNetwork(spec, threads=threads)
         while line := requests.readline():
             shape = json.loads(line)["shape"]
             images = np.frombuffer(requests.read(4 * int(np.prod(shape))), np.float32).reshape(shape).copy()

@@ -205,13 +205,29 @@ def _origin(manifest: Manifest) -> str:
         ("teacher", f"{teacher['name']}, SHA-256 {teacher['sha256']}", teacher_licence),
         ("training faces", f"{data['images']} images, {data['identities']} identities", _licence_name(data["licence"])),
     ]
-    text = "## Origin and licence\n\n" + _table(("", "what", "licence"), rows)
+    text = "## Origin and licence\n\n" + _table(("", "what", "licence"), rows) + _checks(manifest)
     text += "\nThe weights are derived from the teacher's"
     if _restriction(teacher_licence) == _RESTRICTED:
         return text + ", so its non-commercial terms hold for this artifact too.\n"
     if _restriction(teacher_licence) == _UNKNOWN:
         return text + ", whose licence is not known: ask its owner before use.\n"
     return text + ", so its terms hold for this artifact too.\n"
+
+
+def _checks(manifest: Manifest) -> str:
+    """What was seen of teacher and student when the student was made."""
+    training = manifest.recipe.get("training")
+    found = training if isinstance(training, Mapping) else {}
+    lines = [
+        f"- {title}: {_text(found[key])}.\n"
+        for key, title in (
+            ("teacher_input", "The teacher was fed"),
+            ("teacher_check", "The teacher"),
+            ("student_check", "The student before its export"),
+        )
+        if key in found
+    ]
+    return "\n" + "".join(lines) if lines else ""
 
 
 def _limits(manifest: Manifest) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from messages import raises_naming
+from messages import names, raises_naming
 from networks import TEACHER, draw_faces, make_faces, make_teacher
 from torch import Tensor
 
-from efq.runtime.errors import CheckpointError, EfqError, InputError, UsageError
-from efq.toolchain.data import Augmentation
+from efq.runtime.errors import CheckpointError, EfqError, InputError, TeacherError, UsageError
+from efq.toolchain.data import Augmentation, draw_images
 from efq.toolchain.distillation import Licences, distill
+from efq.toolchain.distillation.distill import lower_teacher
+from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.trainer import Trainer
+from efq.toolchain.lowering import float_graph
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 from efq.toolchain.recipes.recipe import Recipe
@@ -50,6 +53,20 @@ def recipe(**changes: Any) -> Recipe:
         "augmentation": Augmentation(low_resolution=0.0, blur=0.0),
     }
     return Recipe(**values | changes)
+
+
+def distill_start(teacher: Teacher, chosen: Recipe) -> Trainer:
+    images = torch.from_numpy(draw_images(FACES, 64, 0))
+    network, _ = lower_teacher(teacher, images, chosen)
+    normalization = teacher.normalization
+    return Trainer(
+        network,
+        float_graph(teacher.network, normalization.mean, normalization.std),
+        FACES,
+        chosen,
+        seed=0,
+        processes=Processes(rank=0, world_size=1, device=torch.device("cpu")),
+    )
 
 
 def weights(student: Student) -> dict[str, Tensor]:
@@ -211,11 +228,45 @@ def test_one_identity_gives_no_thresholds(teacher: Teacher, tmp_path: Path) -> N
     assert not (tmp_path / "student.pt").exists()
 
 
-def test_a_loss_that_is_not_finite(teacher: Teacher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoilt", ["weight", "gradient"])
+def test_a_loss_or_gradient_that_is_not_finite(teacher: Teacher, spoilt: str) -> None:
+    started = distill_start(teacher, recipe())
+    parameter = next(started.network.parameters())
+    before = {name: value.clone() for name, value in started.network.state_dict().items()}
+    if spoilt == "weight":
+        with torch.no_grad():
+            parameter[0] = torch.inf
+    else:
+        parameter.register_hook(lambda gradient: gradient * torch.inf)
+    with raises_naming(EfqError, "step 0 of 6", "learning rate", "0.003", "nan"):
+        started.run(lambda: None)
+    assert started.step == 0
+    if spoilt == "gradient":  # no step was taken with it
+        assert all(torch.equal(value, before[name]) for name, value in started.network.state_dict().items())
+
+
+@pytest.mark.parametrize("spoil", [lambda bias: bias.fill_(1.0), lambda bias: bias.zero_()], ids=["constant", "zero"])
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_teacher_whose_embeddings_are_none(
+    teacher: Teacher, spoil: Callable[[Tensor], Tensor], accept: bool, tmp_path: Path
+) -> None:
+    """Whatever the image: their student would agree with a cosine of 1.0000."""
     content = torch.load(teacher.path, weights_only=True)
-    content["fc.bias"][0] = torch.nan
+    spoil(content["fc.bias"])
+    content["fc.weight"].zero_()
     torch.save(content, tmp_path / "broken.pt")
     broken = open_teacher(tmp_path / "broken.pt", TEACHER)
-    with raises_naming(EfqError, "step 0", "learning rate"):
-        distill(broken, FACES, recipe(), tmp_path / "student.pt")
-    assert not (tmp_path / "student.pt").exists()
+    with raises_naming(TeacherError, TEACHER, "48"):
+        distill(broken, FACES, recipe(), tmp_path / "student.pt", accept_teacher=accept)
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.pt"]
+
+
+def test_the_student_says_what_was_seen_of_both(teacher: Teacher, tmp_path: Path) -> None:
+    """On faces it was not calibrated on, where it is not trained on all of them."""
+    trained = distill(teacher, FACES, recipe(), tmp_path / "trained.pt").training
+    names(trained["teacher_check"], "d-prime")
+    names(trained["student_check"], "none were held out", "mean cosine of different faces")
+    few = recipe(steps=0, calibration_images=16, fitting_images=8)
+    untrained = distill(teacher, FACES, few, tmp_path / "untrained.pt").training
+    names(untrained["student_check"], "8 held-out faces", "mean cosine to the teacher")
+    assert load_student(tmp_path / "untrained.pt").training == untrained

@@ -163,12 +163,16 @@ class Trainer:
             losses["features"] = mismatch.detach()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
-        self.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         values = {name: float(value) for name, value in losses.items()}
-        if not np.isfinite(values["loss"]):
-            message = f"the loss is not finite at step {self.step}: lower the learning rate of the recipe"
+        if not np.isfinite([*values.values(), float(norm)]).all():
+            message = (
+                f"expected finite losses and gradients, found {values} and a gradient norm of {float(norm)} at step "
+                f"{self.step} of {self.recipe.steps}: lower the learning rate, {self.recipe.learning_rate:g} "
+                "(--learning-rate)"
+            )
             raise EfqError(message)
+        self.optimizer.step()
         return values
 
     def _start_quantizers(self) -> None:
