@@ -100,7 +100,7 @@ def test_distillation_as_it_would_run(inputs: Path, tmp_path: Path) -> None:
     result = run(distill_iresnets, "--random", *data, "--steps", 20, "-o", out, "--dry-run")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        f"efq-distill {out}/{name}_random_teacher.pt --faces {inputs}/faces --list {inputs}/train.txt "
+        f"efq-distill {out}/{name}_random_teacher.pt --accept-teacher --faces {inputs}/faces --list {inputs}/train.txt "
         f"--recipe tensorrt --steps 20 --device cuda -o {out}/{name}.pt"
         for name in ("iresnet50", "iresnet100")
     ]
