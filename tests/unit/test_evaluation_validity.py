@@ -59,9 +59,9 @@ def with_row(value: float) -> NDArray[np.float32]:
 @pytest.mark.parametrize(
     ("embeddings", "fact"),
     [
-        (with_row(np.nan), "NaN or infinite numbers for 1 of 9"),
-        (with_row(np.inf), "NaN or infinite"),
-        (with_row(0.0), "lengths"),
+        (with_row(np.nan), "1 of 9"),
+        (with_row(np.inf), "1 of 9"),
+        (with_row(0.0), "1 of 9"),
         (7 * random_embeddings(9), "lengths"),
         (np.repeat(random_embeddings(1), 9, axis=0), "same"),
         (np.zeros((0, 16), np.float32), "(0, 16)"),

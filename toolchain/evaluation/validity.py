@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
 from efq.toolchain.evaluation.far import AllPairs
+from efq.toolchain.evaluation.separation import refuse_collapsed
 
 ENOUGH_PAIRS = 10
 """Of one kind, of which a share is worth giving."""
@@ -19,7 +20,6 @@ _SIBLINGS = 0.5  # of the hardest pairs in one folder above, where hardly any pa
 _FEW_SIBLINGS = 0.1
 
 _UNIT_TOLERANCE = 0.01
-_EQUAL_TOLERANCE = 1e-6
 _NAMED = 3
 
 _logger = logging.getLogger(__name__)
@@ -33,18 +33,11 @@ def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
     if embeddings.ndim != 2 or not embeddings.size:
         message = f"expected embeddings (N, d) from {name}, found an array of shape {embeddings.shape}"
         raise InputError(message)
-    finite = np.isfinite(embeddings).all(axis=1)
-    if not finite.all():
-        found = f"NaN or infinite numbers for {int((~finite).sum())} of {len(embeddings)} images"
-        message = f"expected finite embeddings from {name}, found {found}; the network cannot be measured"
-        raise InputError(message)
+    refuse_collapsed(embeddings, name, error_class=InputError)
     lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     if np.abs(lengths - 1.0).max() > _UNIT_TOLERANCE:
         found = f"lengths of {lengths.min():.4g} to {lengths.max():.4g}"
         message = f"expected embeddings of length 1 from {name}, found {found}; divide them by their length"
-        raise InputError(message)
-    if len(embeddings) > 1 and np.abs(embeddings - embeddings[:1]).max() <= _EQUAL_TOLERANCE:
-        message = f"expected different embeddings of different images from {name}, found the same one for all"
         raise InputError(message)
 
 
