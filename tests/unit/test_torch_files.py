@@ -289,6 +289,14 @@ def test_tensors_without_plain_values_are_named(make: Callable[[], torch.Tensor]
         read_checkpoint(path)
 
 
+def test_a_long_name_is_not_repeated_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(saved({"a" * 100_000: sparse()}))
+    with raises_naming(CheckpointError, path, "sparse") as caught:
+        read_checkpoint(path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_changed_bit_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     data = bytearray(saved({"a": torch.arange(1000.0)}))

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 MOST_VALUES = 4_000_000  # of a pickle, counted as often as they are referred to
 DEEPEST = 100
 _PROTOCOL = 3  # torch.save writes 2
+_LONGEST_PLACE = 100
 _WIDTHS = {
     **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
     **dict.fromkeys(("Float", "Int", "QInt32"), 4),
@@ -82,7 +83,7 @@ def read_pickle(file: io.BytesIO) -> Any:
 
 
 def tensors_of(content: Any) -> Iterator[tuple[str, TensorRecord]]:
-    """The records of tensors in `content` by the keys that lead to them, each dict and list looked at once.
+    """The records of tensors in `content` by the keys that lead to them, long ones shortened, each dict and list once.
 
     Raises PickleContentError for values nested or repeated beyond all bounds.
     """
@@ -92,7 +93,7 @@ def tensors_of(content: Any) -> Iterator[tuple[str, TensorRecord]]:
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, TensorRecord):
-            yield place, value
+            yield place if len(place) <= _LONGEST_PLACE else f"{place[:_LONGEST_PLACE]}...", value
         if isinstance(value, dict | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             waiting.extend((f"{place}.{key}" if place else str(key), item) for key, item in _items(value))
