@@ -59,7 +59,7 @@ def find_backbone(name: str) -> Backbone:
     A factory is called without arguments and returns an nn.Module; its attributes `input_mean` and `input_std`
     (three floats each, in pixel units), where it has them, replace InsightFace's 127.5 and 127.5, and `input_size`
     (height and width, or one number for both) says the size of its images.
-    Raises UsageError when there is no such name, module or factory, and, when it is built, for what is no network.
+    Raises UsageError when there is no such name, module or factory.
     """
     if ":" in name:
         return _from_factory(name)
@@ -81,23 +81,14 @@ def _from_factory(name: str) -> Backbone:
         message = f"expected a factory of networks at {name!r}, found {type(factory).__name__}: name a function"
         raise UsageError(message)
 
-    def build(**arguments: Any) -> nn.Module:
-        try:
-            network = factory(**arguments)
-        except (Exception, SystemExit) as error:
-            message = f"expected a network from calling {name}, found {type(error).__name__}: {error}"
-            raise UsageError(message) from error
-        if not isinstance(network, nn.Module):
-            message = f"expected a network (torch.nn.Module) from calling {name}, found {type(network).__name__}"
-            raise UsageError(message)
-        return network
-
     mean, std = _three(factory, "input_mean", name), _three(factory, "input_std", name)
     if min(std) <= 0:
         message = f"expected input_std of {name} above 0, found {std}"
         raise UsageError(message)
     size = getattr(factory, "input_size", None)
-    return Backbone(name=name, build=build, mean=mean, std=std, size=None if size is None else checked_size(size, name))
+    return Backbone(
+        name=name, build=factory, mean=mean, std=std, size=None if size is None else checked_size(size, name)
+    )
 
 
 def _three(factory: Any, attribute: str, name: str) -> Triple:
