@@ -4,6 +4,9 @@ OpenVINO keeps the threads of a network that was freed for the next one of as ma
 Core is freed (src/inference/src/dev/threading/executor_manager.cpp of its sources). The child of a fork would be given
 threads that did not come along, and wait for them for ever. So none are left: they end with the last network, and while
 others are open an empty network holds those of one that was freed until they are wanted again.
+
+TBB's threads outlive every Core, and the last one of a child that never had them would end the process in freeing them:
+where a parent has loaded OpenVINO, its children keep theirs for ever.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from efq.runtime.machine.forks import keep_for_ever, loading
 Holder = TypeVar("Holder")
 
 _TELEMETRY = "openvino_telemetry"
+_FOR_EVER = "the child of a process that has loaded OpenVINO"  # among the users, which are numbers
 
 
 def import_openvino() -> Any:
@@ -54,8 +58,10 @@ class OpenVinoCore:
     """A Core with its CPU plugin, as `core_of_process` gives it; whoever was given it ends with `leave`."""
 
     def __init__(self) -> None:
+        global _is_loaded
         self._module = import_openvino()
         self._core = self._module.Core()
+        _is_loaded = True
         self._users: set[Hashable] = set()
         self._empty: dict[Hashable, list[Any]] = {}
 
@@ -105,6 +111,8 @@ class OpenVinoCore:
 
 
 _of_process: OpenVinoCore | None = None
+_is_loaded = False  # in this process or one that it was forked from
+_is_inherited = False
 
 
 def core_of_process(user: Hashable) -> OpenVinoCore:
@@ -113,6 +121,9 @@ def core_of_process(user: Hashable) -> OpenVinoCore:
     with loading:
         if _of_process is None:
             _of_process = OpenVinoCore()
+            if _is_inherited:
+                keep_for_ever(_of_process)
+                _of_process.join(_FOR_EVER)
         _of_process.join(user)
         return _of_process
 
@@ -123,7 +134,8 @@ def _key(options: Mapping[str, Any]) -> Hashable:
 
 def _forget_parent() -> None:
     """In the child of a fork, which has none of the parent's threads: it loads its own."""
-    global _of_process
+    global _of_process, _is_inherited
+    _is_inherited = _is_loaded
     if _of_process is not None:
         keep_for_ever(_of_process)
         _of_process = None

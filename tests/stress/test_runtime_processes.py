@@ -58,6 +58,7 @@ SCENARIOS = {
     ),
     "openvino": (
         "preloaded_after_another_was_closed",
+        "opened_by_workers_after_the_parent_closed",
         "closed_by_its_user",
         "daemons_embed_when_the_interpreter_ends",
     ),
