@@ -15,6 +15,7 @@ def test_texts_are_read_or_refused_in_words(tmp_path: Path) -> None:
     assert set(cases.values()) == {"read", "refused"}, [case for case in cases.items() if case[1].startswith("HOLE")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked and limited as on Linux")
 def test_models_are_served_or_refused_in_words(tmp_path: Path) -> None:
     """In a process of its own, as its others have threads."""

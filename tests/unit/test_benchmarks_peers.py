@@ -167,6 +167,7 @@ def test_torch_compile_runs_in_its_own_process_and_times_itself(
     peer.close()
 
 
+@pytest.mark.slow
 def test_what_torch_cannot_open_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.pt").write_bytes(b"nothing")
     peer = find_opener("torch_compile").open(_spec("torch_compile", tmp_path / "none.pt"), 1)
@@ -228,6 +229,7 @@ def test_what_a_tool_lacks_is_said_before_anything_is_computed(teacher: FloatTea
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_and_start_up_are_those_of_fresh_processes(teacher: FloatTeacher, tiny_artifact: Path) -> None:
     artifact = PeerSpec(name="tiny", kind="artifact", path=str(tiny_artifact))
     held = np.ones(2**28, np.uint8)  # 256 MiB of this process

@@ -97,6 +97,7 @@ def test_the_student_comes_closer_to_the_teacher(teacher: Teacher, options: dict
     )
 
 
+@pytest.mark.slow
 def test_quantizers_start_after_the_float_steps(teacher: Teacher, tmp_path: Path) -> None:
     """They are off for the first steps, start anew from the weights of then, and learn from then on."""
     for steps, float_share in ((8, 0.75), (8, 0.0), (1, 0.9)):

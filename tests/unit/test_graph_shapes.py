@@ -112,6 +112,7 @@ def test_layers_that_fit() -> None:
     assert embedding_size(empty(graph_of(*layers, GlobalAveragePool(), Flatten(), QuantizedLinear(6, 5))), 28, 28) == 5
 
 
+@pytest.mark.slow
 def test_torch_does_not_load_its_compiler_for_it(tmp_path: Path) -> None:
     """A second or more of each command that opens a student, and a folder among the temporary files."""
     command = [sys.executable, "-c", WITHOUT_COMPILER, str(tmp_path / "student.pt")]
