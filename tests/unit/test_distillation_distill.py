@@ -84,6 +84,7 @@ def mean_cosine(student: Student, teacher: Teacher) -> float:
     return float((torch_embedding(student.network, device)(draw_faces()) * wanted).sum(1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"metric_weight": 1.0}, {"feature_weight": 0.1}], ids=["plain", "metric", "features"]
 )
@@ -110,6 +111,7 @@ def test_quantizers_start_after_the_float_steps(teacher: Teacher, tmp_path: Path
     assert equal(still, untrained)
 
 
+@pytest.mark.slow
 def test_weights_can_be_quantized_from_the_first_step(teacher: Teacher, tmp_path: Path) -> None:
     """Their scales learn on while activations are float, and are not started anew."""
     options: dict[str, Any] = {"weight_bits": 4, "float_share": 0.5, "float_phase": "activations"}
@@ -140,6 +142,7 @@ def test_what_the_file_says_of_itself(teacher: Teacher, tmp_path: Path) -> None:
     assert [path.name for path in output.parent.iterdir()] == ["student.pt"]
 
 
+@pytest.mark.slow
 def test_seeds(teacher: Teacher, tmp_path: Path) -> None:
     students = [distill(teacher, FACES, recipe(), tmp_path / "student.pt", seed=seed) for seed in (0, 0, 1)]
     assert equal(students[0], students[1])

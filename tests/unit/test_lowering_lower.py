@@ -32,6 +32,7 @@ def test_the_student_starts_close_to_the_teacher(name: str, activation: str, lea
     assert lowered_cosine(name, Recipe(name="t", activation=activation)) > least
 
 
+@pytest.mark.slow
 def test_more_bits_are_closer() -> None:
     cosines = [
         lowered_cosine("bottleneck", Recipe(name="t", activation="prelu", weight_bits=bits)) for bits in (2, 4, 8)

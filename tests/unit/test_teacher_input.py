@@ -122,6 +122,7 @@ def test_a_teacher_fed_otherwise(tmp_path: Path) -> None:
         open_teacher(tmp_path / "teacher.pt", TEACHER, "160x160")
 
 
+@pytest.mark.slow
 def test_the_size_of_an_iresnet_is_read_off_its_weights(tmp_path: Path) -> None:
     from efq.toolchain.backbones.iresnet import IResNet
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -225,6 +226,7 @@ def test_exported_networks_have_no_finding(network: onnx.ModelProto) -> None:
     assert lint(network) == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(network=networks, mutation=st.sampled_from(MUTATIONS), data=st.data())
 def test_any_one_bad_change_is_found(network: onnx.ModelProto, mutation: Mutation, data: st.DataObject) -> None:
