@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(BIN)/efq-demo -o demo-output
 
-# Lint, types, and each quick unit test once, with the first of its parameters and few examples: a minute on two cores.
+# Lint, types, and each quick unit test once, with the first of its parameters and few examples: about a minute on two cores.
 quick: $(STAMP)
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types first-cases
 
