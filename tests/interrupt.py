@@ -167,7 +167,7 @@ def trial(name: str, number: signal.Signals, root: Path, seed: str, usual: float
         state = folder / f"{command.output}.resume"
         resumes = name == "distill" and state.exists()
         force = command.force if tried.output is not None and tried.output.exists() else ()
-        if command.output:
+        if command.output or number == signal.SIGKILL:
             tried.finish(*(["--resume"] if resumes else []), *force)
         tried.expect_nothing_left("after the next run")
         tried.expect(not state.exists() or not resumes, "the state of a finished run stays")
