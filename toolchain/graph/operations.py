@@ -6,6 +6,7 @@ as plain values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -171,6 +172,58 @@ class Crop(nn.Module):
         return values[:, :, self.top : self.bottom, self.left : self.right]
 
 
+class Multiply(nn.Module):
+    """Elementwise product of (N, C, H, W) with a tensor of its shape, or with (N, C, 1, 1): one gate a channel."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left * right
+
+
+class Pad(nn.Module):
+    """Rows and columns of zeros around (N, C, H, W)."""
+
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("above", "below", "before", "behind")
+
+    def __init__(self, *, above: int, below: int, before: int, behind: int) -> None:
+        super().__init__()
+        self.above, self.below, self.before, self.behind = above, below, before, behind
+
+    def forward(self, values: Tensor) -> Tensor:
+        return functional.pad(values, (self.before, self.behind, self.above, self.below))
+
+
+class SelectChannels(nn.Module):
+    """Those channels of (N, C, H, W) or (N, C) whose numbers `channels` holds, in its order.
+
+    A slice, a part of a split, a shuffle, or several of them after each other.
+    """
+
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("channels",)
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+
+    def forward(self, values: Tensor) -> Tensor:
+        first, last = self.channels[0], self.channels[-1]
+        if self.channels == tuple(range(first, last + 1)):
+            return values[:, first : last + 1]
+        return values[:, list(self.channels)]
+
+
+class ClippedRelu(nn.Module):
+    """x between 0 and `upper_bound`; ReLU6 with another bound."""
+
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("upper_bound",)
+
+    def __init__(self, upper_bound: float) -> None:
+        super().__init__()
+        self.upper_bound = upper_bound
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.clamp(0.0, self.upper_bound)
+
+
 class LeakyRelu(nn.Module):
     """x where positive, slope * x elsewhere; one learned slope for the layer."""
 
@@ -184,7 +237,10 @@ class LeakyRelu(nn.Module):
 
 WeightedOperation = QuantizedConv2d | QuantizedLinear | ChannelAffine
 WEIGHTED = (QuantizedConv2d, QuantizedLinear, ChannelAffine)
-SCALE_PRESERVING = (Flatten, Crop, nn.MaxPool2d, Maximum)  # their output has the scale of their input
+FLOAT_ACTIVATIONS = (nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Hardswish, nn.SiLU, nn.GELU)
+"""Elementwise functions that no integer kernel of a runtime has for all of them: between bytes, computed in float."""
+SCALE_PRESERVING = (Flatten, Crop, Pad, SelectChannels, nn.MaxPool2d, Maximum)
+"""Their output has the scale of their input."""
 OPERATIONS: tuple[type[nn.Module], ...] = (
     ImageInput,
     QuantizedConv2d,
@@ -197,7 +253,12 @@ OPERATIONS: tuple[type[nn.Module], ...] = (
     Flatten,
     GlobalAveragePool,
     Crop,
+    Pad,
+    SelectChannels,
+    Multiply,
+    ClippedRelu,
     LeakyRelu,
+    *FLOAT_ACTIVATIONS,
     nn.ReLU,
     nn.ReLU6,
     nn.PReLU,
@@ -207,6 +268,7 @@ OPERATIONS: tuple[type[nn.Module], ...] = (
 
 _TORCH_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.PReLU: ("num_parameters",),
+    nn.GELU: ("approximate",),
     nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
     nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
 }

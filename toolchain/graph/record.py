@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from efq.toolchain.graph.operations import Add, Concat, Maximum, constructor_names
+from efq.toolchain.graph.operations import Add, Concat, Maximum, Multiply, constructor_names
 
 MOST_NODES = 20_000
 _LONGEST_NAME = 200
@@ -24,7 +24,7 @@ _FAR = 1 << 30  # rows and columns of a crop without an end
 _NODE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _LAYER_NAME = re.compile(r"[\w -]+(\.[\w -]+)*")  # what cannot end a text in quotes, which fx writes it into
 _RESERVED = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph())))  # attributes of every network: no layer is one
-_TWO_INPUTS, _MANY_INPUTS = (Add, Maximum), (Concat,)
+_TWO_INPUTS, _MANY_INPUTS = (Add, Maximum, Multiply), (Concat,)
 
 
 def check_graph_record(entries: Any, kinds: Mapping[str, type[nn.Module]]) -> None:
@@ -159,14 +159,21 @@ def _bound_or_none(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 0 < value < _FAR)
 
 
+def _channels(value: Any) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= _LARGEST and all(map(_whole(0, _LARGEST - 1), value))
+
+
 _COUNT, _SIZE, _EDGE = _whole(1, _LARGEST), _pair(1, 4096), _whole(-_FAR, _FAR)
 
 _ARGUMENTS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("in_channels", "out_channels", "channels", "groups"), _COUNT),
+    **dict.fromkeys(("in_channels", "out_channels", "groups"), _COUNT),
     **dict.fromkeys(("in_features", "out_features", "num_parameters"), _COUNT),
     **dict.fromkeys(("kernel_size", "stride", "dilation"), _SIZE),
     "padding": _pair(0, 4096),
     **dict.fromkeys(("top", "bottom", "left", "right"), _EDGE),
+    **dict.fromkeys(("above", "below", "before", "behind"), _whole(0, 4096)),
+    "channels": lambda value: _COUNT(value) or _channels(value),
+    "approximate": lambda value: value in ("none", "tanh"),
     **dict.fromkeys(("has_bias", "signed", "learn_zero_point", "ceil_mode", "count_include_pad"), _flag),
     "bits": _whole(2, 8),
     "weight_bits": _bits_or_none,

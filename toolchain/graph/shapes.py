@@ -10,14 +10,19 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.toolchain.graph.operations import (
+    FLOAT_ACTIVATIONS,
     WEIGHTED,
     Add,
+    ClippedRelu,
     Concat,
     GlobalAveragePool,
     ImageInput,
     LeakyRelu,
     Maximum,
+    Multiply,
+    Pad,
     QuantizedLinear,
+    SelectChannels,
 )
 from efq.toolchain.graph.walker import Call, walk
 from efq.toolchain.quantizers import ActivationQuantizer, set_enabled
@@ -49,6 +54,21 @@ def _broadcast(module: Any, left: Tensor, right: Tensor) -> Sequence[int]:
     return shape
 
 
+def _gated(module: Any, left: Tensor, right: Tensor) -> Sequence[int]:
+    _require(left.shape[:2] == right.shape[:2] and left.dim() == right.dim())
+    return _broadcast(module, left, right)
+
+
+def _padded(module: Any, maps: Tensor) -> Sequence[int]:
+    rows, channels, height, width = maps.shape
+    return rows, channels, module.above + height + module.below, module.before + width + module.behind
+
+
+def _selected(module: Any, value: Tensor) -> Sequence[int]:
+    _require(max(module.channels) < value.shape[1])
+    return value.shape[0], len(module.channels), *value.shape[2:]
+
+
 def _concatenated(module: Any, *parts: Tensor) -> Sequence[int]:
     rows, _, *sizes = parts[0].shape
     _require(all((part.shape[0], *part.shape[2:]) == (rows, *sizes) for part in parts))
@@ -76,11 +96,14 @@ def _require(fits: bool) -> None:
 
 
 _RULES: dict[type[nn.Module], Callable[..., Sequence[int]]] = {
-    **dict.fromkeys((ActivationQuantizer, LeakyRelu, nn.ReLU, nn.ReLU6), _elementwise),
+    **dict.fromkeys((ActivationQuantizer, ClippedRelu, LeakyRelu, *FLOAT_ACTIVATIONS, nn.ReLU, nn.ReLU6), _elementwise),
     **dict.fromkeys((Add, Maximum), _broadcast),
+    Multiply: _gated,
     ImageInput: _image,
     Concat: _concatenated,
     GlobalAveragePool: _pooled,
+    Pad: _padded,
+    SelectChannels: _selected,
     nn.PReLU: _prelu,
     QuantizedLinear: _linear,
 }
