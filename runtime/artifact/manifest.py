@@ -11,7 +11,11 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import SchemaError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_SCHEMA_VERSION = 1
+
+OPTIONAL_GROUPS = ("interface", "probe", "lineage")
+"""Keys of version 2 that may be absent, each an object with keys of its own, None in `Manifest` where it is absent."""
 
 LARGEST_EMBEDDING = 2**16
 
@@ -21,19 +25,32 @@ REDUCED_RANGE = "reduced_range"
 REQUANTIZED = "requantized"
 """The key of the recipe that says how quantizing the student anew for the target changed it."""
 
-_SCHEMA = FileSchema(file="manifest.json", version=SCHEMA_VERSION, remedy="export the model again with efq-export")
+_SCHEMA = FileSchema(
+    file="manifest.json",
+    version=SCHEMA_VERSION,
+    oldest=OLDEST_SCHEMA_VERSION,
+    remedy="export the model again with efq-export",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything a user of an artifact has to know; every field is required.
+    """Everything a user of an artifact has to know. Every field is required but the optional groups.
 
+    schema_version: of the file; one of version 1 is read, and written again, as it is, and has no optional groups.
     name: the model's name. target: the runtime it was exported for ("ort-cpu").
     bits: {"weights": 2-8, "activations": 2-8}. backbone: its name in the registry. recipe: how it was quantized.
     input: the input contract. embedding_size: d of the (N, d) embeddings, which have unit length.
     teacher: {"name", "sha256", "licence"}. data: {"images", "identities", "sha256", "licence"} of the training faces.
     licence: of the artifact. thresholds: cosine threshold by false accept rate ("1e-3"); may be empty.
     coverage: the integer coverage report. tools: version by package. created: ISO 8601 date.
+
+    What came with version 2 is an optional group each (`OPTIONAL_GROUPS`), so that what one part of EFQ adds to an
+    artifact has one place, with its own keys:
+
+    interface: the graph's surface; None is the usual one, uint8 NHWC RGB in, embeddings out.
+    probe: an image's expected embedding, compared when the artifact is opened; None where none was stored.
+    lineage: where teacher, data and code come from and what they allow; None where it is not known.
     Raises SchemaError for values that do not fit.
     """
 
@@ -53,6 +70,9 @@ class Manifest:
     coverage: Mapping[str, Any]
     tools: Mapping[str, str]
     created: str
+    interface: Mapping[str, Any] | None = None
+    probe: Mapping[str, Any] | None = None
+    lineage: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _SCHEMA.expect_version(self.schema_version)
@@ -83,6 +103,14 @@ class Manifest:
             _SCHEMA.expect(isinstance(requantized, Mapping), REQUANTIZED, "an object", requantized)
             _SCHEMA.expect_between(f"{REQUANTIZED}.mean_cosine", requantized.get("mean_cosine", 1), -1.001, 1.001)
         _check_coverage(self.coverage)
+        for field in self._groups:
+            _SCHEMA.expect(isinstance(getattr(self, field), Mapping), field, "an object", getattr(self, field))
+            _SCHEMA.expect(self.schema_version > 1, field, "no such key in version 1", getattr(self, field))
+
+    @property
+    def _groups(self) -> tuple[str, ...]:
+        """The optional groups that are there."""
+        return tuple(field for field in OPTIONAL_GROUPS if getattr(self, field) is not None)
 
     @property
     def reduced_range(self) -> bool:
@@ -90,8 +118,11 @@ class Manifest:
         return self.recipe.get(REDUCED_RANGE) is True
 
     def to_json(self) -> str:
-        """Canonical JSON: keys sorted, indented by two, a newline at the end."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """Canonical JSON: keys sorted, indented by two, a newline at the end; without the groups that are not there."""
+        absent = set(OPTIONAL_GROUPS) - set(self._groups)
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in absent
+        }
         values["input"] = self.input.to_dict()
         return json.dumps(values, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -100,7 +131,12 @@ class Manifest:
         """Parse `to_json`'s text. Raises SchemaError for other schema versions, or keys or values that do not fit."""
         values = _SCHEMA.parse(text)
         _SCHEMA.expect_version(values.get("schema_version"))
-        _SCHEMA.expect_keys(_SCHEMA.file, set(values), {field.name for field in dataclasses.fields(cls)})
+        fields = {field.name for field in dataclasses.fields(cls)}
+        optional = frozenset(OPTIONAL_GROUPS)
+        known = fields if values["schema_version"] > 1 else fields - optional
+        _SCHEMA.expect_keys(_SCHEMA.file, set(values), known, optional=optional & known)
+        for field in optional & set(values):
+            _SCHEMA.expect(isinstance(values[field], dict), field, "an object", values[field])
         _SCHEMA.expect(isinstance(values["input"], dict), "input", "an object", values["input"])
         try:
             contract = InputContract.from_dict(values["input"])

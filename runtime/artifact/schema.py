@@ -27,12 +27,13 @@ _SHOWN = 200
 class FileSchema:
     """The rules of one file, for messages too. Every method raises SchemaError for what does not fit.
 
-    file: its name. version: its newest schema_version. remedy: what to do about a file that does not fit.
+    file: its name. version: its newest schema_version. oldest: that is read, None for the newest alone. remedy: what to do about a file that does not fit.
     """
 
     file: str
     version: int
     remedy: str
+    oldest: int | None = None
 
     def parse(self, text: str) -> dict[str, Any]:
         """The object that the file's text holds: plain values, finite, whole numbers of 64 bits, `DEEPEST` at most."""
@@ -65,11 +66,13 @@ class FileSchema:
 
     def expect_version(self, version: object) -> None:
         """Check a schema_version."""
-        if type(version) is int and version == self.version:
+        oldest = self.version if self.oldest is None else self.oldest
+        if type(version) is int and oldest <= version <= self.version:
             return
         newer = type(version) is int and version > self.version
         what_to_do = "update efq (pip install --upgrade efq)" if newer else self.remedy
-        message = f"expected schema_version {self.version} in {self.file}, found {version!r}; {what_to_do}"
+        known = " or ".join(map(str, range(oldest, self.version + 1)))
+        message = f"expected schema_version {known} in {self.file}, found {version!r}; {what_to_do}"
         raise SchemaError(message)
 
     def expect(self, condition: bool, field: str, expected: str, found: object) -> None:

@@ -130,7 +130,7 @@ def test_the_model_carries_the_contract_and_the_caller_keeps_its_own(
         "Image.ColorSpaceGamma": "SRGB",
         "Image.NominalPixelRange": "NominalRange_0_255",
         "model_license": "cc-by-nc-4.0",
-        "efq.schema_version": "1",
+        "efq.schema_version": "2",
         "efq.target": "ort-cpu",
         "efq.teacher_sha256": "ab" * 32,
         "efq.l2_normalized": "true",

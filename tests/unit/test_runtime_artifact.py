@@ -4,11 +4,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import onnx
 import pytest
-from artifacts import make_artifact, make_manifest
+from artifacts import make_artifact, make_manifest, random_faces
 from messages import raises_naming
 
-from efq.runtime import ChecksumError, IncompatibleArtifactError, ParityRecord, SchemaError
+from efq.runtime import ChecksumError, Embedder, IncompatibleArtifactError, ParityRecord, SchemaError
 from efq.runtime.artifact.folder import (
     CHECKSUMS_FILE,
     MANIFEST_FILE,
@@ -96,10 +97,18 @@ def test_the_listing_must_cover_the_model_and_the_manifest(tmp_path: Path, name:
 def test_unknown_schema_version(tmp_path: Path) -> None:
     directory = make_artifact(tmp_path / "artifact")
     values = json.loads((directory / MANIFEST_FILE).read_text())
-    (directory / MANIFEST_FILE).write_text(json.dumps(values | {"schema_version": 2}))
+    (directory / MANIFEST_FILE).write_text(json.dumps(values | {"schema_version": 3}))
     write_checksums(directory)
-    with raises_naming(SchemaError, MANIFEST_FILE, "schema_version", 1, 2, "pip install --upgrade efq"):
+    with raises_naming(SchemaError, MANIFEST_FILE, "schema_version", 1, 2, 3, "pip install --upgrade efq"):
         Artifact.open(directory)
+
+
+def test_an_artifact_of_version_1_opens(tmp_path: Path) -> None:
+    directory = make_artifact(tmp_path / "artifact", manifest=make_manifest(schema_version=1))
+    artifact = Artifact.open(directory)
+    artifact.check_model_metadata({prop.key: prop.value for prop in onnx.load(artifact.model_path).metadata_props})
+    with Embedder.open(directory, backend="onnxruntime") as embedder:
+        assert embedder.embed(random_faces(1)).shape == (1, 16)
 
 
 def test_the_parity_record_of_an_artifact(tmp_path: Path) -> None:

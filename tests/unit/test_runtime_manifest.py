@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from messages import names, raises_naming
 
 from efq.runtime import Manifest, SchemaError
+from efq.runtime.artifact.manifest import OPTIONAL_GROUPS
 
 VALUES = json.loads(make_manifest().to_json())
 JSON_VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
@@ -26,11 +27,29 @@ def test_json_round_trip_is_exact_and_canonical() -> None:
     assert list(VALUES) == sorted(VALUES)
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", 1.0, True, None])
+@pytest.mark.parametrize("version", [3, 0, "1", 1.0, True, None])
 def test_another_schema_version_is_refused(version: object) -> None:
-    with raises_naming(SchemaError, "manifest.json", "schema_version", 1, repr(version)) as caught:
+    with raises_naming(SchemaError, "manifest.json", "schema_version", 1, 2, repr(version)) as caught:
         parse(schema_version=version)
-    assert ("pip install --upgrade efq" in str(caught.value)) == (version == 2)
+    assert ("pip install --upgrade efq" in str(caught.value)) == (version == 3)
+
+
+def test_a_manifest_of_version_1_is_read_and_kept() -> None:
+    old = parse(schema_version=1)
+    assert (old.schema_version, old.interface, old.probe, old.lineage) == (1, None, None, None)
+    assert json.loads(old.to_json()) == VALUES | {"schema_version": 1}
+    for group in OPTIONAL_GROUPS:
+        with raises_naming(SchemaError, "manifest.json", group):
+            parse(schema_version=1, **{group: {}})
+
+
+def test_optional_groups_are_absent_or_objects() -> None:
+    assert VALUES["schema_version"] == 2
+    assert not set(OPTIONAL_GROUPS) & set(VALUES)
+    for group in OPTIONAL_GROUPS:
+        for value in (None, [], "a", 1):
+            with raises_naming(SchemaError, "manifest.json", group, repr(value)):
+                parse(**{group: value})
 
 
 def test_unknown_and_missing_keys_are_named() -> None:
