@@ -27,7 +27,8 @@ _SHOWN = 200
 class FileSchema:
     """The rules of one file, for messages too. Every method raises SchemaError for what does not fit.
 
-    file: its name. version: its newest schema_version. oldest: that is read, None for the newest alone. remedy: what to do about a file that does not fit.
+    file: its name. version: its newest schema_version. oldest: the oldest that is read, None for the newest alone.
+    remedy: what to do about a file that does not fit.
     """
 
     file: str
