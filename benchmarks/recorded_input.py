@@ -10,7 +10,7 @@ from efq.runtime.reading import sha256_file
 
 
 def recorded_input(teacher: Path, manifests: Sequence[Manifest]) -> str | None:
-    """The `teacher_input` that the first artifact made from this file records; None where the user did not say any."""
+    """The `teacher_input` that the first artifact made from this file records; None for one of before it was."""
     found = sha256_file(teacher, expected="a teacher's checkpoint")
     for manifest in manifests:
         training = manifest.recipe.get("training")

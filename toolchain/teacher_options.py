@@ -28,8 +28,8 @@ def teacher_input_option(command: Decorated) -> Decorated:
         "--teacher-input",
         type=TEXT,
         metavar="INPUT",
-        help="What the teacher was trained on, where that is not what its network is known for: rgb or bgr, a "
-        "normalization (-1..1, 0..1, imagenet, 0..255, -127.5..127.5 or MEAN/STD), a size, or several: "
-        "bgr,0..1,160x160.",
+        help="What the teacher was trained on, where that is not what its network is known for: rgb, bgr or "
+        "gray, a normalization (-1..1, 0..1, imagenet, 0..255, -127.5..127.5 or MEAN/STD), a size HEIGHTxWIDTH, a "
+        "landmark template, or several: bgr,0..1,160x160.",
     )
     return option(command)

@@ -137,7 +137,7 @@ def test_a_network_that_views_its_tensors(tmp_path: Path) -> None:
 
 def test_a_network_without_embeddings(tmp_path: Path) -> None:
     path = save(Maps(), tmp_path / "weights.pt")
-    with raises_naming(CheckpointError, "(1, d)", "112x112", "(1, 4, 4, 4)"):
+    with raises_naming(CheckpointError, "(2, d)", "112x112", "(2, 4, 4, 4)"):
         open_teacher(path, "test_teachers:Maps")
 
 

@@ -176,9 +176,8 @@ def _describe_training(trainer: Trainer, recipe: Recipe, seed: int, processes: P
 
 
 def describe_teacher(teacher: Teacher, checked: TeacherCheck) -> dict[str, str]:
-    """For the student file: what the check of the teacher saw, and its input where the user said it."""
-    declared = {} if teacher.declared_input is None else {"teacher_input": str(teacher.declared_input)}
-    return declared | {"teacher_check": str(checked)}
+    """For the student file: what the teacher was taken to be trained on, and what the check of it saw."""
+    return {"teacher_input": str(teacher.input), "teacher_check": str(checked)}
 
 
 def lower_teacher(teacher: Teacher, images: Tensor, recipe: Recipe) -> tuple[fx.GraphModule, LoweringReport]:

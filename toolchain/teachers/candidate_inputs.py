@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from efq.toolchain.evaluation.separation import Separation, measure_separation
 from efq.toolchain.networks import torch_embedding
+from efq.toolchain.teachers.color_channels import LUMINANCE
 from efq.toolchain.teachers.teacher import Teacher
-from efq.toolchain.teachers.teacher_input import COLOR_ORDERS, NORMALIZATIONS, TeacherInput
+from efq.toolchain.teachers.teacher_input import COLOR_ORDERS, NORMALIZATIONS, ColorOrder, TeacherInput
 
 SIZES = ((160, 160), (224, 224))
 """Usual ones besides 112x112."""
@@ -37,8 +38,8 @@ class Candidate:
 def best_other_input(teacher: Teacher, sample: Sample, device: torch.device) -> Candidate | None:
     """The usual input that separates the people of `sample` best, that of the teacher left out; None where none does.
 
-    The normalizations are tried on the sample's first 16 identities; the best of them on all, with either color order
-    and, where nothing says the size of the network's images, with the larger sizes it takes.
+    The normalizations are tried on the sample's first 16 identities; the best of them on all, with every color order
+    (but for a network of gray images) and, where nothing says the size of its images, with the larger sizes it takes.
     """
     own = teacher.input
     images, labels = sample
@@ -47,8 +48,9 @@ def best_other_input(teacher: Teacher, sample: Sample, device: torch.device) -> 
     if not tried:
         return None
     best = tried[0].input
-    finalists = [dataclasses.replace(best, color_order=color) for color in COLOR_ORDERS]
-    finalists += [dataclasses.replace(best, size=size) for size in other_sizes(teacher)]
+    colors = (own.color_order,) if own.color_order == "gray" else COLOR_ORDERS
+    finalists = [dataclasses.replace(best, color_order=color) for color in colors if _is_uniform(best, color)]
+    finalists += [dataclasses.replace(best, size=size, alignment="") for size in other_sizes(teacher)]
     whole = _try(teacher, [wanted for wanted in finalists if not wanted.same_as(own)], sample, device)
     return whole[0] if whole else None
 
@@ -60,13 +62,20 @@ def embedding_with(
 
     The teacher stays as it is.
     """
-    network = _Fed(teacher, wanted, reverse=wanted.color_order != teacher.color_order)
+    network = _Fed(teacher, wanted)
     return torch_embedding(network, device)
 
 
 def _other_normalizations(own: TeacherInput) -> list[TeacherInput]:
     usual = [dataclasses.replace(own, normalization=known) for known in NORMALIZATIONS.values()]
+    usual = [wanted for wanted in usual if _is_uniform(wanted, own.color_order)]
     return [wanted for wanted in usual if not wanted.same_as(own)]
+
+
+def _is_uniform(wanted: TeacherInput, color: ColorOrder) -> bool:
+    """Whether its normalization is one of images in that order: gray has the same for all channels."""
+    normalization = wanted.normalization
+    return color != "gray" or len(set(normalization.mean)) == len(set(normalization.std)) == 1
 
 
 @torch.inference_mode()
@@ -100,9 +109,15 @@ class _Fed(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, teacher: Teacher, wanted: TeacherInput, *, reverse: bool) -> None:
+    luminance: Tensor
+
+    def __init__(self, teacher: Teacher, wanted: TeacherInput) -> None:
         super().__init__()
-        self.network, self.reverse, self.size = teacher.network, reverse, wanted.size
+        self.network, self.size = teacher.network, wanted.size
+        changed = wanted.color_order != teacher.color_order
+        self.gray = changed and wanted.color_order == "gray"
+        self.reverse = changed and not self.gray
+        self.register_buffer("luminance", torch.tensor(LUMINANCE).reshape(1, 3, 1, 1))
         self.memory_format = teacher.normalized.memory_format
         normalization = wanted.normalization
         self.register_buffer("mean", torch.tensor(normalization.mean).reshape(1, 3, 1, 1))
@@ -114,5 +129,6 @@ class _Fed(nn.Module):
             pixels = functional.interpolate(pixels, self.size, mode="bilinear", align_corners=False)
         pixels = (pixels - self.mean) / self.std
         pixels = pixels.flip(1) if self.reverse else pixels
+        pixels = (pixels * self.luminance).sum(1, keepdim=True).expand(-1, 3, -1, -1) if self.gray else pixels
         result: Tensor = self.network(pixels.contiguous(memory_format=self.memory_format))
         return result

@@ -22,7 +22,7 @@ class CheckpointFormat:
         return looks_like_torch_file(path)
 
     def open(self, path: Path, backbone: str | None) -> Teacher:
-        """Raises CheckpointError when the weights cannot be read, fit no backbone, or give no embedding for a face."""
+        """Raises CheckpointError when the weights cannot be read, or fit no backbone."""
         found, network = load_backbone(path, backbone)
         normalization = Normalization(mean=found.mean, std=found.std)
         own = getattr(network, "input_size", None)

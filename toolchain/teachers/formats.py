@@ -10,8 +10,8 @@ from pathlib import Path
 from efq.runtime.extensions import load_extensions
 from efq.toolchain.backbones.torch_file import refuse_other_file
 from efq.toolchain.teachers.checkpoint import CheckpointFormat
+from efq.toolchain.teachers.feed import feed
 from efq.toolchain.teachers.teacher import Teacher, TeacherFormat
-from efq.toolchain.teachers.teacher_input import TeacherInput
 
 ENTRY_POINTS = "efq.teachers"
 CHECKPOINT: TeacherFormat = CheckpointFormat()
@@ -24,12 +24,11 @@ def open_teacher(path: Path, backbone: str | None = None, teacher_input: str | N
 
     `backbone` names its network, where the file does not say it: a registered name or `package.module:factory`; a
     torch checkpoint's is found by its keys when left out. `teacher_input` says what its weights were trained on where
-    that is not what the format says, as `TeacherInput.parse` reads it: "bgr,0..1". Raises CheckpointError for a file of
-    no known format, or one that cannot be read, fits no backbone, or gives no embedding for a face; UsageError for an
-    unknown backbone or input.
+    that is not what the format says, as `DeclaredInput.parse` reads it: "bgr,0..1". Raises CheckpointError for a file
+    of no known format, or one that cannot be read, fits no backbone, or gives no embedding for a face; UsageError for
+    an unknown backbone or input, and where nothing says the normalization of a teacher's images.
     """
-    teacher = find_format(path).open(path, backbone)
-    return teacher if teacher_input is None else teacher.fed(TeacherInput.parse(teacher_input, teacher.input))
+    return feed(find_format(path).open(path, backbone), teacher_input)
 
 
 def find_format(path: Path) -> TeacherFormat:

@@ -6,15 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.errors import CheckpointError
 from efq.runtime.faces.normalization import Normalization
 from efq.runtime.reading import sha256_file
 from efq.toolchain.teachers.normalized_network import NormalizedNetwork
-from efq.toolchain.teachers.reverse_colors import reverse_colors
 from efq.toolchain.teachers.teacher_input import ColorOrder, TeacherInput
 
 
@@ -25,8 +22,8 @@ class Teacher:
     name: of the network. network: float32 (N, 3, H, W), normalized RGB -> float32 (N, d), raw embeddings.
     normalized: the same from uint8 (N, H, W, 3) RGB. contract: the images it takes. licence: of its weights.
     path, sha256: of its file. color_order: that its weights were trained on; `network` takes RGB all the same.
-    size_known: whether its format says the size of its images, or else 112x112 is only usual. declared_input: what the
-    user said it was trained on, None where its format says it.
+    size_known: whether its format says the size of its images, or they have one that no other fits. declared_input:
+    what the user said it was trained on, None where nothing was said. normalization_known: as `size_known`.
     """
 
     name: str
@@ -39,33 +36,17 @@ class Teacher:
     sha256: str
     color_order: ColorOrder = "rgb"
     size_known: bool = True
+    normalization_known: bool = True
     declared_input: TeacherInput | None = None
 
     @property
     def input(self) -> TeacherInput:
         """What it was trained to be fed."""
-        size = self.contract.height, self.contract.width
-        return TeacherInput(color_order=self.color_order, normalization=self.normalization, size=size)
-
-    def fed(self, declared: TeacherInput) -> Self:
-        """The same weights taken as trained on `declared`; changes `network` in place where the color order differs.
-
-        Raises CheckpointError for a network whose colors cannot be reversed, or that takes no images of that size.
-        """
-        height, width = declared.size
-        contract = dataclasses.replace(self.contract, height=height, width=width)
-        normalized = NormalizedNetwork(self.network, declared.normalization.mean, declared.normalization.std).eval()
-        _choose_memory_format(normalized, self.name, contract)
-        if declared.color_order != self.color_order:
-            reverse_colors(self.network, height=height, width=width)
-        return dataclasses.replace(
-            self,
-            normalized=normalized,
-            normalization=declared.normalization,
-            contract=contract,
-            color_order=declared.color_order,
-            size_known=True,
-            declared_input=declared,
+        return TeacherInput(
+            color_order=self.color_order,
+            normalization=self.normalization,
+            size=(self.contract.height, self.contract.width),
+            alignment=self.contract.alignment,
         )
 
     @classmethod
@@ -74,31 +55,32 @@ class Teacher:
         network: nn.Module,
         *,
         name: str,
-        normalization: Normalization,
+        normalization: Normalization | None,
         path: Path,
         licence: str = "unknown",
         contract: InputContract | None = None,
+        color_order: ColorOrder = "rgb",
     ) -> Self:
-        """The teacher of a `network` read from the file `path`: what a `TeacherFormat` returns.
+        """What a `TeacherFormat` returns of a `network` as it is in the file `path`; `open_teacher` tries and feeds it.
 
-        Changes `network` in place: eval mode, gradients off, and the memory format it runs in. Raises CheckpointError
-        when it gives no embedding for a face of the contract.
+        `network` takes float32 (N, 3, H, W) in `color_order`, or (N, 1, H, W) of gray. `normalization` is that of R, G
+        and B; None where the file cannot say it, and the user is asked. `contract` None is where it cannot say the
+        size. Changes `network` in place: eval mode, and gradients off.
         """
         network.eval().requires_grad_(False)
-        size_known = contract is not None
-        contract = contract or InputContract()
-        normalized = NormalizedNetwork(network, normalization.mean, normalization.std).eval()
-        _choose_memory_format(normalized, name, contract)
+        known = normalization or Normalization(mean=(127.5,) * 3, std=(127.5,) * 3)
         return cls(
             name=name,
             network=network,
-            normalized=normalized,
-            normalization=normalization,
-            contract=contract,
+            normalized=NormalizedNetwork(network, known.mean, known.std).eval(),
+            normalization=known,
+            contract=contract or InputContract(),
             licence=licence,
             path=path,
             sha256=sha256_file(path, expected="a teacher's checkpoint"),
-            size_known=size_known,
+            color_order=color_order,
+            size_known=contract is not None,
+            normalization_known=normalization is not None,
         )
 
 
@@ -115,28 +97,7 @@ class TeacherFormat(Protocol):
         """Whether `path` is such a file, told cheaply and by its content where others share the suffix."""
 
     def open(self, path: Path, backbone: str | None) -> Teacher:
-        """The teacher in `path`; `backbone` names its network where the user says it and the file does not.
+        """The network in `path`, by `Teacher.of_network`; `backbone` names it where the user says it, not the file.
 
         Raises CheckpointError for a damaged file, UsageError for an unknown backbone.
         """
-
-
-@torch.no_grad()
-def _choose_memory_format(normalized: NormalizedNetwork, name: str, contract: InputContract) -> None:
-    """Channels last, which is faster, unless the network views its tensors in a way that needs them contiguous."""
-    reason = ""
-    for memory_format in (torch.channels_last, torch.contiguous_format):
-        normalized.memory_format = memory_format
-        normalized.to(memory_format=memory_format)  # type: ignore[call-overload]
-        try:
-            found = normalized(torch.zeros(1, contract.height, contract.width, 3, dtype=torch.uint8))
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            continue
-        if isinstance(found, Tensor) and found.dim() == 2:
-            return
-        reason = f"found {tuple(found.shape)}" if isinstance(found, Tensor) else f"found {type(found).__name__}"
-    message = (
-        f"expected {name} to give one embedding, (1, d), for one image of {contract.height}x{contract.width}: {reason}"
-    )
-    raise CheckpointError(message)
