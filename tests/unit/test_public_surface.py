@@ -39,6 +39,7 @@ SURFACE = {
     "runtime.cuda": set(),
     "runtime.faces": set(),
     "runtime.faces.formats": set(),
+    "runtime.lineage": set(),
     "runtime.machine": set(),
     "runtime.tensorrt": set(),
     "runtime.tensorrt.build": set(),

@@ -1,0 +1,1 @@
+"""Where a network comes from and what may be done with it: licences, and the record of its origin."""
