@@ -10,7 +10,7 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,16 @@ from efq.runtime.errors import UsageError
 from efq.runtime.files import refuse_inputs, reserved
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
+from efq.toolchain.licence_options import label_options, licence_options
 from efq.toolchain.teacher_options import teacher_options
+
+if TYPE_CHECKING:
+    from efq.toolchain.distillation import Licences
+
+_OF_CALIBRATION = (
+    *("calibrate", "listing", "identity_level", "recipe", "backbone", "teacher_input", "accept_teacher"),
+    *("teacher_licence", "data_licence", "data_name"),
+)
 
 
 @click.command()
@@ -45,6 +54,8 @@ from efq.toolchain.teacher_options import teacher_options
     "--backbone", type=TEXT, help="With --calibrate: the float model's network; found by its keys when left out."
 )
 @teacher_options
+@licence_options
+@label_options
 @click.option("--name", type=TEXT, help="Name of the artifact.")
 @click.option(
     "--full-range",
@@ -69,6 +80,11 @@ def main(
     backbone: str | None,
     teacher_input: str | None,
     accept_teacher: bool,
+    teacher_licence: str | None,
+    data_licence: str,
+    data_name: str | None,
+    licence: str | None,
+    licence_reason: str | None,
     name: str | None,
     full_range: bool,
     allow_float: bool,
@@ -94,11 +110,15 @@ def main(
     from efq.export.exporter import check_bits, export_student
     from efq.export.plan import export_plan
     from efq.export.targets import find_target
+    from efq.toolchain.distillation import Licences
 
     found = find_target(target)
     engine = engine_settings(target, builds_engine=found.builds_engine, **engine_values)
     wide = full_range or not found.products_saturate
     teacher = _TeacherOptions(backbone=backbone, input=teacher_input, accept=accept_teacher)
+    licences = Licences(
+        teacher=teacher_licence, data=data_licence, student=licence, reason=licence_reason, dataset=data_name
+    )
     student = _student(
         model,
         calibrate,
@@ -106,6 +126,7 @@ def main(
         identity_level,
         recipe,
         teacher,
+        licences,
         target,
         full_range=wide,
         allow_float=allow_float,
@@ -153,6 +174,7 @@ def _student(
     identity_level: IdentityLevel | None,
     recipe: str,
     options: _TeacherOptions,
+    licences: Licences,
     target: str,
     *,
     full_range: bool,
@@ -160,16 +182,17 @@ def _student(
 ) -> Any:
     from efq.export.rehearsal import rehearse
     from efq.toolchain.distillation.calibrate import calibrate_teacher, lowering_recipe
+    from efq.toolchain.distillation.licences import find_origin, relabel
     from efq.toolchain.networks import network_kind
     from efq.toolchain.student import load_student
     from efq.toolchain.teachers import open_teacher
 
     kind = network_kind(model)
     if kind == "student":
-        unused = ("calibrate", "listing", "identity_level", "recipe", "backbone", "teacher_input", "accept_teacher")
-        refuse_unused(unused, f"with {model}, which is a student and needs no calibration")
+        refuse_unused(_OF_CALIBRATION, f"with {model}, which is a student and needs no calibration")
     if kind != "teacher":
-        return load_student(model)  # a folder is refused there
+        student = load_student(model)  # a folder is refused there
+        return relabel(student, licences.student, licences.reason)
     if calibrate is None:
         message = (
             f"expected a student, found the float checkpoint {model}: make a student with "
@@ -177,6 +200,7 @@ def _student(
         )
         raise UsageError(message)
     teacher = open_teacher(model, options.backbone, options.input)
+    find_origin(teacher, licences)  # before any work: what is refused of them is known at once
     rehearse(teacher, lowering_recipe(recipe, full_range=full_range), target, allow_float=allow_float)
     student, _ = calibrate_teacher(
         teacher,
@@ -186,6 +210,7 @@ def _student(
         recipe=recipe,
         full_range=full_range,
         accept_teacher=options.accept,
+        licences=licences,
         progress=progress,
     )
     log("quantized without training; efq-distill pays the difference to the float model back")

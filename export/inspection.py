@@ -39,6 +39,9 @@ def _inspect_artifact(path: Path) -> dict[str, Any]:
         "backbone": manifest.backbone,
         "embedding_size": manifest.embedding_size,
         "licence": manifest.licence,
+        "teacher": dict(manifest.teacher),
+        "data": dict(manifest.data),
+        "lineage": manifest.origin.to_dict(),
         "coverage": coverage,
         "bytes": files,
     }

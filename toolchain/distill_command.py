@@ -21,6 +21,7 @@ from efq.runtime.files import refuse_inputs, reserved
 from efq.runtime.targets import find_target, targets
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
+from efq.toolchain.licence_options import label_options, licence_options
 from efq.toolchain.recipes.recipe import FULL_BITS, MOST_STEPS, RANGES, Recipe, load_recipe, recipe_names
 from efq.toolchain.teacher_options import teacher_options
 
@@ -78,8 +79,8 @@ _REHEARSAL = "efq.export.rehearsal"  # as text, as the table of targets names ex
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", type=DEVICE, default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--threads", type=THREADS, help="CPU threads; all cores when left out.")
-@click.option("--teacher-licence", type=TEXT, help="Licence of the teacher's weights; carried over to the student.")
-@click.option("--data-licence", type=TEXT, default="unknown", show_default=True, help="Licence of the faces.")
+@licence_options
+@label_options
 @efq_command
 def main(
     teacher: Path,
@@ -107,6 +108,9 @@ def main(
     threads: int | None,
     teacher_licence: str | None,
     data_licence: str,
+    data_name: str | None,
+    licence: str | None,
+    licence_reason: str | None,
 ) -> None:
     """Make an integer-native student of the float checkpoint TEACHER.
 
@@ -129,12 +133,17 @@ def main(
 
     from efq.toolchain.data import open_faces
     from efq.toolchain.distillation import Licences, distill, reuse_freed_memory
+    from efq.toolchain.distillation.licences import find_origin
     from efq.toolchain.teachers import open_teacher
 
     reuse_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = open_teacher(teacher, backbone, teacher_input)
+    licences = Licences(
+        teacher=teacher_licence, data=data_licence, student=licence, reason=licence_reason, dataset=data_name
+    )
+    find_origin(loaded, licences)  # before any work: what is refused of them is known at once
     if is_first and not resume:  # a run that is resumed was rehearsed when it began
         importlib.import_module(_REHEARSAL).rehearse(loaded, recipe, target, allow_float=allow_float)
     found = open_faces(
@@ -158,7 +167,7 @@ def main(
         resume=resume,
         replace=force or resume,
         accept_teacher=accept_teacher,
-        licences=Licences(teacher=teacher_licence, data=data_licence),
+        licences=licences,
         progress=progress,
     )
     log(f"wrote {output}; export it with: efq-export {output} {_export_options(recipe, target)} -o DIR")

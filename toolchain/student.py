@@ -15,6 +15,8 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.training_data import PIXEL_SCHEME
 from efq.runtime.errors import CheckpointError, SchemaError, UsageError
 from efq.runtime.files import atomic_write_bytes
+from efq.runtime.lineage.lineage import Lineage, inherited_licence
+from efq.runtime.reading import sha256_file
 from efq.toolchain.backbones.checkpoint import read_checkpoint, shown
 from efq.toolchain.graph.description import describe_graph, plain_values
 from efq.toolchain.quantizers import WeightQuantizer
@@ -36,7 +38,8 @@ class Student:
     thresholds: {"1e-3": cosine threshold, ...} on the fine-tuning faces.
     training_hashes: the first 16 hexadecimal digits of the SHA-256 of each fine-tuning image.
     training_pixel_hashes: those of its pixels; None where they are not known.
-    notes: what lowering changed; training: steps, seconds and final losses.
+    notes: what lowering changed; training: steps, seconds and final losses. lineage: what else is known of its origin,
+    with the hash of the file that it was loaded from.
     """
 
     network: fx.GraphModule
@@ -52,12 +55,18 @@ class Student:
     thresholds: Mapping[str, float]
     training_hashes: tuple[str, ...]
     training_pixel_hashes: tuple[str, ...] | None = None
+    lineage: Lineage = dataclasses.field(default_factory=Lineage)
 
     @property
     def widest_weight_bits(self) -> int:
         """Of the widest grid that any weights are on; 0 where none has a quantizer."""
         quantizers = (module for module in self.network.modules() if isinstance(module, WeightQuantizer))
         return max((quantizer.bits for quantizer in quantizers), default=0)
+
+    @property
+    def licence(self) -> str:
+        """What it was labelled with, or what it inherits of its teacher and the faces."""
+        return self.lineage.stated_licence or inherited_licence(self.teacher["licence"], self.data["licence"])
 
     @property
     def bits(self) -> dict[str, int]:
@@ -81,6 +90,7 @@ def save_student(student: Student, path: Path, *, replace: bool = True) -> None:
         "recipe": plain_values(student.recipe.to_dict()),
         "contract": student.contract.to_dict(),
         "notes": list(student.notes),
+        "lineage": {key: value for key, value in student.lineage.to_dict().items() if key != "student_sha256"},
         "graph": describe_graph(student.network),
         "weights": {key: value.detach().cpu() for key, value in student.network.state_dict().items()},
         "training_hashes": _pack_hashes(student.training_hashes),
@@ -124,11 +134,18 @@ def load_student(path: Path) -> Student:
             notes=tuple(content["notes"]),
             training_hashes=_unpack_hashes(content["training_hashes"]),
             training_pixel_hashes=_pixel_hashes(content.get("training_pixels")),
+            lineage=_lineage(content, path),
             **{key: content[key] for key in _PLAIN},
         )
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SchemaError, UsageError) as error:
         message = f"{path} is not a complete student file ({error}): make it again with efq-distill"
         raise CheckpointError(message) from error
+
+
+def _lineage(content: Mapping[str, Any], path: Path) -> Lineage:
+    """That of the file's content, empty in older ones, with the file's own hash."""
+    recorded = Lineage.from_dict(content.get("lineage", {}))
+    return dataclasses.replace(recorded, student_sha256=sha256_file(path, expected="a student file"))
 
 
 def _pack_hashes(hashes: tuple[str, ...]) -> Tensor:

@@ -29,6 +29,7 @@ from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
+from efq.runtime.lineage.lineage import check_licence
 from efq.runtime.reading import FILE_LIMIT, open_regular
 from efq.runtime.targets import find_target
 
@@ -55,8 +56,16 @@ def write_artifact(
         add_files: writes what else belongs into the folder, once the model is there.
 
     Raises UsageError when `directory` cannot be written or is not empty and `force` is not given, or when the licence
-    is wider than the teacher's; InputError for a model or hashes that are not what is asked for.
+    drops what that of teacher or faces asks, without a reason; InputError for a model or hashes that are not what is
+    asked for.
     """
+    check_licence(
+        manifest.licence,
+        teacher=str(manifest.teacher["licence"] or ""),
+        data=str(manifest.data["licence"] or ""),
+        reason=manifest.origin.licence_reason,
+        remedy="give the artifact what it inherits, or its lineage a licence_reason",
+    )
     data = _with_metadata(model, manifest)
     card = model_card(manifest, manifest.coverage, parity)
     pixels = None if training_pixel_hashes is None else frozenset(training_pixel_hashes)
@@ -125,9 +134,24 @@ def onnx_metadata(manifest: Manifest) -> dict[str, str]:
         **model_metadata(manifest),
         "efq.target": manifest.target,
         "efq.bits": json.dumps(dict(manifest.bits), sort_keys=True),
-        "efq.teacher_sha256": str(manifest.teacher["sha256"]),
+        **_lineage_metadata(manifest),
         "efq.l2_normalized": json.dumps(manifest.l2_normalized),
     }
+
+
+def _lineage_metadata(manifest: Manifest) -> dict[str, str]:
+    origin = manifest.origin
+    known = {
+        "efq.teacher_sha256": manifest.teacher["sha256"],
+        "efq.teacher_licence": manifest.teacher["licence"],
+        "efq.teacher_provenance": origin.teacher_provenance,
+        "efq.data_licence": manifest.data["licence"],
+        "efq.code_licence": origin.code_licence,
+        "efq.student_sha256": origin.student_sha256,
+        "efq.licence_reason": origin.licence_reason,
+        "efq.recipe": manifest.recipe.get("name"),
+    }
+    return {key: str(value) for key, value in known.items() if value}
 
 
 def _with_metadata(model: onnx.ModelProto | bytes, manifest: Manifest) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import SchemaError
+from efq.runtime.lineage.lineage import Lineage
 
 SCHEMA_VERSION = 2
 OLDEST_SCHEMA_VERSION = 1
@@ -50,7 +51,7 @@ class Manifest:
 
     interface: the graph's surface; None is the usual one, uint8 NHWC RGB in, embeddings out.
     probe: an image's expected embedding, compared when the artifact is opened; None where none was stored.
-    lineage: where teacher, data and code come from and what they allow; None where it is not known.
+    lineage: what else is known of where it comes from, as `Lineage.to_dict` has it; None where nothing is.
     Raises SchemaError for values that do not fit.
     """
 
@@ -107,10 +108,21 @@ class Manifest:
             _SCHEMA.expect(isinstance(getattr(self, field), Mapping), field, "an object", getattr(self, field))
             _SCHEMA.expect(self.schema_version > 1, field, "no such key in version 1", getattr(self, field))
 
+        _ = self.origin
+
     @property
     def _groups(self) -> tuple[str, ...]:
         """The optional groups that are there."""
         return tuple(field for field in OPTIONAL_GROUPS if getattr(self, field) is not None)
+
+    @property
+    def origin(self) -> Lineage:
+        """What is known of where it comes from: `lineage`, read. Raises SchemaError where that does not fit."""
+        try:
+            return Lineage.from_dict({} if self.lineage is None else self.lineage)
+        except ValueError as error:
+            message = f"{error}, as lineage of {_SCHEMA.file}; {_SCHEMA.remedy}"
+            raise SchemaError(message) from error
 
     @property
     def reduced_range(self) -> bool:

@@ -66,6 +66,13 @@ def identify(text: str) -> str:
     return _KNOWN.get(key) or _creative_commons(key) or _gnu(key) or line
 
 
+def is_identifier(text: str) -> bool:
+    """Whether it is an identifier of the SPDX list, whose text is at https://spdx.org/licenses/<identifier>.html."""
+    if is_family(text, "[AL]?GPL", "CC-BY(?:-NC)?(?:-SA|-ND)?"):
+        return text[-1].isdigit() or text.endswith(("-only", "-or-later"))
+    return text in _KNOWN.values() and text not in ("BSD", "public domain")
+
+
 def is_family(identifier: str, *names: str) -> bool:
     """Whether it is a licence of one of the families `names`, whose version follows a hyphen: "GPL", "CC-BY-SA"."""
     return any(re.fullmatch(rf"{name}(?:-\d\.\d.*)?", identifier) for name in names)

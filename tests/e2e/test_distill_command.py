@@ -59,7 +59,7 @@ def test_makes_a_student(inputs: Path, tmp_path: Path) -> None:
     names(result.stderr, f"efq-export {output} --bits 8 --target ort-cpu")
     student = load_student(output)
     assert (student.training["steps"], student.training["images"]) == (4, 32)
-    assert (student.teacher["licence"], student.data["licence"]) == ("MIT", "CC0")
+    assert (student.teacher["licence"], student.data["licence"]) == ("MIT", "CC0-1.0")
     assert len(student.training_hashes) == 24
 
 

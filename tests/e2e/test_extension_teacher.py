@@ -73,7 +73,7 @@ def test_a_teacher_of_another_package(tmp_path: Path, monkeypatch: pytest.Monkey
     options = ("--faces", faces, "--recipe", tmp_path / "tiny.toml", "--steps", 1, "--threads", 1)
     run(environment, "efq-distill", teacher, *options, "-o", student)
     made = load_student(student)
-    assert (made.teacher["name"], made.teacher["licence"], made.embedding_size) == ("toy", "CC0", 16)
+    assert (made.teacher["name"], made.teacher["licence"], made.embedding_size) == ("toy", "CC0-1.0", 16)
     options = ("--faces", faces, "--allow-training-images", "--bootstrap", 0, "--json")
     report = json.loads(run(environment, "efq-evaluate", teacher, "--reference", student, *options))
     assert (report["model"]["kind"], report["model"]["name"]) == ("teacher", "toy")

@@ -133,7 +133,7 @@ def test_what_the_file_says_of_itself(teacher: Teacher, tmp_path: Path) -> None:
     student = load_student(output)
     assert equal(student, made)
     assert student.teacher == {"name": "networks:teacher_network", "sha256": teacher.sha256, "licence": "MIT"}
-    assert student.data == {"images": 24, "identities": 8, "sha256": FACES.sha256, "licence": "CC0"}
+    assert student.data == {"images": 24, "identities": 8, "sha256": FACES.sha256, "licence": "CC0-1.0"}
     assert student.training_hashes == tuple(sorted(FACES.short_hashes))
     assert (student.training["steps"], student.training["images"], student.training["seed"]) == (6, 48, 0)
     assert list(student.thresholds) == ["1e-2", "1e-3", "1e-4"]

@@ -27,6 +27,7 @@ from efq.runtime.artifact.parity import (
     ParityRecord,
     RatesRecord,
 )
+from efq.runtime.lineage.licence import Licence
 
 HASHES = ("0123456789abcdef", "fedcba9876543210", "0123456789abcdef")
 CONTRACT = InputContract(height=8, width=8)
@@ -69,7 +70,7 @@ def manifest(coverage: CoverageReport) -> Manifest:
         input=CONTRACT,
         embedding_size=4,
         teacher={"name": "float-tiny", "sha256": "ab" * 32, "licence": "cc-by-nc-4.0"},
-        data={"images": 3, "identities": 2, "sha256": "cd" * 32, "licence": "research only"},
+        data={"images": 3, "identities": 2, "sha256": "cd" * 32, "licence": "CC-BY-NC-4.0"},
         licence="cc-by-nc-4.0",
         thresholds={"1e-3": 0.31},
         coverage=coverage.to_dict(),
@@ -133,6 +134,8 @@ def test_the_model_carries_the_contract_and_the_caller_keeps_its_own(
         "efq.schema_version": "2",
         "efq.target": "ort-cpu",
         "efq.teacher_sha256": "ab" * 32,
+        "efq.teacher_licence": "cc-by-nc-4.0",
+        "efq.data_licence": "CC-BY-NC-4.0",
         "efq.l2_normalized": "true",
     }
 
@@ -233,7 +236,7 @@ def test_the_card_says_how_to_run_it_and_what_was_measured(manifest: Manifest) -
     card = model_card(manifest, manifest.coverage, None)
     front, body = card.removeprefix("---\n").split("---\n", maxsplit=1)
     assert front.splitlines()[:3] == [
-        "license: cc-by-nc-4.0", 'base_model: "float-tiny"', "base_model_relation: quantized"
+        "license: cc-by-nc-4.0", "base_model: float-tiny", "base_model_relation: quantized"
     ]  # fmt: skip
     assert 'Embedder.open("path/to/this/folder")' in body
     names(body, "uint8 (N, 8, 8, 3)", "float32 (N, 4)", "product", "Gemm", "non-commercial")
@@ -243,33 +246,30 @@ def test_the_card_says_how_to_run_it_and_what_was_measured(manifest: Manifest) -
 
 
 @pytest.mark.parametrize(
-    ("teacher", "student", "allowed"),
+    ("teacher", "data", "licence"),
     [
-        ("cc-by-nc-4.0", "apache-2.0", False),
-        ("InsightFace: non-commercial research", "mit", False),
-        ("cc-by-nc-4.0", "unknown", False),
-        ("unknown", "mit", False),
-        (None, "mit", False),
-        ("unknown", "cc-by-nc-4.0", True),
-        ("mit", "mit", True),
-        ("mit", "cc-by-nc-4.0", True),
+        ("cc-by-nc-4.0", None, "apache-2.0"),
+        (None, None, "mit"),
+        ("mit", "CC-BY-NC-4.0", "mit"),
+        ("GPL-3.0", "x", "mit"),
     ],
 )
-def test_a_licence_is_never_wider_than_the_teachers(
-    manifest: Manifest, teacher: str | None, student: str, allowed: bool
+def test_a_wider_licence_is_written_only_with_its_reason(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest, teacher: str | None, data: str | None, licence: str
 ) -> None:
-    changed = dataclasses.replace(manifest, teacher={**manifest.teacher, "licence": teacher}, licence=student)
-    if allowed:
-        assert f"license: {student}\n" in model_card(changed, {}, None)
-        return
-    with raises_naming(UsageError, "float-tiny", teacher or "unknown", student):
-        model_card(changed, {}, None)
-
-
-def test_a_licence_the_hub_does_not_list_is_named(manifest: Manifest) -> None:
-    own = "InsightFace: research only"
-    changed = dataclasses.replace(manifest, teacher={**manifest.teacher, "licence": own}, licence=own)
-    assert f'license: other\nlicense_name: "{own}"\n' in model_card(changed, {}, None)
+    wider = dataclasses.replace(
+        manifest,
+        teacher={**manifest.teacher, "licence": teacher},
+        data={**manifest.data, "licence": data},
+        licence=licence,
+    )
+    with raises_naming(UsageError, Licence.parse(licence).text, "licence_reason"):
+        write(tmp_path / "artifact", model, wider)
+    assert list(tmp_path.iterdir()) == []
+    reasoned = dataclasses.replace(wider, lineage={"licence_reason": "we own the weights"})
+    write(tmp_path / "artifact", model, reasoned)
+    assert "Reason given: we own the weights." in (tmp_path / "artifact" / "README.md").read_text()
+    assert Embedder.open(tmp_path / "artifact", threads=1).manifest.origin.licence_reason == "we own the weights"
 
 
 def test_a_coverage_that_is_no_report_is_refused(manifest: Manifest) -> None:

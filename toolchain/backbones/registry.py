@@ -24,7 +24,8 @@ class Backbone:
     `build(**arguments)` makes the module: float32 (N, 3, 112, 112) normalized RGB in, (N, d) raw embeddings out.
     The input is (pixel - mean) / std for pixels in 0..255. `size` is its height and width; None where that is not
     known, or where the built module's own `input_size` says it. `arguments_of` reads the arguments of `build` off a
-    state dict, so that one name covers every embedding size and width.
+    state dict, so that one name covers every embedding size and width. `licence` is that of the weights it is published
+    with, `provenance` a line on what they were trained on.
     """
 
     name: str
@@ -34,7 +35,10 @@ class Backbone:
     arguments_of: Callable[[Weights], dict[str, Any]] = lambda weights: {}
     size: tuple[int, int] | None = (112, 112)
     licence: str = "unknown"
+    provenance: str | None = None
 
+
+_LONGEST_LINE = 200
 
 _REGISTRY: dict[str, Backbone] = {}
 
@@ -58,7 +62,7 @@ def find_backbone(name: str) -> Backbone:
 
     A factory is called without arguments and returns an nn.Module; its attributes `input_mean` and `input_std`
     (three floats each, in pixel units), where it has them, replace InsightFace's 127.5 and 127.5, and `input_size`
-    (height and width, or one number for both) says the size of its images.
+    (height and width, or one number for both) says the size of its images; `licence` and `provenance` are a line each.
     Raises UsageError when there is no such name, module or factory.
     """
     if ":" in name:
@@ -87,8 +91,24 @@ def _from_factory(name: str) -> Backbone:
         raise UsageError(message)
     size = getattr(factory, "input_size", None)
     return Backbone(
-        name=name, build=factory, mean=mean, std=std, size=None if size is None else checked_size(size, name)
+        name=name,
+        build=factory,
+        mean=mean,
+        std=std,
+        size=None if size is None else checked_size(size, name),
+        licence=_line(factory, "licence", name) or "unknown",
+        provenance=_line(factory, "provenance", name),
     )
+
+
+def _line(factory: Any, attribute: str, name: str) -> str | None:
+    found = getattr(factory, attribute, None)
+    if found is not None and not (isinstance(found, str) and found.isprintable() and 0 < len(found) <= _LONGEST_LINE):
+        message = (
+            f"expected a line of up to {_LONGEST_LINE} characters as {attribute} of {name}, found {repr(found)[:60]}"
+        )
+        raise UsageError(message)
+    return found
 
 
 def _three(factory: Any, attribute: str, name: str) -> Triple:

@@ -13,7 +13,8 @@ from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import IdentityLevel, open_faces
 from efq.toolchain.data.faces import draw_places
 from efq.toolchain.data.pictures import check_pictures
-from efq.toolchain.distillation.distill import Licences, describe_teacher, lower_teacher, package
+from efq.toolchain.distillation.distill import describe_teacher, lower_teacher, package
+from efq.toolchain.distillation.licences import Licences, find_origin
 from efq.toolchain.distillation.processes import Processes
 from efq.toolchain.distillation.student_check import compare_with_teacher
 from efq.toolchain.recipes.recipe import Recipe, load_recipe
@@ -36,14 +37,17 @@ def calibrate_teacher(
     full_range: bool = False,
     accept_teacher: bool = False,
     seed: int = 0,
+    licences: Licences | None = None,
     progress: ShowProgress = no_progress,
 ) -> tuple[Student, float]:
     """The untrained student of `teacher` and its mean cosine to the teacher on faces it was not calibrated on.
 
     Up to 128 of the faces are held out from calibration for that, a fifth of small sets; of fewer than 20 none. All of
     them count as its training images: it is not evaluated on them. `full_range` adds to the recipe that weights of 8
-    bits use all of them. Raises InputError as `check_pictures` does, TeacherError as `check_teacher`.
+    bits use all of them. Raises InputError as `check_pictures` does, TeacherError as `check_teacher`,
+    UsageError as `find_origin`.
     """
+    origin = find_origin(teacher, licences or Licences())
     untrained = lowering_recipe(recipe, full_range=full_range)
     found = open_faces(
         faces,
@@ -62,7 +66,7 @@ def calibrate_teacher(
     device = torch.device("cpu")
     processes = Processes(rank=0, world_size=1, device=device)
     training = {"steps": 0, "calibration_images": len(calibration)} | describe_teacher(teacher, checked)
-    student = package(network, report, teacher, found, untrained, training, Licences(), processes)
+    student = package(network, report, teacher, found, untrained, training, origin, processes)
     compared = held_out if len(held_out) else calibration[:SAMPLE_IMAGES]
     sample = np.array(found.images[compared]), found.labels[compared]
     outcome = compare_with_teacher(student, teacher, sample, len(held_out) > 0, device=device)

@@ -17,6 +17,7 @@ from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data import FaceSet, draw_images
 from efq.toolchain.data.faces import draw_places
 from efq.toolchain.data.pictures import check_pictures
+from efq.toolchain.distillation.licences import Licences, Origin, find_origin
 from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes, only_the_first_logs
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.student_check import compare_with_teacher
@@ -39,14 +40,6 @@ _THRESHOLD_IMAGES = 1000
 _logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Licences:
-    """What the teacher's weights and the faces may be used for, as a user states it."""
-
-    teacher: str | None = None
-    data: str = "unknown"
-
-
 def distill(
     teacher: Teacher,
     faces: FaceSet,
@@ -67,8 +60,9 @@ def distill(
     Without `replace` a student that is there, or has come there meanwhile, stays, and UsageError is raised.
     Under torchrun every process calls this; the first one logs, shows progress and writes. Raises InputError as
     `check_pictures` does, TeacherError as `check_teacher`, which takes `accept_teacher`, and ParityError for a student
-    whose embeddings are none or all alike; nothing is written then.
+    whose embeddings are none or all alike, UsageError as `find_origin`; nothing is written then.
     """
+    origin = find_origin(teacher, licences or Licences())
     processes = join_processes(device)
     with only_the_first_logs(processes):
         run = _describe_run(teacher, faces, recipe, seed, processes)
@@ -91,9 +85,7 @@ def distill(
             trainer.load_state(start.state)
         trainer.run(lambda: _save_state(state_path, trainer, start, run))
         training = _describe_training(trainer, recipe, seed, processes) | describe_teacher(teacher, checked)
-        student = package(
-            start.network, start.report, teacher, faces, recipe, training, licences or Licences(), processes
-        )
+        student = package(start.network, start.report, teacher, faces, recipe, training, origin, processes)
         compared = compare_with_teacher(student, teacher, *_compared(faces, recipe, seed), device=processes.device)
         student = dataclasses.replace(student, training=training | {"student_check": str(compared)})
     student.network.cpu()  # exporters read its tensors with NumPy
@@ -193,7 +185,7 @@ def package(
     faces: FaceSet,
     recipe: Recipe,
     training: dict[str, Any],
-    licences: Licences,
+    origin: Origin,
     processes: Processes,
 ) -> Student:
     """The student record of a finished network; its thresholds are measured on some of the fine-tuning faces."""
@@ -211,17 +203,14 @@ def package(
         recipe=recipe,
         contract=teacher.contract,
         embedding_size=embeddings.shape[1],
-        teacher={
-            "name": teacher.name,
-            "sha256": teacher.sha256,
-            "licence": licences.teacher or teacher.licence,
-        },
+        teacher=origin.teacher,
         data={
             "images": len(faces) if trained else 0,
             "identities": len(faces.identities) if trained else 0,
             "sha256": faces.sha256,
-            "licence": licences.data,
+            "licence": origin.data_licence,
         },
+        lineage=origin.lineage,
         activations=report.activations,
         notes=report.notes,
         training=training,

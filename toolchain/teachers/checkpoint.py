@@ -6,6 +6,8 @@ from pathlib import Path
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.faces.normalization import Normalization
+from efq.runtime.lineage.lineage import PUBLISHED
+from efq.runtime.lineage.spdx import UNKNOWN
 from efq.toolchain.backbones import load_backbone
 from efq.toolchain.backbones.registry import checked_size
 from efq.toolchain.backbones.torch_file import looks_like_torch_file
@@ -33,5 +35,7 @@ class CheckpointFormat:
             normalization=normalization,
             path=path,
             licence=found.licence,
+            licence_source=None if found.licence == UNKNOWN else PUBLISHED,
+            provenance=found.provenance,
             contract=None if size is None else InputContract(height=size[0], width=size[1]),
         )

@@ -21,6 +21,7 @@ class Teacher:
 
     name: of the network. network: float32 (N, 3, H, W), normalized RGB -> float32 (N, d), raw embeddings.
     normalized: the same from uint8 (N, H, W, 3) RGB. contract: the images it takes. licence: of its weights.
+    licence_source: where that comes from, as `Lineage` has it. provenance: a line on where the weights come from.
     path, sha256: of its file. color_order: that its weights were trained on; `network` takes RGB all the same.
     size_known: whether its format says the size of its images, or they have one that no other fits. declared_input:
     what the user said it was trained on, None where nothing was said. normalization_known: as `size_known`.
@@ -38,6 +39,8 @@ class Teacher:
     size_known: bool = True
     normalization_known: bool = True
     declared_input: TeacherInput | None = None
+    licence_source: str | None = None
+    provenance: str | None = None
 
     @property
     def input(self) -> TeacherInput:
@@ -60,6 +63,8 @@ class Teacher:
         licence: str = "unknown",
         contract: InputContract | None = None,
         color_order: ColorOrder = "rgb",
+        licence_source: str | None = None,
+        provenance: str | None = None,
     ) -> Self:
         """What a `TeacherFormat` returns of a `network` as it is in the file `path`; `open_teacher` tries and feeds it.
 
@@ -81,6 +86,8 @@ class Teacher:
             color_order=color_order,
             size_known=contract is not None,
             normalization_known=normalization is not None,
+            licence_source=licence_source,
+            provenance=provenance,
         )
 
 
