@@ -10,6 +10,7 @@ from messages import raises_naming
 from efq.runtime.errors import UsageError
 from efq.runtime.lineage.licence import Demand, Licence
 from efq.runtime.lineage.lineage import Lineage, check_licence, inherited_licence
+from efq.runtime.lineage.statement import stated_licence
 
 INSIGHTFACE = "InsightFace weights: non-commercial research only"
 
@@ -159,3 +160,34 @@ def test_a_lineage_comes_back_and_what_is_none_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="expected"):
             Lineage.from_dict(values)
+
+
+APACHE = "\n  Apache License\n  Version 2.0, January 2004\n  http://www.apache.org/licenses/\n" + "TERMS " * 200
+BSD = "Copyright (c) 2020\nRedistribution and use in source and binary forms, with or without\n" + "x " * 200
+
+
+@pytest.mark.parametrize(
+    ("metadata", "description", "licence"),
+    [
+        ({}, "", None),
+        ({"license": "apache-2.0"}, "", "Apache-2.0"),
+        ({"Model License": "MIT License"}, "", "MIT"),
+        ({"licence": "InsightFace: research only"}, "", "InsightFace: research only"),
+        ({"license": "other", "license_name": "acme-1"}, "", "acme-1"),
+        ({"license": APACHE}, "", "Apache-2.0"),
+        ({"license": BSD}, "", "BSD-2-Clause"),
+        ({"license": BSD + " Neither the name of the copyright holder"}, "", "BSD-3-Clause"),
+        ({"license": "own \x1b[2J\u202e terms " * 40}, "", None),
+        ({}, "A network.\nLicense: CC BY-NC 4.0\nAuthor: x", "CC-BY-NC-4.0"),
+        ({}, "SPDX-License-Identifier: GPL-3.0-or-later", "GPL-3.0-or-later"),
+        ({}, "Trained by x, licensed under the MIT license.", "MIT"),
+        ({"license": "unknown"}, "no word of it", None),
+    ],
+)
+def test_a_file_states_its_licence(metadata: dict[str, str], description: str, licence: str | None) -> None:
+    found = stated_licence(metadata, description)
+    if licence is None and found is not None:
+        assert found.isprintable()
+        assert len(found) == 200
+        return
+    assert found == licence
