@@ -31,14 +31,17 @@ from efq.runtime.errors import InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_text
 from efq.runtime.reading import sha256_file
 from efq.toolchain.data import open_faces
+from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.distillation import distill, reuse_freed_memory
 from efq.toolchain.evaluation import measure_all_pairs
+from efq.toolchain.face_options import identity_level_option
 from efq.toolchain.recipes.recipe import MOST_STEPS, Recipe, load_recipe
 from efq.toolchain.teachers import Teacher, open_teacher
 
 NATURAL, DRAWN, NOISE = "natural", "drawn", "noise"
 _VIEWS = 12
 _SIDE = 112
+_LEVEL = "identity level"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,7 @@ def variants(sizes: tuple[int, ...], other: int) -> list[Variant]:
 @click.option("--backbone", type=TEXT, help="The teacher's network; found by its keys when left out.")
 @click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
 @click.option("--list", "listing", required=True, type=PATH, help="The fine-tuning images, one path a line.")
+@identity_level_option
 @click.option("--dev-list", required=True, type=PATH, help="The held-out images of other people.")
 @click.option(
     "--recipe", "recipe_name", type=TEXT, default="w4a8", show_default=True, help="A recipe's name or TOML file."
@@ -87,6 +91,7 @@ def main(
     backbone: str | None,
     faces: Path,
     listing: Path,
+    identity_level: IdentityLevel | None,
     dev_list: Path,
     recipe_name: str,
     steps: int,
@@ -111,6 +116,7 @@ def main(
         "held-out faces": sha256_file(dev_list, expected="a list of faces"),
         "recipe": recipe.to_dict(),
         "seed": seed,
+        _LEVEL: identity_level,
     }
     records = [(variant, output / f"{_file_name(variant)}.json") for variant in chosen_variants]
     for _, record in records:
@@ -120,7 +126,8 @@ def main(
     for variant, record in records:
         if not record.exists():
             root, chosen = _images(variant, faces, listing, output, seed)
-            row = _run(loaded, root, chosen, variant, recipe, record.with_suffix(".pt"), faces, dev_list, seed)
+            path = record.with_suffix(".pt")
+            row = _run(loaded, root, chosen, variant, recipe, path, faces, dev_list, identity_level, seed)
             atomic_write_text(record, json.dumps(row | {"run": run}, indent=2) + "\n")
         rows.append(_finished(record, run))
         log(f"{rows[-1]['name']}: TAR@1e-4 {100 * rows[-1]['tar']['0.0001']:.2f} %")
@@ -137,7 +144,7 @@ def _finished(path: Path, run: dict[str, Any]) -> dict[str, Any]:
     """A finished run's row. Raises InputError when the file is damaged, UsageError when it has other options."""
     try:
         row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = row["run"]
+        found = {_LEVEL: None} | row["run"]  # which older records have not
         different = sorted(key for key in run if found[key] != run[key])
     except (ValueError, KeyError, TypeError) as error:
         message = f"expected the record of a finished run in {path}, found another content: delete it"
@@ -185,11 +192,13 @@ def _run(
     output: Path,
     faces: Path,
     dev_list: Path,
+    identity_level: IdentityLevel | None,
     seed: int,
 ) -> dict[str, Any]:
     found = open_faces(
         root,
         listing=listing,
+        identity_level=identity_level if variant.kind == NATURAL else None,
         max_images=variant.images or 14_000,
         contract=teacher.contract,
         seed=seed,
@@ -200,7 +209,9 @@ def _run(
     student = distill(teacher, found, recipe, output, seed=seed, progress=progress)
     folder = output.with_suffix("")
     export_student(student, find_target("ort-cpu"), folder, bits=recipe.weight_bits, force=True)
-    dev = open_faces(faces, listing=dev_list, contract=teacher.contract, progress=progress)
+    dev = open_faces(
+        faces, listing=dev_list, identity_level=identity_level, contract=teacher.contract, progress=progress
+    )
     with Embedder.open(folder, backend="onnxruntime") as embedder:
         embeddings = embedder.embed(np.array(dev.images))
     measured = measure_all_pairs(embeddings, dev.labels, seed=seed)

@@ -81,6 +81,13 @@ def test_sizes_are_numbers(inputs: Path, tmp_path: Path) -> None:
     names(result.stderr, "--sizes", "500;1000")
 
 
+def test_the_person_is_asked_for(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path / "cache"))
+    result = run(inputs, tmp_path, "--identity-level", 3)
+    assert result.exit_code == 1, result.output
+    names(result.stderr, inputs / "faces", "level 3", "15")
+
+
 def test_the_sets() -> None:
     found = variants((500, 1000), 700)
     assert [variant.name for variant in found] == ["500", "1,000", "all", "all, no labels", "700 drawn", "700 noise"]

@@ -95,6 +95,29 @@ def test_people_that_are_not_told_apart(tmp_path: Path, caplog: pytest.LogCaptur
     assert caplog.records[-1].levelno == logging.WARNING
 
 
+@pytest.mark.parametrize(("right", "refused"), [(0, True), (3, False)])
+def test_a_teacher_that_may_be_better_than_chance_is_only_warned_of(
+    right: int, refused: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 16 people the first `right` are filed as they are: of 3 the interval of d-prime holds 0, and 1, too."""
+    teacher = open_teacher(make_pattern_teacher(tmp_path / "teacher.pt", rgb_in_minus_1_to_1), PATTERNS)
+    faces = make_faces(16, 2)
+    labels = faces.labels.copy()
+    mixed = labels >= right
+    labels[mixed] = np.random.default_rng(1).permutation(labels[mixed])
+    faces = dataclasses.replace(faces, labels=labels)
+    own = check_teacher(teacher, faces, accept=True).separation
+    assert own is not None
+    assert own.errors_above_chance < 2
+    assert (own.d_prime + 2 * own.error < 1) == refused
+    assert caplog.records[-1].levelno == logging.WARNING
+    if refused:
+        with raises_naming(TeacherError, "chance", "16 people", "--accept-teacher"):
+            check_teacher(teacher, faces)
+    else:
+        check_teacher(teacher, faces)
+
+
 @pytest.mark.parametrize("network", [TEACHER, PATTERNS])
 @pytest.mark.parametrize("faces", [(40, 2), (40, 1), (1, 40), (2, 1), (1, 1)], ids=str)
 def test_an_untrained_teacher_may_be_tried(network: str, faces: tuple[int, int], tmp_path: Path) -> None:
