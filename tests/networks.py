@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efq.runtime import InputContract
+from efq.runtime.lineage.lineage import Lineage
 from efq.toolchain.data import FaceSet
 from efq.toolchain.lowering import lower
 from efq.toolchain.recipes.recipe import Recipe
@@ -222,6 +223,7 @@ def make_student(network: nn.Module, *, size: int = 28, images: int = 64, **reci
         training={"steps": 0, "loss": 0.25},
         thresholds={"1e-3": 0.5},
         training_hashes=("00112233445566aa", "ffeeddccbbaa0099"),
+        lineage=Lineage(teacher_licence_source="as published", dataset="tiny faces"),
     )
 
 

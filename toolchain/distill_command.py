@@ -143,7 +143,7 @@ def main(
     licences = Licences(
         teacher=teacher_licence, data=data_licence, student=licence, reason=licence_reason, dataset=data_name
     )
-    find_origin(loaded, licences)  # before any work: what is refused of them is known at once
+    origin = find_origin(loaded, licences)  # before any work: what is refused of them is known at once
     if is_first and not resume:  # a run that is resumed was rehearsed when it began
         importlib.import_module(_REHEARSAL).rehearse(loaded, recipe, target, allow_float=allow_float)
     found = open_faces(
@@ -156,7 +156,7 @@ def main(
         seed=seed,
         progress=progress,
     )
-    log(f"{loaded.name}: recipe {recipe.name}")
+    log(f"{loaded.name}: recipe {recipe.name}; licence of the student: {origin.licence}")
     distill(
         loaded,
         found,

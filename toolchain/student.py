@@ -15,7 +15,7 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.training_data import PIXEL_SCHEME
 from efq.runtime.errors import CheckpointError, SchemaError, UsageError
 from efq.runtime.files import atomic_write_bytes
-from efq.runtime.lineage.lineage import Lineage, inherited_licence
+from efq.runtime.lineage.lineage import Lineage
 from efq.runtime.reading import sha256_file
 from efq.toolchain.backbones.checkpoint import read_checkpoint, shown
 from efq.toolchain.graph.description import describe_graph, plain_values
@@ -66,7 +66,7 @@ class Student:
     @property
     def licence(self) -> str:
         """What it was labelled with, or what it inherits of its teacher and the faces."""
-        return self.lineage.stated_licence or inherited_licence(self.teacher["licence"], self.data["licence"])
+        return self.lineage.licence(teacher=self.teacher["licence"], data=self.data["licence"])
 
     @property
     def bits(self) -> dict[str, int]:

@@ -24,6 +24,7 @@ _HUB_LICENCES = frozenset(
         "cdla-permissive-1.0", "cdla-permissive-2.0", "wtfpl", "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0",
         "eupl-1.1", "agpl-3.0", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc", "lppl-1.3c",
         "ms-pl", "mpl-2.0", "odc-by", "odbl", "osl-3.0", "postgresql", "ofl-1.1", "ncsa", "unlicense", "zlib", "pddl",
+        "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bigcode-openrail-m", "openrail++", "gfdl",
         "unknown",
     }
 )  # fmt: skip

@@ -22,10 +22,11 @@ def origin_section(manifest: Manifest) -> str:
     source = f" ({origin.teacher_licence_source})" if origin.teacher_licence_source else ""
     dataset = f"{origin.dataset}: " if origin.dataset else ""
     rows = [("this artifact", manifest.name, manifest.licence)]
-    if origin.student_sha256:
-        made = f", made by EFQ {origin.student_efq}" if origin.student_efq else ""
-        recipe = manifest.recipe.get("name", "unnamed")
-        rows.append(("student", f"SHA-256 {origin.student_sha256}, recipe {recipe}{made}", ""))
+    if origin.student_sha256 or origin.student_efq:
+        made = f"recipe {manifest.recipe.get('name', 'unnamed')}"
+        made += f", EFQ {origin.student_efq}" if origin.student_efq else ""
+        made += f", SHA-256 {origin.student_sha256}" if origin.student_sha256 else ""
+        rows.append(("student", made, ""))
     rows += [
         ("teacher", f"{teacher['name']}, SHA-256 {teacher['sha256']}", f"{_licence(teacher['licence'])}{source}"),
         (

@@ -45,6 +45,10 @@ class Lineage:
     student_efq: str | None = None
     student_sha256: str | None = None
 
+    def licence(self, *, teacher: str, data: str) -> str:
+        """What the student was labelled with, or what it inherits of licences of such a teacher and such faces."""
+        return self.stated_licence or inherited_licence(teacher, data)
+
     def to_dict(self) -> dict[str, str]:
         """What is known, as plain values."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
@@ -63,7 +67,8 @@ class Lineage:
         for key, value in values.items():
             fits = isinstance(value, str) and 0 < len(value) <= LONGEST and _CONTROL.search(value) is None
             if not fits or (key.endswith("_sha256") and _SHA256.fullmatch(value) is None):
-                message = f"expected a printable line of at most {LONGEST:,} characters as {key}, found {value!r:.60}"
+                expected = f"a printable line of at most {LONGEST:,} characters"
+                message = f"expected {expected} as {key} of a lineage, found {value!r:.60}"
                 raise ValueError(message)
         return cls(**values)
 

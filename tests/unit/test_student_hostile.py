@@ -140,6 +140,10 @@ def test_scales_that_are_none(content: dict[str, Any], weight: Any, tmp_path: Pa
         ("contract", {"height": 28}),
         ("notes", "one text"),
         ("training_hashes", torch.zeros(2, 7, dtype=torch.uint8)),
+        ("lineage", []),
+        ("lineage", {"dataset": "red \x1b[31mtext"}),
+        ("lineage", {"student_sha256": "0"}),
+        ("lineage", {"colour": "red"}),
         ("schema_version", 2),
     ],
     ids=str,
@@ -149,7 +153,7 @@ def test_a_field_that_does_not_fit_is_named(content: dict[str, Any], field: str,
     with raises_naming(CheckpointError, tmp_path / "student.pt") as caught:
         load(content | {field: value}, tmp_path)
     assert len(str(caught.value)) < 1000
-    if field in content and field not in ("recipe", "contract", "schema_version"):
+    if field in content and field not in ("recipe", "contract", "schema_version", "lineage"):
         with raises_naming(CheckpointError, field):
             load({key: item for key, item in content.items() if key != field}, tmp_path)
 

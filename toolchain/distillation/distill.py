@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from efq.runtime.errors import ParityError
 from efq.runtime.files import sweep_beside
 from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.reading import sha256_file
 from efq.toolchain.data import FaceSet, draw_images
 from efq.toolchain.data.faces import draw_places
 from efq.toolchain.data.pictures import check_pictures
@@ -91,6 +92,9 @@ def distill(
     student.network.cpu()  # exporters read its tensors with NumPy
     if processes.leads:
         save_student(student, output, replace=replace)
+        sha256 = sha256_file(output, expected="the student as written")
+        lineage = dataclasses.replace(student.lineage, student_sha256=sha256)
+        student = dataclasses.replace(student, lineage=lineage)
         state_path.unlink(missing_ok=True)
     leave_processes()
     return student

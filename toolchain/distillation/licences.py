@@ -42,6 +42,11 @@ class Origin:
     data_licence: str
     lineage: Lineage
 
+    @property
+    def licence(self) -> str:
+        """Of the student."""
+        return self.lineage.licence(teacher=self.teacher["licence"], data=self.data_licence)
+
 
 def find_origin(teacher: Teacher, licences: Licences) -> Origin:
     """The origin of a student of `teacher`; licences with an SPDX identifier are written by it.
