@@ -27,24 +27,23 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from failing_writes import FAILURES, Disk, supported
-from tiny_commands import Command, Run, commands, import_all, in_a_fork, make_inputs
+from tiny_commands import Command, Run, Watched, commands, import_all, in_a_fork, make_inputs
 
 LASTING = {errno.ENOSPC: True, errno.EDQUOT: False, errno.EROFS: True, errno.EIO: False}
 PAGE = 4096
 ROOM = 512 * 2**20
 
 
-class Trial:
+class Trial(Watched):
     """A command whose output is in `root / disk`."""
 
     def __init__(self, command: Command, root: Path, *, older: bool) -> None:
-        self.command, self.root, self.disk = command, root, root / "disk"
-        self.output = self.disk / command.output if command.output else None
+        super().__init__(command, root / "disk")
+        self.root, self.disk = root, root / "disk"
         self.older = older and self.output is not None
         if self.older:
             shutil.copytree(root / "finished", self.disk, dirs_exist_ok=True)
         self.before = self.content()
-        self.problems: list[str] = []
 
     def run(self, before: Callable[[], object] = lambda: None, *, force: bool, more: Sequence[str] = ()) -> Run:
         output = () if self.output is None else ("-o", str(self.output))
@@ -66,7 +65,7 @@ class Trial:
         """What has to hold of a run that a disk failed."""
         words = errors.splitlines()
         place = f" ({failed[0]})" if failed else ""
-        self.expect("Traceback" not in errors and "Exception ignored" not in errors, f"a traceback{place}: {errors}")
+        self.expect_words(errors, place)
         self.expect(code in (0, 1, 2), f"exit code {code}{place}: {errors[-500:]}")
         if code in (1, 2):
             self.expect(any("error: " in line for line in words), f"exit code {code} without a word{place}")
@@ -90,25 +89,6 @@ class Trial:
             path.name for path in self.disk.iterdir() if path.name not in ("cache", "temporary", self.command.output)
         ]
         self.expect(not left, f"the next run left {left}")
-
-    def content(self) -> str:
-        """Something that tells one output from another; empty for none."""
-        if self.output is None or not self.output.exists():
-            return ""
-        files = [self.output] if self.output.is_file() else sorted(self.output.rglob("*"))
-        return " ".join(f"{path.name} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in files)
-
-    def expect_whole(self, when: str) -> None:
-        if self.output is None:
-            return
-        try:
-            self.command.check(self.output)
-        except Exception as error:
-            self.problems.append(f"{when}: the output is not whole: {error!r}")
-
-    def expect(self, holds: bool, problem: str) -> None:
-        if not holds:
-            self.problems.append(problem)
 
 
 def failing_calls(name: str, root: Path, most: int, draw: random.Random) -> collections.Counter[str]:

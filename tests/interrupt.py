@@ -25,21 +25,20 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from tiny_commands import Command, Run, commands, import_all, in_a_fork, make_inputs
+from tiny_commands import Command, Run, Watched, commands, import_all, in_a_fork, make_inputs
 
 MARK = "EFQ_INTERRUPT_RUN"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
 
 
-class Trial:
+class Trial(Watched):
     """One command in a folder of its own, ended once and run again."""
 
     def __init__(self, command: Command, folder: Path, *, older: bool) -> None:
-        self.command, self.folder, self.older = command, folder, older
-        self.output = folder / command.output if command.output else None
+        super().__init__(command, folder)
+        self.folder, self.older = folder, older
         self.inputs = {path.name for path in folder.iterdir()}
         (folder / "temporary").mkdir()
-        self.problems: list[str] = []
 
     def start(self, *more: str, new: bool = False) -> Run:
         """The command in a new process."""
@@ -69,7 +68,7 @@ class Trial:
         run.send_signal(number)
         code, errors = run.finish()
         words = errors.splitlines()
-        self.expect("Traceback" not in errors and "Exception ignored" not in errors, f"a traceback: {errors[-1500:]}")
+        self.expect_words(errors)
         self.expect(code in (0, CODES[number]), f"exit code {code}: {errors[-500:]}")
         if code == CODES[number] and number != signal.SIGKILL:
             said = bool(words) and words[-1].startswith(("interrupted", "terminated"))
@@ -84,21 +83,6 @@ class Trial:
             self.expect_nothing_left("after the signal")
         return ended and code != 0
 
-    def content(self) -> str:
-        """Something that tells one output from another; empty for none."""
-        if self.output is None or not self.output.exists():
-            return ""
-        files = [self.output] if self.output.is_file() else sorted(self.output.rglob("*"))
-        return " ".join(f"{path.name} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in files)
-
-    def expect_whole(self, when: str) -> None:
-        if self.output is None:
-            return
-        try:
-            self.command.check(self.output)
-        except Exception as error:
-            self.problems.append(f"{when}: the output is not whole: {error!r}")
-
     def expect_nothing_left(self, when: str) -> None:
         """Nothing but inputs, outputs and what is to stay: a cache, a distillation's state, compilers' own caches."""
         found = {path.name for path in self.folder.iterdir()} - self.inputs - {"temporary", self.command.output}
@@ -106,10 +90,6 @@ class Trial:
         found |= {str(path) for path in self.folder.rglob("*.partial")}
         found |= {path.name for path in (self.folder / "temporary").iterdir()} - {"cache", "torchinductor_root"}
         self.expect(not found, f"{when} there is left: {sorted(found)}")
-
-    def expect(self, holds: bool, problem: str) -> None:
-        if not holds:
-            self.problems.append(problem)
 
 
 def children(folder: Path, *, patience: float) -> list[str]:

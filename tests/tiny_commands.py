@@ -285,6 +285,39 @@ class Run:
         self.returncode = os.waitstatus_to_exitcode(status)
 
 
+class Watched:
+    """A command whose output is in `folder`, and what did not hold of its runs."""
+
+    def __init__(self, command: Command, folder: Path) -> None:
+        self.command = command
+        self.output = folder / command.output if command.output else None
+        self.problems: list[str] = []
+
+    def content(self) -> str:
+        """Something that tells one output from another; empty for none."""
+        if self.output is None or not self.output.exists():
+            return ""
+        files = [self.output] if self.output.is_file() else sorted(self.output.rglob("*"))
+        return " ".join(f"{path.name} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in files)
+
+    def expect(self, holds: bool, problem: str) -> None:
+        if not holds:
+            self.problems.append(problem)
+
+    def expect_words(self, errors: str, place: str = "") -> None:
+        """No traceback in what it wrote to stderr."""
+        found = "Traceback" in errors or "Exception ignored" in errors
+        self.expect(not found, f"a traceback{place}: {errors[-1500:]}")
+
+    def expect_whole(self, when: str) -> None:
+        if self.output is None:
+            return
+        try:
+            self.command.check(self.output)
+        except Exception as error:
+            self.problems.append(f"{when}: the output is not whole: {error!r}")
+
+
 def in_a_fork(function: Callable[..., Any], *arguments: Any) -> None:
     """Call it in another process, so that this one stays without threads. Raises RuntimeError if that fails."""
     pid = os.fork()
