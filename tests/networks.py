@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from efq.runtime import InputContract
 from efq.runtime.lineage.lineage import Lineage
 from efq.toolchain.data import FaceSet
-from efq.toolchain.lowering import lower
+from efq.toolchain.lowering import LoweringReport, lower
 from efq.toolchain.recipes.recipe import Recipe
 from efq.toolchain.student import Student
 from efq.toolchain.teachers import Teacher, open_teacher
@@ -208,13 +208,18 @@ def make_student(network: nn.Module, *, size: int = 28, images: int = 64, **reci
     """The untrained student of a tiny network for images of `size`; `recipe` changes its recipe."""
     chosen = Recipe(**{"name": "tiny", "activation": "prelu"} | recipe)
     graph, report = lower(network, chosen, random_images(images, size=size), mean=MEAN, std=STD)
+    return student_of(graph, chosen, report, height=size, width=size)
+
+
+def student_of(graph: fx.GraphModule, recipe: Recipe, report: LoweringReport, *, height: int, width: int) -> Student:
+    """The untrained student of a lowered graph."""
     with torch.no_grad():
-        embedding_size = int(graph(random_images(1, size=size)).shape[1])
+        embedding_size = int(graph(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[1])
     return Student(
         network=graph,
         backbone="tiny",
-        recipe=chosen,
-        contract=InputContract(height=size, width=size),
+        recipe=recipe,
+        contract=InputContract(height=height, width=width),
         embedding_size=embedding_size,
         teacher={"name": "tiny", "sha256": "0" * 64, "licence": "Apache-2.0"},
         data={"images": 2, "identities": 1, "sha256": "1" * 64, "licence": "none"},

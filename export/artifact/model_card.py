@@ -110,7 +110,25 @@ def _coverage(coverage: Mapping[str, Any]) -> str:
         f"## Integer coverage\n\nFrom {evidence}.\n\n"
         + table(("", "in integer kernels", "of", ""), rows)
         + f"\nFloat islands: {', '.join(islands) or 'none'}.\n"
+        + _elementwise(coverage)
     )
+
+
+def _elementwise(coverage: Mapping[str, Any]) -> str:
+    """How activations, sums and gates are computed; nothing of an artifact that was written without saying so."""
+    shares = coverage.get("elementwise")
+    if not isinstance(shares, list | tuple) or not shares:
+        return ""
+    rows = [
+        (share["operations"], str(share["nodes"]), share["arithmetic"], _share(share["time_share"])) for share in shares
+    ]
+    total = coverage.get("float_time_share")
+    said = "" if total is None else f"\nIn float, conversions included: {_share(total)} of the time.\n"
+    return "\n" + _table(("elementwise operation", "nodes", "computed", "of the time"), rows) + said
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def _percent(count: Mapping[str, Any]) -> str:

@@ -30,7 +30,11 @@ class TensorFact:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutedNode:
-    """A node of the optimized graph; `microseconds` is its median time in one run (all images), 0 if it never ran."""
+    """A node of the optimized graph; `microseconds` is its median time in one run (all images), 0 if it never ran.
+
+    operations: the operators of the model that it computes, where a runtime says so. computes_in_float: whether its
+    kernel does although it reads and writes bytes.
+    """
 
     name: str
     op_type: str
@@ -39,6 +43,8 @@ class ExecutedNode:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     microseconds: float
+    operations: tuple[str, ...] = ()
+    computes_in_float: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from efq.export.coverage.count import WeightedNode, weighted_nodes
+from efq.export.coverage.elementwise import ElementwiseShare, elementwise_shares, float_time_share
 from efq.export.coverage.evidence import Evidence, ExecutedNode
 from efq.export.coverage.flow import Flow, trace_flow
 from efq.runtime.errors import CoverageError
@@ -74,6 +75,9 @@ class CoverageReport:
     images: of the profile; 0 where the runtime only listed its kernels.
     layout_changes: transposes and reorders of activations, integer or float.
     epilogue: what follows the last product and touches float: the embedding's dequantization and its normalization.
+    elementwise: activations, sums, products of two tensors: how each kind is computed. float_time_share: of the time,
+    what float islands that are no products take, conversions, and what is computed in float between bytes; None
+    without a profile.
     """
 
     runtime: str
@@ -87,6 +91,8 @@ class CoverageReport:
     conversions: tuple[NodeShare, ...]
     layout_changes: tuple[NodeShare, ...]
     epilogue: tuple[NodeShare, ...]
+    elementwise: tuple[ElementwiseShare, ...] = ()
+    float_time_share: float | None = None
 
     @property
     def convolution_fraction(self) -> float:
@@ -131,6 +137,10 @@ class CoverageReport:
             lines += [f"    {node}" for node in shown]
             if len(shown) < len(nodes):
                 lines.append(f"    and {len(nodes) - len(shown)} more")
+        lines.append(f"  elementwise operations: {len(self.elementwise) or 'none'}")
+        lines += [f"    {share}" for share in self.elementwise]
+        if self.float_time_share is not None:
+            lines.append(f"  in float, conversions included: {self.float_time_share:.1%} of the time")
         lines.append("  time by operator:" if self.images else "  kernels by kind:")
         lines += [f"    {share}" for share in self.op_types]
         return "\n".join(lines)
@@ -158,7 +168,8 @@ def coverage_report(evidence: Evidence) -> CoverageReport:
     Raises CoverageError when the evidence holds products that cannot be counted, or none.
     """
     products = weighted_nodes(evidence)
-    flow = trace_flow(evidence, {product.node.name for product in products})
+    names = {product.node.name for product in products}
+    flow = trace_flow(evidence, names)
     total = sum(node.microseconds for node in evidence.nodes)
 
     def shares(nodes: Iterable[ExecutedNode]) -> tuple[NodeShare, ...]:
@@ -173,6 +184,8 @@ def coverage_report(evidence: Evidence) -> CoverageReport:
         op_types=_op_types(evidence, total),
         float_products=shares(product.node for product in products if not product.is_integer),
         **{field.name: shares(getattr(flow, field.name)) for field in dataclasses.fields(Flow)},
+        elementwise=elementwise_shares(evidence, flow, names),
+        float_time_share=float_time_share(evidence, flow, names),
     )
 
 

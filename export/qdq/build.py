@@ -3,8 +3,8 @@
 The graph takes uint8 (N, H, W, 3) RGB images and gives float32 (N, d) embeddings of unit length; N is symbolic. Weights
 are stored as int8, those of at most 4 bits as packed int4, their scales as bfloat16, biases as int32 or int16 (all
 folded at load). Every operator an integer kernel is to run reads DequantizeLinear and is read by QuantizeLinear, so
-that the runtime can fuse the three; a maximum works on the integers themselves, and so does the minimum that clamps a
-grid of fewer than 8 bits; the embedding layer gives float32.
+that the runtime can fuse the three; a maximum works on the integers themselves, and so do selected channels, zeros
+around maps and the minimum that clamps a grid of fewer than 8 bits; the embedding layer gives float32.
 
 What a target wants otherwise is a pass over the student's graph before it is written (`GraphPass`).
 """
@@ -15,12 +15,14 @@ import functools
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 from torch import nn
 
-from efq.export.qdq.operators import operator_of
+from efq.export.qdq.operators import move, operator_of
 from efq.export.qdq.passes.clamp_narrow_grids import CLAMP_NARROW_GRIDS
 from efq.export.qdq.passes.graph_pass import GraphPass, QdqHandler
+from efq.export.qdq.passes.pads_into_convolutions import PADS_INTO_CONVOLUTIONS
 from efq.export.qdq.weighted import write_convolution, write_linear, write_slopes
 from efq.export.qdq.writer import Grid, QdqValue, QdqWriter, Quantized, grid_of
 from efq.toolchain.graph.operations import (
@@ -30,8 +32,10 @@ from efq.toolchain.graph.operations import (
     ChannelAffine,
     ImageInput,
     Maximum,
+    Pad,
     QuantizedConv2d,
     QuantizedLinear,
+    SelectChannels,
 )
 from efq.toolchain.graph.traversal import share_modules
 from efq.toolchain.graph.walker import Call, walk
@@ -50,7 +54,7 @@ def build_qdq_model(student: Student, *, passes: Sequence[GraphPass], opset: int
     """
     network = share_modules(student.network)
     handlers = dict(_HANDLERS)
-    for graph_pass in (CLAMP_NARROW_GRIDS, *passes):
+    for graph_pass in (CLAMP_NARROW_GRIDS, *passes, PADS_INTO_CONVOLUTIONS):
         result = graph_pass.rewrite(network, student.contract)
         _logger.debug("%s: %d", graph_pass.rewrite.__name__, result.changed)
         handlers |= graph_pass.handlers
@@ -84,6 +88,21 @@ def _scale_preserving(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> 
     return writer.quantize(moved, inputs[0].grid) if isinstance(inputs[0], Quantized) else moved
 
 
+def _moved(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> QdqValue:
+    """Channels and zeros: of the integers themselves, where there are."""
+    (value,) = inputs
+    if isinstance(value, Quantized):
+        zero = np.array(value.grid.zero_point, np.uint8)
+        return Quantized(writer.node(*move(call.module, value.integers, zero, writer.constant)), value.grid)
+    return writer.node(*move(call.module, value, np.array(0, np.float32), writer.constant))
+
+
+def _silu(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> QdqValue:
+    """ONNX has no operator of it; runtimes know the two."""
+    value = writer.float_of(inputs[0])
+    return writer.node("Mul", [value, writer.node("Sigmoid", [value], {})], {})
+
+
 def _operator(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> QdqValue:
     operands = [writer.float_of(value) for value in inputs]
     return writer.node(*operator_of(call.module, operands, writer.constant))
@@ -96,6 +115,8 @@ _HANDLERS: dict[type[nn.Module], QdqHandler] = {
     QuantizedLinear: write_linear,
     ChannelAffine: write_slopes,
     **dict.fromkeys((kind for kind in SCALE_PRESERVING if kind is not Maximum), _scale_preserving),
+    **dict.fromkeys((Pad, SelectChannels), _moved),
     Maximum: _maximum,
+    nn.SiLU: _silu,
     nn.Module: _operator,
 }

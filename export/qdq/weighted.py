@@ -13,6 +13,7 @@ from efq.export.qdq.operators import convolution_attributes
 from efq.export.qdq.weights import IntegerLayer, integer_layer
 from efq.export.qdq.writer import QdqValue, QdqWriter, Quantized
 from efq.runtime.errors import UsageError
+from efq.toolchain.graph.operations import Pad, QuantizedConv2d
 from efq.toolchain.graph.walker import Call
 
 PACKED_BITS = 4
@@ -22,8 +23,15 @@ PACKED_BITS = 4
 def write_convolution(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> QdqValue:
     """Conv."""
     source = quantized_input(call, inputs)
-    value, layer = writer.float_of(source), integer_layer(call.name, call.module, source.grid.scale)
-    return write_conv(writer, layer, source, value, convolution_attributes(call.module), call.name)
+    return write_padded(writer, call.name, call.module, source)
+
+
+def write_padded(
+    writer: QdqWriter, name: str, module: QuantizedConv2d, source: Quantized, pad: Pad | None = None
+) -> ir.Value:
+    """The Conv of `module` on `source`, with a `pad` in front taken in."""
+    value, layer = writer.float_of(source), integer_layer(name, module, source.grid.scale)
+    return write_conv(writer, layer, source, value, convolution_attributes(module, pad), name)
 
 
 def write_slopes(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> QdqValue:

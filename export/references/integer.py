@@ -3,7 +3,8 @@
 Training simulates integers in float32 (`fake quantization`), which rounds a few values in a thousand differently from
 an integer kernel, and each such value changes others after it. This reference does not: accumulators are exact, and the
 step back to 8 bits is the kernels' own float32 arithmetic, measured bit for bit against ONNX Runtime 1.32 on x86-64:
-convolution round(accumulator * ((x_scale * w_scale) / y_scale)), addition with two fused multiply-adds. Its embeddings
+convolution round(accumulator * ((x_scale * w_scale) / y_scale)), addition with two fused multiply-adds, product
+round(x * y * ((x_scale * y_scale) / z_scale) + zero point). Its embeddings
 are therefore the artifact's, and any difference is an error of the export.
 """
 
@@ -24,6 +25,7 @@ from efq.toolchain.graph.operations import (
     Add,
     ChannelAffine,
     ImageInput,
+    Multiply,
     QuantizedConv2d,
     QuantizedLinear,
     WeightedOperation,
@@ -66,7 +68,15 @@ class _Sum:
     right: _Levels
 
 
-_Value = _Levels | _Accumulator | _Sum | Tensor
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Product:
+    """Two 8-bit tensors to be multiplied."""
+
+    left: _Levels
+    right: _Levels
+
+
+_Value = _Levels | _Accumulator | _Sum | _Product | Tensor
 
 
 class IntegerReference(nn.Module):
@@ -103,6 +113,13 @@ def _add(call: Call, inputs: list[_Value]) -> _Value:
     left, right = inputs
     if isinstance(left, _Levels) and isinstance(right, _Levels):
         return _Sum(left=left, right=right)
+    return _in_float(call, inputs)
+
+
+def _multiply(call: Call, inputs: list[_Value]) -> _Value:
+    left, right = inputs
+    if isinstance(left, _Levels) and isinstance(right, _Levels):
+        return _Product(left=left, right=right)
     return _in_float(call, inputs)
 
 
@@ -144,6 +161,9 @@ def _requantize(quantizer: ActivationQuantizer, value: _Value) -> _Levels:
             levels = torch.round(value.sums.float() * _by_channel(factors, value.sums)) + zero_point
         case _Sum():
             levels = torch.round(_sum_levels(value, np.float32(scale), zero_point))
+        case _Product():
+            factor = np.float32(value.left.scale) * np.float32(value.right.scale) / np.float32(scale)
+            levels = torch.round(value.left.integers * value.right.integers * factor.item() + zero_point)
         case _:
             levels = torch.round(_dequantized(value) / scale) + zero_point
     return _Levels(integers=levels.clamp(0, 2**quantizer.bits - 1) - zero_point, scale=scale, zero_point=zero_point)
@@ -164,6 +184,8 @@ def _sum_levels(value: _Sum, scale: np.float32, zero_point: int) -> Tensor:
 def _dequantized(value: _Value) -> Tensor:
     if isinstance(value, _Sum):
         return value.left.dequantized() + value.right.dequantized()
+    if isinstance(value, _Product):
+        return value.left.dequantized() * value.right.dequantized()
     return value if isinstance(value, Tensor) else value.dequantized()
 
 
@@ -178,6 +200,7 @@ _HANDLERS: dict[type[nn.Module], Handler[_Value]] = {
     ChannelAffine: _weighted,
     ActivationQuantizer: _quantizer,
     Add: _add,
+    Multiply: _multiply,
     **dict.fromkeys(SCALE_PRESERVING, _scale_preserving),
     nn.Module: _in_float,
 }

@@ -40,7 +40,7 @@ BITS = {FLOAT: 32, UINT8: 8, INT8: 8, INT16: 16, INT32: 32, INT64: 64, FLOAT16: 
 
 METADATA_PROPS = 14  # of a ModelProto
 
-_FLOAT_ATTRIBUTE, _INT_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 2, 7  # AttributeProto.AttributeType
+_FLOAT_ATTRIBUTE, _INT_ATTRIBUTE, _TEXT_ATTRIBUTE, _INTS_ATTRIBUTE = 1, 2, 3, 7  # AttributeProto.AttributeType
 
 _MODEL = {
     1: Field("ir_version", VARINT),
@@ -80,6 +80,7 @@ _ATTRIBUTE = {
     1: Field("name", BYTES),
     2: Field("f", FOUR_BYTES),
     3: Field("i", VARINT),
+    4: Field("s", BYTES),
     5: Field("a tensor", REFUSED),
     6: Field("a subgraph", REFUSED),
     8: Field("ints", VARINT, repeated=True),
@@ -103,7 +104,7 @@ _TENSOR_TYPE = {1: Field("elem_type", VARINT), 2: Field("shape", BYTES)}
 _SHAPE = {1: Field("dim", BYTES, repeated=True)}
 _DIMENSION = {1: Field("dim_value", VARINT), 2: Field("dim_param", BYTES)}
 
-Attribute = int | float | tuple[int, ...]
+Attribute = int | float | str | tuple[int, ...]
 
 
 class Tensor(NamedTuple):
@@ -222,6 +223,8 @@ def _attribute(data: memoryview) -> tuple[str, Attribute]:
     name, kind, held = _name(values, 1), _number(values, 20), set(values) - {1, 20}
     if kind == _INT_ATTRIBUTE and held <= {3}:
         return name, _number(values, 3)
+    if kind == _TEXT_ATTRIBUTE and held <= {4}:
+        return name, _name(values, 4)
     if kind == _INTS_ATTRIBUTE and held <= {8}:
         return name, integers(values.get(8, []))
     if kind == _FLOAT_ATTRIBUTE and held <= {2}:

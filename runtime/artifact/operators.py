@@ -92,10 +92,19 @@ def _cast(node: Node, inputs: Sequence[Value]) -> Value:
 def _multiply(node: Node, inputs: Sequence[Value]) -> Value:
     left, right = inputs
     if isinstance(left, Activation):
-        return _by_channel(node, inputs)
+        return _gated(node, left, right) if isinstance(right, Activation) else _by_channel(node, inputs)
     fits = left.dtype == right.dtype == FLOAT and left.shape == () and len(right.shape) == 1
     expect(fits, f"constants of the shapes {left.shape} and {right.shape}")
     return Constant(FLOAT, right.shape)
+
+
+def _gated(node: Node, left: Activation, right: Activation) -> Value:
+    """Two values of one shape, or maps and a number for each of their channels, in either order."""
+    maps, gate = (left, right) if math.prod(left.shape) >= math.prod(right.shape) else (right, left)
+    fits = maps.dtype == gate.dtype and maps.dtype in FLOATS
+    fits = fits and gate.shape in (maps.shape, (maps.shape[0], *[1] * (len(maps.shape) - 1)))
+    expect(fits, f"operands of the shapes {left.shape} and {right.shape}, types {left.dtype} and {right.dtype}")
+    return Activation(maps.dtype, maps.shape, node.operator)
 
 
 def _add(node: Node, inputs: Sequence[Value]) -> Value:
@@ -160,13 +169,29 @@ def _average(node: Node, inputs: Sequence[Value]) -> Value:
     return Activation(value.dtype, (value.shape[0], 1, 1), node.operator)
 
 
-def _crop(node: Node, inputs: Sequence[Value]) -> Value:
+def _slice(node: Node, inputs: Sequence[Value]) -> Value:
+    """Of rows and columns, or of channels."""
     value, starts, ends, axes = inputs
+    if axes.shape == (1,):
+        (first,), (end,), found = (numbers(bounds, 1) for bounds in (starts, ends, axes))
+        expect(found == (1,) and len(value.shape) in (1, 3), f"axes {found} of a value of the shape {value.shape}")
+        expect(0 <= first < end <= value.shape[0], f"channels {first}:{end} of {value.shape[0]}")
+        return Activation(value.dtype, (end - first, *value.shape[1:]), node.operator)
     (top, left), (bottom, right), found = (numbers(bounds, 2) for bounds in (starts, ends, axes))
     expect(found == (2, 3) and len(value.shape) == 3, f"axes {found} of a value of the shape {value.shape}")
     fits = 0 <= top < bottom <= value.shape[1] and 0 <= left < right <= value.shape[2]
     expect(fits, f"rows {top}:{bottom} and columns {left}:{right} of {value.shape[1:]}")
     return Activation(value.dtype, (value.shape[0], bottom - top, right - left), node.operator)
+
+
+def _gather(node: Node, inputs: Sequence[Value]) -> Value:
+    """Channels by their numbers."""
+    value, chosen = inputs
+    fits = node.attributes.get("axis") == 1 and len(value.shape) in (1, 3) and len(chosen.shape) == 1
+    expect(fits, f"no list of channels of a value of the shape {value.shape}")
+    channels = numbers(chosen, chosen.shape[0])
+    expect(set(channels) <= set(range(value.shape[0])), f"channels that are none of {value.shape[0]}")
+    return Activation(value.dtype, (len(channels), *value.shape[1:]), node.operator)
 
 
 def _transpose(node: Node, inputs: Sequence[Value]) -> Value:
@@ -182,15 +207,23 @@ def _transpose(node: Node, inputs: Sequence[Value]) -> Value:
 
 
 def _pad(node: Node, inputs: Sequence[Value]) -> Value:
-    """Of the images' columns."""
+    """Of the images' columns, or of the rows and columns of maps."""
     value, pads, filling = inputs
     assert isinstance(value, Activation)
-    expect(value.origin == IMAGES, f"padding behind {value.origin}")
-    *others, left, right = (numbers(pads, 8)[place] for place in (0, 1, 3, 4, 5, 7, 2, 6))
-    expect(not any(others) and 0 <= left <= LARGEST_PAD and 0 <= right <= LARGEST_PAD, "pads that are not of columns")
+    expect(len(value.shape) == 3, f"padding of a value of the shape {value.shape}")
     expect((filling.dtype, filling.shape) == (value.dtype, ()), "a filling of another type")
-    height, width, channels = value.shape
-    return Activation(value.dtype, (height, left + width + right, channels), node.operator)
+    sizes = numbers(pads, 8)
+    before, behind = sizes[1:4], sizes[5:]
+    is_image = value.origin == IMAGES
+    padded = (False, True, False) if is_image else (False, True, True)
+    fits = sizes[0] == sizes[4] == 0 and all(
+        0 <= size <= (LARGEST_PAD if may else 0)
+        for pair in (before, behind)
+        for size, may in zip(pair, padded, strict=True)
+    )
+    expect(fits, f"pads of other axes than {'columns' if is_image else 'rows and columns'}")
+    shape = tuple(map(sum, zip(before, value.shape, behind, strict=True)))
+    return Activation(value.dtype, shape, node.operator)
 
 
 def _reshape(node: Node, inputs: Sequence[Value]) -> Value:
@@ -215,6 +248,18 @@ def _leaky(node: Node, inputs: Sequence[Value]) -> Value:
     return _by_channel(node, inputs)
 
 
+def _between(node: Node, inputs: Sequence[Value]) -> Value:
+    """HardSigmoid; alpha and beta are a slope and a shift."""
+    slopes = [float(node.attributes.get(name, default)) for name, default in (("alpha", 0.2), ("beta", 0.5))]  # type: ignore[arg-type]
+    expect(all(map(math.isfinite, slopes)), "a slope that is not finite")
+    return _by_channel(node, inputs)
+
+
+def _gelu(node: Node, inputs: Sequence[Value]) -> Value:
+    expect(node.attributes.get("approximate", "none") in ("none", "tanh"), "an approximation of another kind")
+    return _by_channel(node, inputs)
+
+
 _POOL: dict[str, type] = {"kernel_shape": tuple, "strides": tuple, "pads": tuple, "ceil_mode": int}
 
 OPERATORS: Mapping[str, Operator] = {
@@ -226,22 +271,28 @@ OPERATORS: Mapping[str, Operator] = {
     "Conv": Operator(("ac", "acc"), convolution, {"group": int, "strides": tuple, "dilations": tuple, "pads": tuple}),
     "DequantizeLinear": Operator(("ac", "acc", "cc", "ccc"), _dequantize, {"axis": int}),
     "Flatten": Operator(("a",), _flatten, {"axis": int}),
+    "Gather": Operator(("ac",), _gather, {"axis": int}),
+    "Gelu": Operator(("a",), _gelu, {"approximate": str}),
     "Gemm": Operator(("ac", "acc"), product, {"transB": int}),
     "GlobalAveragePool": Operator(("a",), _average),
+    "HardSigmoid": Operator(("a",), _between, {"alpha": float, "beta": float}),
+    "HardSwish": Operator(("a",), _by_channel),
     "LeakyRelu": Operator(("a",), _leaky, {"alpha": float}),
     "LpNormalization": Operator(("a",), _unit_length, {"axis": int, "p": int}),
     "MatMul": Operator(("ac",), product),
     "Max": Operator(("aa",), _maximum),
     "MaxPool": Operator(("a",), pool, _POOL | {"dilations": tuple}),
     "Min": Operator(("ac",), _minimum),
-    "Mul": Operator(("ac", "cc"), _multiply),
+    "Mul": Operator(("aa", "ac", "cc"), _multiply),
     "PRelu": Operator(("ac",), _by_channel),
     "Pad": Operator(("acc",), _pad),
     "QuantizeLinear": Operator(("acc",), _quantize),
     "Relu": Operator(("a",), _by_channel),
     "Reshape": Operator(("ac",), _reshape),
-    "Slice": Operator(("accc",), _crop),
+    "Sigmoid": Operator(("a",), _by_channel),
+    "Slice": Operator(("accc",), _slice),
     "Sub": Operator(("ac",), _by_channel),
+    "Tanh": Operator(("a",), _by_channel),
     "Transpose": Operator(("a",), _transpose, {"perm": tuple}),
 }
 """Every operator of a graph that EFQ writes, for all its targets; MatMul beside them, as in graphs made by hand."""

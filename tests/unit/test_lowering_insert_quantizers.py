@@ -160,7 +160,11 @@ class ReluBesideAddition(nn.Module):
         return torch.flatten(x + torch.relu(x), 1)
 
 
-def test_a_relu_beside_another_reader_is_refused() -> None:
+def test_a_relu_beside_another_reader_clamps_what_is_quantized_for_both() -> None:
     graph = exact(ReluBesideAddition())
-    with raises_naming(LoweringError, "ReLU", "layer"):
-        insert_quantizers(graph, RECIPE)
+    insert_quantizers(graph, RECIPE)
+    (addition, _) = next(calls(graph, Add))
+    shared, clamped = addition.all_input_nodes
+    assert producer(clamped) is shared
+    found = [module_of(graph, node) for node in (shared, clamped)]
+    assert [module.signed for module in found if isinstance(module, ActivationQuantizer)] == [True, False]

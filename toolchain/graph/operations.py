@@ -188,6 +188,11 @@ class Pad(nn.Module):
         super().__init__()
         self.above, self.below, self.before, self.behind = above, below, before, behind
 
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """Above, before, below, behind: in the order of ONNX's pads."""
+        return self.above, self.before, self.below, self.behind
+
     def forward(self, values: Tensor) -> Tensor:
         return functional.pad(values, (self.before, self.behind, self.above, self.below))
 

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 import torch
 from torch import fx, nn
 
-from efq.toolchain.graph.operations import WEIGHTED, Crop, Flatten, WeightedOperation
+from efq.toolchain.graph.operations import (
+    WEIGHTED,
+    Crop,
+    Flatten,
+    GlobalAveragePool,
+    ImageInput,
+    Multiply,
+    Pad,
+    QuantizedConv2d,
+    QuantizedLinear,
+    WeightedOperation,
+)
 
 
 def to_channels_last(network: nn.Module) -> None:
@@ -83,13 +94,13 @@ def remove(network: fx.GraphModule, node: fx.Node) -> None:
 
 
 def weighted_users(network: fx.GraphModule, node: fx.Node) -> list[tuple[fx.Node, WeightedOperation]] | None:
-    """The weighted operations that read `node`, also through Flatten or Crop; None when anything else reads it."""
+    """The weighted operations that read `node`, also through Flatten, Crop or Pad; None when anything else reads it."""
     found: list[tuple[fx.Node, WeightedOperation]] = []
     for user in node.users:
         module = module_of(network, user)
         if isinstance(module, WEIGHTED):
             found.append((user, module))
-        elif isinstance(module, Flatten | Crop):
+        elif isinstance(module, Flatten | Crop | Pad):
             deeper = weighted_users(network, user)
             if deeper is None:
                 return None
@@ -97,3 +108,40 @@ def weighted_users(network: fx.GraphModule, node: fx.Node) -> list[tuple[fx.Node
         else:
             return None
     return found or None
+
+
+def is_flat(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a value is (N, C), what a Flatten or a linear layer gave, and not (N, C, H, W)."""
+    while (module := module_of(network, node)) is not None:
+        if isinstance(module, Flatten | QuantizedLinear):
+            return True
+        if isinstance(module, QuantizedConv2d | GlobalAveragePool | ImageInput):
+            return False
+        node = producer(node)
+    return False
+
+
+def gate_branches(network: fx.GraphModule) -> set[fx.Node]:
+    """The nodes between a GlobalAveragePool, which is one of them, and a Multiply: values (N, C, 1, 1) of gates."""
+    found: set[fx.Node] = set()
+    for node, _ in calls(network, Multiply):
+        for operand in node.all_input_nodes:
+            found |= _pooled_branch(network, operand) or set()
+    return found
+
+
+def _pooled_branch(network: fx.GraphModule, node: fx.Node) -> set[fx.Node] | None:
+    """`node` and all before it up to pools of whole maps; None where it depends on anything else."""
+    branch: set[fx.Node] = set()
+    waiting = [node]
+    while waiting:
+        current = waiting.pop()
+        if current in branch:
+            continue
+        module = module_of(network, current)
+        if module is None or isinstance(module, ImageInput):
+            return None
+        branch.add(current)
+        if not isinstance(module, GlobalAveragePool):
+            waiting.extend(current.all_input_nodes)
+    return branch

@@ -14,11 +14,14 @@ from efq.toolchain.graph.traversal import to_channels_last
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.activations.choose_activations import choose_activations
 from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
+from efq.toolchain.lowering.activations.gates import fold_hard_gates, split_swishes
 from efq.toolchain.lowering.activations.replace_prelu import replace_prelu
 from efq.toolchain.lowering.check_graph import check_graph
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
+from efq.toolchain.lowering.fold_pads import fold_pads
+from efq.toolchain.lowering.fold_selects import fold_selects
 from efq.toolchain.lowering.prune_channels import prune_channels
 from efq.toolchain.lowering.quantization.compensate_rounding import compensate_rounding
 from efq.toolchain.lowering.quantization.insert_quantizers import insert_quantizers
@@ -69,6 +72,11 @@ def lower(
         raise UsageError(message)
     graph = trace(network, mean, std)
     check_graph(graph, network, images, mean=mean, std=std)
+    return graph, lower_graph(graph, recipe, images)
+
+
+def lower_graph(graph: fx.GraphModule, recipe: Recipe, images: Tensor) -> LoweringReport:
+    """Quantize a traced `graph` in place, by `recipe` and on `images` as `lower` does."""
     changed: dict[str, int] = {}
     notes: list[str] = []
 
@@ -77,7 +85,10 @@ def lower(
         notes.extend(result.notes)
         _logger.info("lowering: %s: %d", name, result.changed)
 
+    run("fold_pads", fold_pads(graph))
+    run("fold_selects", fold_selects(graph, images[:1]))
     run("fold_batchnorm", fold_batchnorm(graph))
+    run("fold_hard_gates", fold_hard_gates(graph))
     run("linearize_embedding_layer", linearize_embedding_layer(graph, images[:1]))
     run("absorb_affine", absorb_affine(graph))
     fitting = images[: recipe.fitting_images]
@@ -89,6 +100,7 @@ def lower(
         run("insert_symmetric_quantizers", insert_symmetric_quantizers(graph, recipe))
     else:
         run("exact_prelu", exact_prelu(graph))
+        run("split_swishes", split_swishes(graph))
         if recipe.elementwise_8bit != "none":
             prelus = recipe.elementwise_8bit == "all"
             run("narrow_for_products", narrow_for_products(graph, images[:1], prelus=prelus))
@@ -97,4 +109,4 @@ def lower(
     run("keep_sensitive", keep_sensitive(graph, recipe, fitting))
     run("compensate_rounding", compensate_rounding(graph, fitting))
     to_channels_last(graph)
-    return graph, LoweringReport(changed=changed, notes=tuple(notes), activations=activations)
+    return LoweringReport(changed=changed, notes=tuple(notes), activations=activations)

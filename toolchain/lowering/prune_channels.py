@@ -17,14 +17,22 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from efq.toolchain.graph.operations import WEIGHTED, Add, LeakyRelu, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.operations import (
+    FLOAT_ACTIVATIONS,
+    WEIGHTED,
+    Add,
+    ClippedRelu,
+    LeakyRelu,
+    QuantizedConv2d,
+    QuantizedLinear,
+)
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.traversal import calls, module_of
 from efq.toolchain.lowering.reconstruct import reconstruct
 
 STEP = 16  # channels removed at a time: integer kernels compute at least so many at once
 _LEAST_SHARE = 0.25
-_ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.PReLU, LeakyRelu)
+_ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.PReLU, LeakyRelu, ClippedRelu, *FLOAT_ACTIVATIONS)
 _FACES = 64
 _DAMPING = 1e-4  # of the mean variance, added to each
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from efq.export.coverage.evidence import Evidence, ExecutedNode, TensorFact
 from efq.runtime.backends.openvino_core import import_openvino
@@ -21,6 +22,10 @@ from efq.runtime.errors import IncompatibleArtifactError, InputError
 _DTYPES = {"f32": "float", "f16": "float16", "bf16": "bfloat16", "f64": "double"} | {
     kind + bits: name + bits for kind, name in (("i", "int"), ("u", "uint")) for bits in ("4", "8", "16", "32", "64")
 }
+_MOVES_BYTES = frozenset(
+    {"Concat", "Concatenation", "Gather", "Pad", "Pooling", "Reorder", "Reshape", "StridedSlice", "Transpose"}
+)
+
 _FOLDED = ("Const", "Input", "Output")  # no work at run time
 
 _PRODUCTS = {"Convolution": "Conv", "Deconvolution": "ConvTranspose"}  # as `efq.export.coverage.count` names them
@@ -45,10 +50,11 @@ def collect_openvino_evidence(model: Path, *, images: np.ndarray, runs: int) -> 
         request = openvino.Core().compile_model(network, "CPU", options).create_infer_request()
         times = [_run(request, images) for _ in range(runs + 1)][1:]
         executed = request.get_compiled_model().get_runtime_model()
+        operators = {name: node.op_type for node in onnx.load(model).graph.node for name in (node.name, *node.output)}
     except Exception as error:
         message = f"expected {model} to run on images {images.shape} in OpenVINO, found: {error}. Export it again"
         raise IncompatibleArtifactError(message) from error
-    return _evidence(executed, times, images, f"openvino {importlib.metadata.version('openvino')} CPU")
+    return _evidence(executed, times, images, operators, f"openvino {importlib.metadata.version('openvino')} CPU")
 
 
 def _check_images(images: np.ndarray, inputs: Sequence[Any], model: Path) -> None:
@@ -75,7 +81,9 @@ def _run(request: Any, images: np.ndarray) -> dict[str, float]:
     return {info.node_name: info.real_time.total_seconds() * 1e6 for info in request.profiling_info}
 
 
-def _evidence(executed: Any, times: list[dict[str, float]], images: np.ndarray, runtime: str) -> Evidence:
+def _evidence(
+    executed: Any, times: list[dict[str, float]], images: np.ndarray, operators: Mapping[str, str], runtime: str
+) -> Evidence:
     tensors: dict[str, TensorFact] = {}
     nodes = []
     graph_input = ""
@@ -89,11 +97,18 @@ def _evidence(executed: Any, times: list[dict[str, float]], images: np.ndarray, 
         if layer == "Input":
             graph_input = f"{operation.get_friendly_name()}:0"
         if layer not in _FOLDED:
-            nodes.append(_node(operation, layer, tensors, times))
+            nodes.append(_node(operation, layer, tensors, times, operators))
     return Evidence(nodes=tuple(nodes), tensors=tensors, graph_input=graph_input, batch=len(images), runtime=runtime)
 
 
-def _node(operation: Any, layer: str, tensors: dict[str, TensorFact], times: list[dict[str, float]]) -> ExecutedNode:
+def _node(
+    operation: Any,
+    layer: str,
+    tensors: dict[str, TensorFact],
+    times: list[dict[str, float]],
+    operators: Mapping[str, str],
+) -> ExecutedNode:
+    """`operators`: those of the model by their names and outputs, which OpenVINO calls its layers by."""
     name = operation.get_friendly_name()
     inputs = tuple(_sources(operation))
     if layer == "Convolution":
@@ -106,6 +121,8 @@ def _node(operation: Any, layer: str, tensors: dict[str, TensorFact], times: lis
         outputs=tuple(f"{name}:{place}" for place in range(len(operation.outputs()))),
         attributes={},
         microseconds=statistics.median(run.get(name, 0.0) for run in times),
+        operations=tuple(_operations(operation, operators)),
+        computes_in_float=layer not in _MOVES_BYTES,
     )
 
 
@@ -122,6 +139,15 @@ def _sources(operation: Any) -> Iterator[str]:
     for value in operation.inputs():
         source = value.get_source_output()
         yield f"{source.get_node().get_friendly_name()}:{source.get_index()}"
+
+
+def _operations(operation: Any, operators: Mapping[str, str]) -> Iterator[str]:
+    """Of the model, as far as the node says where it comes from."""
+    information = operation.get_rt_info()
+    names = str(information["originalLayersNames"].astype(str)) if "originalLayersNames" in information else ""
+    for name in names.split(","):
+        if name in operators:
+            yield operators[name]
 
 
 def _ungroup_weights(name: str, channels: int, tensors: dict[str, TensorFact]) -> None:

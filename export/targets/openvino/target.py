@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from efq.export.coverage.evidence import Evidence
+from efq.export.qdq.passes.fuse_activations import FUSE_ACTIVATIONS
 from efq.export.qdq.passes.fuse_prelus import FUSE_PRELUS
 from efq.export.qdq.passes.late_clamps import LATE_CLAMPS
 from efq.export.qdq.passes.quantized_image import QUANTIZED_IMAGE
@@ -43,6 +44,6 @@ TARGET = OpenVino(
     name="openvino",
     description="OpenVINO on CPUs: the graph of ort-cpu, whose first convolution OpenVINO runs as it is",
     products_saturate=True,
-    passes=(LATE_CLAMPS, FUSE_PRELUS, QUANTIZED_IMAGE),
+    passes=(LATE_CLAMPS, FUSE_PRELUS, FUSE_ACTIVATIONS, QUANTIZED_IMAGE),
     least_cosine=0.97,
 )

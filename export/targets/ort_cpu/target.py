@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from efq.export.coverage.evidence import Evidence
 from efq.export.qdq.passes.four_pixel_stem import FOUR_PIXEL_STEM
+from efq.export.qdq.passes.hardsigmoid_convolutions import HARDSIGMOID_CONVOLUTIONS
 from efq.export.qdq.passes.late_clamps import LATE_CLAMPS
 from efq.export.qdq.target import QdqTarget, all_bits_sentence
 from efq.export.targets.ort_cpu.evidence import collect_evidence
@@ -42,5 +43,5 @@ TARGET = OrtCpu(
     name="ort-cpu",
     description="ONNX Runtime on CPUs: uint8 activations, int8 weights per channel, int32 bias with scale x * w",
     products_saturate=True,
-    passes=(LATE_CLAMPS, FOUR_PIXEL_STEM),
+    passes=(LATE_CLAMPS, HARDSIGMOID_CONVOLUTIONS, FOUR_PIXEL_STEM),
 )

@@ -21,8 +21,16 @@ from torch import Tensor, fx, nn
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.description import clone_network
-from efq.toolchain.graph.operations import IMAGE_SCALE, SCALE_PRESERVING, ChannelAffine, ImageInput, Maximum
-from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer, remove
+from efq.toolchain.graph.operations import (
+    IMAGE_SCALE,
+    SCALE_PRESERVING,
+    ChannelAffine,
+    ClippedRelu,
+    ImageInput,
+    Maximum,
+)
+from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer, remove, replace_module
+from efq.toolchain.lowering.activations.gates import join_swishes
 from efq.toolchain.lowering.quantization.insert_symmetric_quantizers import insert_quantizers_where_read
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.quantizers import ActivationQuantizer
@@ -93,6 +101,7 @@ def _requantize(network: fx.GraphModule) -> tuple[int, float]:
     ranges = _restore_activations(network)
     for node, _ in calls(network, ActivationQuantizer):
         remove(network, node)
+    ranges |= {swish: ranges[product] for product, swish in join_swishes(network).items() if product in ranges}
     for _, affine in calls(network, ChannelAffine):
         affine.weight_quantizer = None  # type: ignore[assignment]
     inserted = insert_quantizers_where_read(network, bits=8)
@@ -102,6 +111,9 @@ def _requantize(network: fx.GraphModule) -> tuple[int, float]:
         scale = max(-before.low / -quantizer.lowest, before.high / quantizer.highest)
         quantizer.log_scale.fill_(math.log(scale))
         widest = max(widest, scale / before.step)
+    for node, _ in calls(network, ClippedRelu):
+        if _is_only_quantized(network, node):  # which ends where the clamp did
+            replace_module(network, node, nn.ReLU())
     return len(inserted), widest
 
 
@@ -114,8 +126,8 @@ def _restore_activations(network: fx.GraphModule) -> dict[fx.Node, _Range]:
         assert isinstance(quantizer, ActivationQuantizer)
         source = producer(node)
         ranges[source] = _range_of(quantizer)
-        if not quantizer.signed:
-            relu = insert_after(network, source, f"{node.target}_relu", nn.ReLU(), (source,))
+        if not quantizer.signed and not isinstance(module_of(network, source), nn.Sigmoid | nn.Hardsigmoid):
+            relu = insert_after(network, source, f"{node.target}_relu", _relu_of(quantizer), (source,))
             node.replace_input_with(source, relu)
             ranges[relu] = ranges[source]
     for node, _ in calls(network, Maximum):
@@ -134,6 +146,22 @@ def _restore_activations(network: fx.GraphModule) -> dict[fx.Node, _Range]:
     network.delete_all_unused_submodules()
     network.recompile()
     return ranges
+
+
+def _relu_of(quantizer: ActivationQuantizer) -> nn.Module:
+    """What an unsigned quantizer does but for rounding: one with an upper bound ends there, or where its grid does."""
+    if quantizer.upper_bound is None:
+        return nn.ReLU()
+    return ClippedRelu(min(quantizer.upper_bound, quantizer.highest * float(quantizer.scale.detach())))
+
+
+def _is_only_quantized(network: fx.GraphModule, node: fx.Node) -> bool:
+    readers = [(user, module_of(network, user)) for user in node.users]
+    return all(
+        isinstance(module, ActivationQuantizer)
+        or (isinstance(module, SCALE_PRESERVING) and _is_only_quantized(network, user))
+        for user, module in readers
+    )
 
 
 def _before(network: fx.GraphModule, node: fx.Node, *kinds: type[nn.Module]) -> fx.Node:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError
-from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine, Flatten, Maximum, QuantizedLinear
+from efq.toolchain.graph.operations import WEIGHTED, ChannelAffine, Maximum
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.scaling import scale_input, scale_output
-from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer, weighted_users
+from efq.toolchain.graph.traversal import calls, insert_after, is_flat, module_of, producer, weighted_users
 
 
 def exact_prelu(network: fx.GraphModule) -> PassResult:
@@ -38,7 +38,7 @@ def exact_prelu(network: fx.GraphModule) -> PassResult:
 
 def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:
     """A depthwise convolution takes (N, C, H, W), not the (N, C) of a linear layer."""
-    if isinstance(module_of(network, producer(node)), QuantizedLinear | Flatten):
+    if is_flat(network, producer(node)):
         message = (
             f"cannot write {node.target!r} in integers: expected it behind a convolution, found it behind a linear "
             "layer; choose relu or leaky for it in the recipe"

@@ -3,7 +3,8 @@
 Requires: a graph without ChannelAffine in front of a weighted operation it could be absorbed into, and without PReLU.
 Ensures: each weighted operation has a weight quantizer; each tensor between integer kernels has an activation
 quantizer (both branches of residual adds, the embedding layer's input); both operands of a maximum pass the same one;
-a ReLU is the clamp of the unsigned quantizer in its place; the embedding itself stays float32. With all quantizers
+a ReLU is the clamp of the unsigned quantizer in its place; a gate is on a grid of 0 to 1 and it and what it is computed
+from have 8 bits; the embedding itself stays float32. With all quantizers
 disabled the float function is unchanged.
 """
 
@@ -16,26 +17,26 @@ from efq.toolchain.graph.operations import (
     SCALE_PRESERVING,
     WEIGHTED,
     ChannelAffine,
-    Flatten,
+    ClippedRelu,
     ImageInput,
-    LeakyRelu,
     Maximum,
-    QuantizedLinear,
 )
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.source_lines import described
-from efq.toolchain.graph.traversal import free_name, module_of, producer, replace_module
+from efq.toolchain.graph.traversal import calls, free_name, gate_branches, is_flat, module_of, producer, replace_module
 from efq.toolchain.lowering.quantization.narrow_for_products import takes_few_bits
 from efq.toolchain.lowering.quantization.quantize_weights import quantize_weights
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.recipes.recipe import Recipe
 
-_RELU = (nn.ReLU, nn.ReLU6)
+_RELU = (nn.ReLU, nn.ReLU6, ClippedRelu)
+_GATES = (nn.Sigmoid, nn.Hardsigmoid)
 
 
 def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
     """Insert in place; the scales are still to be set by `start_ranges`."""
     kept = quantize_weights(network, recipe)
+    gates = gate_branches(network) | {node for node, _ in calls(network, *_GATES)}
     inserted = 0
     for node in list(network.graph.nodes):
         module = module_of(network, node)
@@ -50,20 +51,25 @@ def insert_quantizers(network: fx.GraphModule, recipe: Recipe) -> PassResult:
         if module is None or isinstance(module, (ImageInput, *SCALE_PRESERVING)) or _is_embedding(node):
             continue
         if isinstance(module, _RELU):
-            upper = 6.0 if isinstance(module, nn.ReLU6) else None
-            bits = 8 if str(producer(node).target) in kept else _bits(network, node, recipe)
-            quantizer = ActivationQuantizer(bits=bits, signed=False, upper_bound=upper)
+            bits = 8 if str(producer(node).target) in kept or node in gates else _bits(network, node, recipe)
+            quantizer = ActivationQuantizer(bits=bits, signed=False, upper_bound=_upper_bound(module))
             replace_module(network, node, quantizer)
             inserted += 1
         elif (shared := _quantizer_of_maximum(network, node)) is not None:
             _quantize_behind(network, node, shared)
             inserted += 1
         elif not _only_read_by_relu(network, node):
-            bits = 8 if str(node.target) in kept else _bits(network, node, recipe)
+            bits = 8 if str(node.target) in kept or node in gates else _bits(network, node, recipe)
             _insert_behind(network, node, module, bits, learn_zero_point=recipe.activation_zero_points)
             inserted += 1
     network.recompile()
     return PassResult(changed=inserted)
+
+
+def _upper_bound(relu: nn.Module) -> float | None:
+    if isinstance(relu, ClippedRelu):
+        return relu.upper_bound
+    return 6.0 if isinstance(relu, nn.ReLU6) else None
 
 
 def _bits(network: fx.GraphModule, node: fx.Node, recipe: Recipe) -> int:
@@ -76,10 +82,7 @@ def _bits(network: fx.GraphModule, node: fx.Node, recipe: Recipe) -> int:
 
 def _require_maps(network: fx.GraphModule, node: fx.Node) -> None:
     """A ChannelAffine is a depthwise convolution: it takes (N, C, H, W), not the (N, C) of a linear layer."""
-    source = producer(node)
-    while isinstance(module_of(network, source), (ActivationQuantizer, LeakyRelu, *_RELU)):
-        source = producer(source)
-    if isinstance(module_of(network, source), QuantizedLinear | Flatten):
+    if is_flat(network, producer(node)):
         message = (
             f"{described(node)}, a BatchNorm on flattened features, has no integer form: expected it next to a "
             "linear layer that takes it in, with nothing else between or reading it"
@@ -92,18 +95,20 @@ def _is_embedding(node: fx.Node) -> bool:
 
 
 def _only_read_by_relu(network: fx.GraphModule, node: fx.Node) -> bool:
-    readers = [module_of(network, user) for user in node.users]
-    if any(isinstance(reader, _RELU) for reader in readers) and len(readers) > 1:
-        message = f"the input of a ReLU, {described(node)}, is read by another layer too: this form is not supported"
-        raise LoweringError(message)
-    return isinstance(readers[0], _RELU)
+    """A ReLU beside other readers reads a quantizer, and clamps its numbers with one of its own."""
+    return all(isinstance(module_of(network, user), _RELU) for user in node.users) and len(node.users) == 1
 
 
 def _insert_behind(
     network: fx.GraphModule, node: fx.Node, module: nn.Module, bits: int, *, learn_zero_point: bool
 ) -> None:
+    is_gate = isinstance(module, _GATES)
     signed = isinstance(module, WEIGHTED) or any(_is_signed(network, source) for source in node.all_input_nodes)
-    quantizer = ActivationQuantizer(bits=bits, signed=signed, learn_zero_point=learn_zero_point)
+    quantizer = (
+        ActivationQuantizer(bits=bits, signed=False, upper_bound=1.0)
+        if is_gate
+        else ActivationQuantizer(bits=bits, signed=signed, learn_zero_point=learn_zero_point)
+    )
     name = free_name(network, f"{node.target}_quantizer")
     network.add_submodule(name, quantizer)
     _quantize_behind(network, node, name)

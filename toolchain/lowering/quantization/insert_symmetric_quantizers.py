@@ -6,16 +6,16 @@ convolution and its activation or its addition, and an activation is a float ope
 
 Requires: a graph with folded BatchNorms, without Maximum.
 Ensures: every convolution and linear layer has a weight quantizer and reads a signed quantizer with zero point 0, or
-the image; each addition reads exactly one quantized operand, the one fewer weighted operators lead to (the shortcut),
-or two where both are read by weighted operators as well; nothing else is quantized. With all quantizers disabled the
-float function is unchanged.
+the image, or one of these padded; each addition reads exactly one quantized operand, the one fewer weighted operators
+lead to (the shortcut), or two where both are read by weighted operators as well; nothing else is quantized. With all
+quantizers disabled the float function is unchanged.
 """
 
 from __future__ import annotations
 
 from torch import fx
 
-from efq.toolchain.graph.operations import Add, ImageInput, QuantizedConv2d, QuantizedLinear
+from efq.toolchain.graph.operations import Add, ImageInput, Pad, QuantizedConv2d, QuantizedLinear
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.graph.traversal import calls, insert_after, module_of, producer
 from efq.toolchain.lowering.quantization.quantize_weights import quantize_weights
@@ -46,8 +46,10 @@ def _quantized_readers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
     """Each node whose output is to be quantized, in graph order, and those of its readers that read it quantized."""
     readers: dict[fx.Node, list[fx.Node]] = {}
     for node, _ in calls(network, QuantizedConv2d, QuantizedLinear):
-        if not isinstance(module_of(network, producer(node)), ImageInput):
-            readers.setdefault(producer(node), []).append(node)
+        reader = _before_pads(network, node)
+        source = producer(reader)
+        if not isinstance(module_of(network, source), ImageInput) and reader not in readers.get(source, ()):
+            readers.setdefault(source, []).append(reader)
     depths = _depths(network)
     for node, _ in calls(network, Add):
         operands = sorted(dict.fromkeys(node.all_input_nodes), key=lambda operand: depths[operand])
@@ -55,6 +57,15 @@ def _quantized_readers(network: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
         for operand in shared or operands[:1]:
             readers.setdefault(operand, []).append(node)
     return {node: readers[node] for node in network.graph.nodes if node in readers}
+
+
+def _before_pads(network: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """`node`, or the first of the Pads in front of it that only convolutions read: those pad on the integers."""
+    while isinstance(module_of(network, before := producer(node)), Pad):
+        if not all(isinstance(module_of(network, user), QuantizedConv2d | Pad) for user in before.users):
+            break
+        node = before
+    return node
 
 
 def _depths(network: fx.GraphModule) -> dict[fx.Node, int]:

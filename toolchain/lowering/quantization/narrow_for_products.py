@@ -3,7 +3,7 @@
 What is added up or passed through a PReLU on a 4-bit grid loses far more than what is multiplied on one; on a 6-bit
 grid only sums do (docs/decisions/0035-elementwise-on-bytes.md). A tensor that both kinds read gets a requantization for
 the products, a depthwise 1x1 convolution of ones; so does the maximum of a PReLU on 8 bits, which has the grid of its
-operands.
+operands. A gate and what it is computed from have 8 bits: they are small.
 
 Requires: exact PReLUs as maxima, no quantizers. Ensures: each tensor between integer kernels is read by those that take
 few bits or by those that take 8, unless it comes from a Flatten, Crop, MaxPool or a maximum on few bits; the float
@@ -24,7 +24,7 @@ from efq.toolchain.graph.operations import (
     QuantizedLinear,
 )
 from efq.toolchain.graph.pass_result import PassResult
-from efq.toolchain.graph.traversal import insert_after, module_of
+from efq.toolchain.graph.traversal import gate_branches, insert_after, module_of
 
 _PRODUCTS = (QuantizedConv2d, QuantizedLinear)
 
@@ -35,10 +35,11 @@ def narrow_for_products(network: fx.GraphModule, example: Tensor, *, prelus: boo
     `prelus`: PReLUs take 8 bits as sums do.
     """
     ShapeProp(network).propagate(example)
+    gates = gate_branches(network)
     changed = 0
     for node in list(network.graph.nodes):
         module = module_of(network, node)
-        if module is None or isinstance(module, ImageInput):
+        if module is None or isinstance(module, ImageInput) or node in gates:
             continue
         is_maximum = isinstance(module, Maximum)
         if isinstance(module, SCALE_PRESERVING) and not (is_maximum and prelus):
