@@ -36,7 +36,7 @@ def conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: in
     return QuantizedConv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
     """Images, their normalization, `features` of `width` channels, pool and linear layer."""
 
     width = 24
@@ -71,7 +71,7 @@ class Gate(nn.Module):
         return result
 
 
-class GatedNetwork(_Network):
+class GatedNetwork(Network):
     """MobileNetV3's and EfficientNet's blocks: depthwise, swish, gate, pointwise."""
 
     def __init__(self, activation: Callable[[], nn.Module], gate: Callable[[], nn.Module]) -> None:
@@ -89,7 +89,7 @@ class GatedNetwork(_Network):
         return result
 
 
-class ShuffledNetwork(_Network):
+class ShuffledNetwork(Network):
     """Two units of ShuffleNetV2: halves, one of them computed, joined and shuffled; channels in another order."""
 
     width = 16
@@ -119,7 +119,7 @@ class ShuffledNetwork(_Network):
         return result
 
 
-class PaddedNetwork(_Network):
+class PaddedNetwork(Network):
     """TensorFlow's padding, which differs from side to side, in front of convolutions and of a pool; clipped ReLUs."""
 
     def __init__(self) -> None:
@@ -164,8 +164,10 @@ def faces(count: int, height: int, width: int, *, seed: int = 0) -> Tensor:
     return random_images(count, size=max(height, width), seed=seed)[:, :height, :width].contiguous()
 
 
-def make_graph_student(graph: fx.GraphModule, *, height: int = 32, width: int = 28, **recipe: Any) -> Student:
+def make_graph_student(
+    graph: fx.GraphModule, *, height: int = 32, width: int = 28, images: int = 48, **recipe: Any
+) -> Student:
     """The untrained student of a graph for images of that size; `recipe` changes its recipe."""
     chosen = Recipe(**{"name": "tiny", "activation": "prelu"} | recipe)
-    report = lower_graph(graph, chosen, faces(48, height, width))
+    report = lower_graph(graph, chosen, faces(images, height, width))
     return student_of(graph, chosen, report, height=height, width=width)

@@ -42,11 +42,10 @@ _Dense = QuantizedConv2d | QuantizedLinear
 def fold_selects(network: fx.GraphModule, example: Tensor) -> PassResult:
     """Fold in place; `example` uint8 (1, H, W, 3) gives the shapes."""
     folded = 0
-    if any(True for _ in calls(network, SelectChannels)):
-        ShapeProp(network).propagate(example)
     for node, select in calls(network, SelectChannels):
         assert isinstance(select, SelectChannels)
         _take_in(network, node, select)
+        ShapeProp(network).propagate(example)  # anew: layers before it may have fewer channels by now
         channels = int(producer(node).meta["tensor_meta"].shape[1])
         chosen = torch.tensor(select.channels)
         if select.channels == tuple(range(channels)) or _into_producer(network, node, chosen):

@@ -16,6 +16,7 @@ from efq.toolchain.lowering.activations.choose_activations import choose_activat
 from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
 from efq.toolchain.lowering.activations.gates import fold_hard_gates, split_swishes
 from efq.toolchain.lowering.activations.replace_prelu import replace_prelu
+from efq.toolchain.lowering.bound_crops import bound_crops
 from efq.toolchain.lowering.check_graph import check_graph
 from efq.toolchain.lowering.embedding_layer import linearize_embedding_layer
 from efq.toolchain.lowering.equalize_channels import equalize_channels
@@ -85,6 +86,7 @@ def lower_graph(graph: fx.GraphModule, recipe: Recipe, images: Tensor) -> Loweri
         notes.extend(result.notes)
         _logger.info("lowering: %s: %d", name, result.changed)
 
+    run("bound_crops", bound_crops(graph, images[:1]))
     run("fold_pads", fold_pads(graph))
     run("fold_selects", fold_selects(graph, images[:1]))
     run("fold_batchnorm", fold_batchnorm(graph))
