@@ -25,7 +25,7 @@ from efq.runtime.artifact.graph_values import (
     integer,
     numbers,
 )
-from efq.runtime.artifact.layers import LARGEST_PAD, convolution, pool, product
+from efq.runtime.artifact.layers import LARGEST_PAD, LARGEST_STRIDE, convolution, pool, product
 from efq.runtime.artifact.onnx_model import BFLOAT16, FLOAT, FLOAT16, INT4, INT8, INT16, INT32, UINT8, Node
 
 MOST_PARTS = 256  # of a concatenation
@@ -171,7 +171,9 @@ def _average(node: Node, inputs: Sequence[Value]) -> Value:
 
 def _slice(node: Node, inputs: Sequence[Value]) -> Value:
     """Of rows and columns, or of channels."""
-    value, starts, ends, axes = inputs
+    value, starts, ends, axes, *steps = inputs
+    if steps:
+        return _every(node, inputs)
     if axes.shape == (1,):
         (first,), (end,), found = (numbers(bounds, 1) for bounds in (starts, ends, axes))
         expect(found == (1,) and len(value.shape) in (1, 3), f"axes {found} of a value of the shape {value.shape}")
@@ -182,6 +184,17 @@ def _slice(node: Node, inputs: Sequence[Value]) -> Value:
     fits = 0 <= top < bottom <= value.shape[1] and 0 <= left < right <= value.shape[2]
     expect(fits, f"rows {top}:{bottom} and columns {left}:{right} of {value.shape[1:]}")
     return Activation(value.dtype, (value.shape[0], bottom - top, right - left), node.operator)
+
+
+def _every(node: Node, inputs: Sequence[Value]) -> Value:
+    """Rows and columns from the first to the last, by steps."""
+    value, *bounds = inputs
+    starts, ends, axes, steps = (numbers(bound, 2) for bound in bounds)
+    expect((starts, axes) == ((0, 0), (2, 3)) and len(value.shape) == 3, f"starts {starts} on the axes {axes}")
+    fits = all(end >= size for end, size in zip(ends, value.shape[1:], strict=True))
+    expect(fits and all(1 <= step <= LARGEST_STRIDE for step in steps), f"ends {ends} and steps {steps}")
+    sizes = (-(-size // step) for size, step in zip(value.shape[1:], steps, strict=True))
+    return Activation(value.dtype, (value.shape[0], *sizes), node.operator)
 
 
 def _gather(node: Node, inputs: Sequence[Value]) -> Value:
@@ -290,7 +303,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Relu": Operator(("a",), _by_channel),
     "Reshape": Operator(("ac",), _reshape),
     "Sigmoid": Operator(("a",), _by_channel),
-    "Slice": Operator(("accc",), _slice),
+    "Slice": Operator(("accc", "acccc"), _slice),
     "Sub": Operator(("ac",), _by_channel),
     "Tanh": Operator(("a",), _by_channel),
     "Transpose": Operator(("a",), _transpose, {"perm": tuple}),

@@ -93,6 +93,11 @@ def remove(network: fx.GraphModule, node: fx.Node) -> None:
     network.graph.erase_node(node)
 
 
+def is_free(node: fx.Node) -> bool:
+    """Whether a one-input node can be taken out: no operation would read one tensor twice then, which none does."""
+    return not any(producer(node) in user.all_input_nodes for user in node.users)
+
+
 def weighted_users(network: fx.GraphModule, node: fx.Node) -> list[tuple[fx.Node, WeightedOperation]] | None:
     """The weighted operations that read `node`, also through Flatten, Crop or Pad; None when anything else reads it."""
     found: list[tuple[fx.Node, WeightedOperation]] = []

@@ -1,7 +1,7 @@
-"""Give each crop the bounds that its map has: what is written as "to the end" or counted from there is numbers after it.
+"""Give each crop the bounds that its map has, where it is written as "to the end" or counted from there.
 
-Requires: a traced graph. Ensures: every Crop has bounds between 0 and its map's size, and takes off something; the
-float function is unchanged.
+Requires: a traced graph. Ensures: every Crop has bounds between 0 and its map's size; one that takes off nothing is
+gone. The float function is unchanged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from efq.toolchain.graph.operations import Crop
 from efq.toolchain.graph.pass_result import PassResult
-from efq.toolchain.graph.traversal import calls, producer, remove
+from efq.toolchain.graph.traversal import calls, is_free, producer, remove
 
 
 def bound_crops(network: fx.GraphModule, example: Tensor) -> PassResult:
@@ -26,7 +26,7 @@ def bound_crops(network: fx.GraphModule, example: Tensor) -> PassResult:
         crop.top, crop.bottom, _ = slice(crop.top, crop.bottom).indices(height)
         crop.left, crop.right, _ = slice(crop.left, crop.right).indices(width)
         found = (crop.top, crop.bottom, crop.left, crop.right)
-        if found == (0, height, 0, width):
+        if found == (0, height, 0, width) and is_free(node):
             remove(network, node)
         changed += found != before
     network.delete_all_unused_submodules()

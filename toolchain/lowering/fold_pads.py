@@ -13,7 +13,7 @@ from torch import fx
 
 from efq.toolchain.graph.operations import Pad, QuantizedConv2d
 from efq.toolchain.graph.pass_result import PassResult
-from efq.toolchain.graph.traversal import calls, module_of, producer, remove
+from efq.toolchain.graph.traversal import calls, is_free, module_of, producer, remove
 
 
 def fold_pads(network: fx.GraphModule) -> PassResult:
@@ -25,7 +25,7 @@ def fold_pads(network: fx.GraphModule) -> PassResult:
         readers = [module_of(network, user) for user in node.users]
         convolutions = [reader for reader in readers if isinstance(reader, QuantizedConv2d)]
         is_alike = pad.above == pad.below and pad.before == pad.behind
-        if not any(pad.edges) or (is_alike and len(convolutions) == len(readers)):
+        if is_free(node) and (not any(pad.edges) or (is_alike and len(convolutions) == len(readers))):
             for convolution in convolutions:
                 rows, columns = (int(size) for size in convolution.padding)
                 convolution.padding = (rows + pad.above, columns + pad.before)

@@ -29,7 +29,7 @@ from efq.toolchain.graph.operations import (
     SelectChannels,
 )
 from efq.toolchain.graph.pass_result import PassResult
-from efq.toolchain.graph.traversal import calls, module_of, producer, remove
+from efq.toolchain.graph.traversal import calls, is_free, module_of, producer, remove
 
 _ALIKE_FOR_ALL_CHANNELS = (
     *(nn.ReLU, nn.ReLU6, ClippedRelu, LeakyRelu, *FLOAT_ACTIVATIONS),
@@ -48,6 +48,8 @@ def fold_selects(network: fx.GraphModule, example: Tensor) -> PassResult:
         ShapeProp(network).propagate(example)  # anew: layers before it may have fewer channels by now
         channels = int(producer(node).meta["tensor_meta"].shape[1])
         chosen = torch.tensor(select.channels)
+        if not is_free(node):
+            continue
         if select.channels == tuple(range(channels)) or _into_producer(network, node, chosen):
             folded += 1
             remove(network, node)

@@ -12,7 +12,9 @@ from efq.export.coverage.evidence import Evidence
 from efq.export.qdq.passes.fuse_activations import FUSE_ACTIVATIONS
 from efq.export.qdq.passes.fuse_prelus import FUSE_PRELUS
 from efq.export.qdq.passes.late_clamps import LATE_CLAMPS
+from efq.export.qdq.passes.padded_averages import PADDED_AVERAGES
 from efq.export.qdq.passes.quantized_image import QUANTIZED_IMAGE
+from efq.export.qdq.passes.strided_positions import STRIDED_POSITIONS
 from efq.export.qdq.target import QdqTarget, all_bits_sentence
 from efq.export.targets.openvino.evidence import collect_openvino_evidence
 from efq.runtime.artifact.manifest import Manifest
@@ -44,6 +46,6 @@ TARGET = OpenVino(
     name="openvino",
     description="OpenVINO on CPUs: the graph of ort-cpu, whose first convolution OpenVINO runs as it is",
     products_saturate=True,
-    passes=(LATE_CLAMPS, FUSE_PRELUS, FUSE_ACTIVATIONS, QUANTIZED_IMAGE),
+    passes=(LATE_CLAMPS, FUSE_PRELUS, FUSE_ACTIVATIONS, PADDED_AVERAGES, STRIDED_POSITIONS, QUANTIZED_IMAGE),
     least_cosine=0.97,
 )
