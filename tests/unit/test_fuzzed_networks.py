@@ -1,4 +1,4 @@
-"""As fuzz_networks.py and fuzz_checkpoints.py do with many more."""
+"""As fuzz_networks.py, fuzz_graphs.py and fuzz_checkpoints.py do with many more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import fuzz_checkpoints
+import fuzz_graphs
 import fuzz_networks
 import pytest
 import torch
@@ -27,6 +28,17 @@ def test_what_is_traced_is_exported_or_refused_in_words(
         draw = random.Random(f"{seed}/{number}")
         torch.manual_seed(number)
         fuzz_networks.outcome(fuzz_networks.drawn_network(draw), draw, tmp_path)
+
+
+def test_graphs_of_all_operations_are_lowered_exported_and_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFQ_CACHE", str(tmp_path))
+    for number in range(8):
+        draw = random.Random(f"0/{number}")
+        torch.manual_seed(number)
+        found = fuzz_graphs.outcome(fuzz_graphs.drawn_graph(draw), draw, tmp_path)
+        assert "refused by the export" not in found
 
 
 @pytest.mark.filterwarnings("ignore")
