@@ -76,6 +76,8 @@ SURFACE = {
     },
     "toolchain.data.sources": set(),
     "toolchain.graph": set(),
+    "toolchain.graph.from_onnx": {"ImportedNetwork", "compare_with_onnx", "import_onnx"},
+    "toolchain.graph.from_onnx.operators": set(),
     "toolchain.teachers": {"Normalization", "Teacher", "TeacherFormat", "open_teacher"},
     "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
     "toolchain.evaluation": {

@@ -11,10 +11,12 @@ from efq.runtime.extensions import load_extensions
 from efq.toolchain.backbones.torch_file import refuse_other_file
 from efq.toolchain.teachers.checkpoint import CheckpointFormat
 from efq.toolchain.teachers.feed import feed
+from efq.toolchain.teachers.onnx import OnnxFormat
 from efq.toolchain.teachers.teacher import Teacher, TeacherFormat
 
 ENTRY_POINTS = "efq.teachers"
 CHECKPOINT: TeacherFormat = CheckpointFormat()
+ONNX: TeacherFormat = OnnxFormat()
 
 _logger = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ def find_format(path: Path) -> TeacherFormat:
 def teacher_formats() -> tuple[TeacherFormat, ...]:
     """Those of other packages by name, then EFQ's own: a package knows its files better than their first bytes do."""
     extensions = load_extensions(ENTRY_POINTS, TeacherFormat)  # type: ignore[type-abstract]
-    return (*extensions.values(), CHECKPOINT)
+    return (*extensions.values(), CHECKPOINT, ONNX)
 
 
 def _recognizes(candidate: TeacherFormat, path: Path) -> bool:
