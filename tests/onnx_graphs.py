@@ -91,17 +91,16 @@ def kinds(found: ImportedNetwork) -> list[str]:
     return [type(network.get_submodule(str(n.target))).__name__ for n in network.graph.nodes if n.op == "call_module"]
 
 
-def external(proto: ModelProto, folder: Path, location: str = "model.data", **changed: str) -> Path:
-    """Saved with its weights in a file beside it; `changed` entries replace the right ones."""
+def external(proto: ModelProto, folder: Path, **changed: str) -> Path:
+    """Saved with its weights in `model.data` beside it; `changed` entries replace the right ones."""
     content = b""
     for tensor in proto.graph.initializer:
         data = tensor.raw_data
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
-        entries = {"location": location, "offset": str(len(content)), "length": str(len(data))} | changed
+        entries = {"location": "model.data", "offset": str(len(content)), "length": str(len(data))} | changed
         for key, value in entries.items():
             tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=value))
         content += data
-    if "/" not in location:
-        (folder / location).write_bytes(content)
+    (folder / "model.data").write_bytes(content)
     return save(proto, folder)

@@ -140,8 +140,8 @@ def _session(
     options.intra_op_num_threads = torch.get_num_threads()
     folder = str(model.path.parent.absolute())
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    if not optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel  # further ones multiply weights of 4 bits with rounded activations
+    options.graph_optimization_level = levels.ORT_ENABLE_BASIC if optimized else levels.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:
