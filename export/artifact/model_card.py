@@ -124,7 +124,7 @@ def _elementwise(coverage: Mapping[str, Any]) -> str:
     ]
     total = coverage.get("float_time_share")
     said = "" if total is None else f"\nIn float, conversions included: {_share(total)} of the time.\n"
-    return "\n" + _table(("elementwise operation", "nodes", "computed", "of the time"), rows) + said
+    return "\n" + table(("elementwise operation", "nodes", "computed", "of the time"), rows) + said
 
 
 def _share(value: float | None) -> str:

@@ -50,7 +50,8 @@ def hardsigmoid_convolutions(network: fx.GraphModule, contract: InputContract) -
 def _ends_at_1(reader: nn.Module | None) -> bool:
     if not isinstance(reader, ActivationQuantizer) or reader.signed:
         return False
-    return reader.highest * float(reader.scale.detach()) < 1 + float(reader.scale.detach()) / 2
+    scale = float(reader.scale.detach())
+    return bool(reader.highest * scale < 1 + scale / 2)
 
 
 def _channels_of(network: fx.GraphModule, node: fx.Node) -> int:
