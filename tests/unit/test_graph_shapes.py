@@ -53,7 +53,7 @@ def empty(network: fx.GraphModule) -> fx.GraphModule:
 @pytest.mark.parametrize("form", ["float", "quantized"])
 def test_each_layer_of_a_network(name: str, form: str) -> None:
     network = randomize(NETWORKS[name]())
-    graph = float_graph(network, MEAN, STD) if form == "float" else make_student(network).network
+    graph = float_graph(network, MEAN, STD, height=28, width=28) if form == "float" else make_student(network).network
     found: dict[str, tuple[int, ...]] = {}
 
     def keep(call: Call, value: Tensor) -> None:

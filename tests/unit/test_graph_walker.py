@@ -26,7 +26,7 @@ def compute(call: Call, inputs: list[Tensor]) -> Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_walk_that_computes_is_the_network(name: str) -> None:
-    graph = trace(randomize(NETWORKS[name]()), MEAN, STD)
+    graph = trace(randomize(NETWORKS[name]()), MEAN, STD, height=28, width=28)
     with torch.no_grad():
         torch.testing.assert_close(walk(graph, IMAGES, {nn.Module: compute}), graph(IMAGES), rtol=0, atol=0)
 
@@ -42,7 +42,7 @@ def test_the_nearest_kind_decides() -> None:
         count("other")
 
     seen: dict[str, int] = {}
-    graph = trace(randomize(NETWORKS["bottleneck"]()), MEAN, STD)
+    graph = trace(randomize(NETWORKS["bottleneck"]()), MEAN, STD, height=28, width=28)
     walk(graph, None, {QuantizedConv2d: first, nn.Module: other})
     nodes = [node for node in graph.graph.nodes if node.op == "call_module"]
     convolutions = len(list(calls(graph, QuantizedConv2d)))

@@ -37,7 +37,7 @@ def test_interior_exact_and_border_within_the_note(
 ) -> None:
     layers = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 6, kernel, stride, padding, dilation, groups))
     network = randomize(layers, seed=seed)
-    graph = trace(network, *NO_CHANGE)
+    graph = trace(network, *NO_CHANGE, height=28, width=28)
     graph_before = normalized_like(network)
     fold_batchnorm(graph)
     result = absorb_affine(graph)
@@ -62,12 +62,12 @@ def normalized_like(network: nn.Module) -> nn.Module:
 
 def test_exact_without_padding_or_without_an_offset() -> None:
     network = randomize(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)))
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     assert absorb_affine(graph).notes == ()
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
     centred = randomize(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)))
-    graph = trace(centred, (128.0,) * 3, (64.0,) * 3)
+    graph = trace(centred, (128.0,) * 3, (64.0,) * 3, height=28, width=28)
     assert absorb_affine(graph).notes == ()
 
 
@@ -75,7 +75,7 @@ def test_into_a_linear_layer_behind_a_flatten() -> None:
     """IResNet's last BatchNorm: C channels, C * H * W inputs."""
     layers = nn.Sequential(nn.Conv2d(3, 4, 8, 4), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5))
     network = randomize(layers)
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     assert absorb_affine(graph).changed == 2
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
@@ -96,7 +96,7 @@ class Readers(nn.Module):
 
 def test_an_affine_map_with_another_reader_stays() -> None:
     network = randomize(Readers())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert absorb_affine(graph).changed == 1  # the image's normalization
     assert [node.target for node, _ in calls(graph, ChannelAffine)] == ["norm"]
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
@@ -106,7 +106,7 @@ def test_an_affine_map_with_another_reader_stays() -> None:
     ("name", "absorbed", "notes"), [("bottleneck", 1, 1), ("preactivation", 4, 3), ("pooling", 1, 1)]
 )
 def test_of_whole_networks(name: str, absorbed: int, notes: int) -> None:
-    graph = trace(randomize(NETWORKS[name]()), MEAN, STD)
+    graph = trace(randomize(NETWORKS[name]()), MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     result = absorb_affine(graph)
     assert (result.changed, len(result.notes)) == (absorbed, notes)

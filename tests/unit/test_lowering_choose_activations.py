@@ -20,7 +20,7 @@ NAMES = ["stem.2", "down.0.2", "down.1.2", "residual.0.2", "residual.1.2", "sepa
 
 @pytest.fixture(scope="module")
 def graph() -> fx.GraphModule:
-    graph = trace(randomize(NETWORKS["bottleneck"]()), MEAN, STD)
+    graph = trace(randomize(NETWORKS["bottleneck"]()), MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     return graph
 

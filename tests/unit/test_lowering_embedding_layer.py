@@ -16,7 +16,7 @@ IMAGES = random_images(4)
 
 
 def lower_head(network: nn.Module) -> tuple[int, float, list[type[nn.Module]]]:
-    graph = trace(randomize(network), MEAN, STD)
+    graph = trace(randomize(network), MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     changed = linearize_embedding_layer(graph, IMAGES[:1]).changed
     kinds = [type(module) for _, module in calls(graph, QuantizedConv2d, QuantizedLinear)]

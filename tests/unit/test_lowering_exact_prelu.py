@@ -19,7 +19,7 @@ IMAGES = random_images(4)
 
 
 def folded(network: nn.Module) -> fx.GraphModule:
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     return graph
 

@@ -26,7 +26,7 @@ IMAGES = random_images(4)
 )
 def test_float_function_is_unchanged(name: str, folded: int, left: list[str]) -> None:
     network = randomize(NETWORKS[name]())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert fold_batchnorm(graph).changed == folded
     assert [node.target for node, _ in calls(graph, ChannelAffine)] == left
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
@@ -46,7 +46,7 @@ def test_by_hand() -> None:
             (norm.running_var, 3.99),
         ):
             tensor.fill_(value)  # type: ignore[operator]
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert fold_batchnorm(graph).changed == 1
     assert graph.get_submodule("0").weight.flatten().tolist() == pytest.approx([5.0] * 3)  # type: ignore[operator, union-attr]
     assert float(graph.get_submodule("0").bias.detach()) == pytest.approx(8.0)  # type: ignore[operator, union-attr]
@@ -66,7 +66,7 @@ class SharedConvolution(nn.Module):
 
 def test_a_batchnorm_beside_another_reader_stays() -> None:
     network = randomize(SharedConvolution())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert fold_batchnorm(graph).changed == 0
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
 
@@ -74,6 +74,6 @@ def test_a_batchnorm_beside_another_reader_stays() -> None:
 @pytest.mark.parametrize(("kernel", "features", "folded"), [(28, 4, 1), (14, 4 * 15 * 15, 0)])
 def test_through_a_flatten_only_of_1x1_maps(kernel: int, features: int, folded: int) -> None:
     network = randomize(nn.Sequential(nn.Conv2d(3, 4, kernel), nn.Flatten(), nn.BatchNorm1d(features)))
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert fold_batchnorm(graph).changed == folded
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5

@@ -26,7 +26,7 @@ RECIPE = Recipe(name="t", activation="prelu")
 
 
 def exact(network: nn.Module) -> fx.GraphModule:
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     linearize_embedding_layer(graph, IMAGES[:1])
     absorb_affine(graph)

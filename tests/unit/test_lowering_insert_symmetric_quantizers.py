@@ -22,7 +22,7 @@ RECIPE = Recipe(name="t", activation="prelu", symmetric_activations=True)
 
 
 def floating(network: nn.Module) -> fx.GraphModule:
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     linearize_embedding_layer(graph, IMAGES[:1])
     absorb_affine(graph)
@@ -48,7 +48,7 @@ def test_weighted_operators_and_one_branch_read_int8(name: str) -> None:
 
 def test_an_affine_that_stays_keeps_float_weights() -> None:
     """TensorRT is given it as a float operator, so the student must not train it on a grid."""
-    graph = trace(randomize(NETWORKS["preactivation"]()), MEAN, STD)
+    graph = trace(randomize(NETWORKS["preactivation"]()), MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     insert_symmetric_quantizers(graph, RECIPE)
     affines = [module for _, module in calls(graph, ChannelAffine)]

@@ -42,7 +42,7 @@ def wide(*, dead: bool = False) -> Wide:
 
 
 def prepared(network: nn.Module) -> fx.GraphModule:
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     absorb_affine(graph)
     return graph

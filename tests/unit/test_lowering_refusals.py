@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -58,43 +57,38 @@ def here(change: Change) -> str:
 @pytest.mark.parametrize(
     ("middle", "fact"),
     [
-        (lambda s, x: x + s.scale, "scale"),
-        (lambda s, x: x + s.shift, "shift"),
-        (lambda s, x: s.scale * x, "scale"),
-        (lambda s, x: torch.cat([x, s.scale.expand(1, 8, 7, 7)], 1), "scale"),
-        (lambda s, x: functional.conv2d(x, s.kernel), "kernel"),
-        (lambda s, x: functional.prelu(x, s.slopes), "slopes"),
+        (lambda s, x: x + s.map, "rows"),
+        (lambda s, x: s.map * x, "rows"),
+        (lambda s, x: torch.cat([x, s.map.expand(len(x), 8, 7, 7)], 1)[:, :8], "cat()"),
+        (lambda s, x: functional.conv2d(x, s.kernel * x.mean()), "mean()"),
+        (lambda s, x: functional.prelu(x, s.slopes * x.mean((0, 2, 3))), "images"),
     ],
 )
-def test_a_tensor_of_the_network_itself(middle: Change, fact: str) -> None:
-    own = {"scale": nn.Parameter(torch.ones(8, 1, 1)), "shift": torch.ones(8, 1, 1), "kernel": torch.ones(8, 8, 1, 1)}
-    own["slopes"] = nn.Parameter(torch.ones(8))
+def test_a_tensor_of_the_network_itself_that_has_no_form(middle: Change, fact: str) -> None:
+    own = {"map": torch.rand(8, 7, 7), "kernel": torch.ones(8, 8, 1, 1), "slopes": torch.ones(8)}
     refused(Network(middle=middle, **own), fact, here(middle))
 
 
 @pytest.mark.parametrize(
     ("head", "fact"),
     [
-        (lambda s, x: (x, x), "tuple"),
-        (lambda s, x: {"embedding": x}, "dict"),
-        (lambda s, x: [x], "list"),
         (lambda s, x: None, "NoneType"),
         (lambda s, x: torch.zeros(1, 16), "tensor"),
-        (lambda s, x: x.shape, "Size"),
+        (lambda s, x: torch.zeros(len(x), 16), "image"),
+        (lambda s, x: x.shape, "tensor"),
+        (lambda s, x: x.reshape(-1), "tensor"),
     ],
 )
 def test_what_is_no_embedding(head: Change, fact: str) -> None:
-    refused(Network(head=head), "one tensor") if fact == "Size" else refused(Network(head=head), fact)
+    refused(Network(head=head), fact)
 
 
 @pytest.mark.parametrize(
     "middle",
     [
         lambda s, x: x if x.sum() > 0 else -x,
-        lambda s, x: x if x.shape[1] == 9 else -x,
-        lambda s, x: sum(x for _ in range(x.shape[1])),
         lambda s, x: x + float(x.max()),
-        lambda s, x: (len(x), x)[1],
+        lambda s, x: torch.from_numpy(x.detach().numpy()),
         lambda s, x: 1 / 0,
     ],
 )
@@ -104,43 +98,23 @@ def test_code_that_asks_for_numbers(middle: Change) -> None:
     assert "symbolic" not in message
 
 
-@pytest.mark.parametrize("where", ["fc", "stem", ""])
-def test_hooks(where: str) -> None:
-    network = Network()
-    network.get_submodule(where).register_forward_hook(lambda module, inputs, output: output * 2)
-    refused(network, "hooks", where or "Network")
-
-
-def test_weights_made_by_a_hook_say_how_to_keep_them() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        network = Network(fc=nn.utils.weight_norm(nn.Linear(392, 16)))
-    refused(network, "fc", "hooks", "torch.nn.utils.remove_weight_norm")
-
-
 @pytest.mark.parametrize(
     "middle",
     [
         lambda s, x: functional.relu(s.conv(x) + x, inplace=True),
         lambda s, x: (lambda y: s.relu(y) + x)(s.conv(x)),
         lambda s, x: (lambda y: y.add_(x))(s.conv(x)),
-    ],
-)
-def test_changes_in_place_that_nothing_reads_again(middle: Change) -> None:
-    check(Network(middle=middle, conv=nn.Conv2d(8, 8, 1), relu=nn.ReLU(inplace=True)))
-
-
-@pytest.mark.parametrize(
-    "middle",
-    [
         lambda s, x: (lambda y: s.relu(y) + y)(s.conv(x)),
         lambda s, x: (lambda y: y.add_(x) + y)(s.conv(x)),
         lambda s, x: (lambda y: s.relu(y.contiguous()) + s.conv(y))(s.conv(x)),
         lambda s, x: (lambda y: functional.relu(y, inplace=True) + s.conv(y))(s.conv(x)),
+        lambda s, x: (lambda y: (s.relu(y.view(-1, 8, 49)), y)[1] + x)(s.conv(x)),
+        lambda s, x: (lambda y: (y[:, 2:4].add_(x[:, :2]), y)[1])(s.conv(x)),
     ],
 )
-def test_changes_in_place_that_something_reads_again(middle: Change) -> None:
-    refused(Network(middle=middle, conv=nn.Conv2d(8, 8, 1), relu=nn.ReLU(inplace=True)), here(middle))
+def test_changes_in_place(middle: Change) -> None:
+    """Also where something else reads again what was changed, or a view of it."""
+    check(Network(middle=middle, conv=nn.Conv2d(8, 8, 1), relu=nn.ReLU(inplace=True)))
 
 
 @pytest.mark.parametrize(
@@ -199,18 +173,6 @@ def test_a_network_that_is_not_the_same_in_every_call() -> None:
     names(message, "eval")
 
 
-class OwnWay(nn.ReLU):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * 2
-
-
-def test_a_layer_with_a_forward_of_its_own() -> None:
-    refused(Network(middle=lambda s, x: s.own(x), own=OwnWay()), "mul()")
-    convolution = nn.Conv2d(8, 8, 1)
-    convolution.forward = lambda x: x  # type: ignore[method-assign,assignment]
-    refused(Network(middle=lambda s, x: s.own(x), own=convolution), "own", "Conv2d")
-
-
 @pytest.mark.parametrize("name", ["add", "image_input", "image_normalization", "flatten", "add_quantizer", "cat"])
 def test_layers_named_as_those_that_efq_adds(name: str) -> None:
     check(Network(middle=lambda s, x: getattr(s, name)(x) + x, **{name: nn.Conv2d(8, 8, 1)}))
@@ -219,7 +181,7 @@ def test_layers_named_as_those_that_efq_adds(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_weights_of_other_floating_types(dtype: torch.dtype) -> None:
     network = randomize(Network()).to(dtype)
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert relative_difference(graph, normalized(network.float()), IMAGES) < 1e-4
 
 

@@ -23,7 +23,7 @@ PRELUS = {"bottleneck": 6, "preactivation": 3}
 
 
 def prepared(network: nn.Module) -> fx.GraphModule:
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     absorb_affine(graph)
     return graph

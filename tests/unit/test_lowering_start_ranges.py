@@ -20,7 +20,7 @@ IMAGES = random_images(40)
 
 def test_every_quantizer_fits_what_it_sees() -> None:
     """8 bits: every quantizer's relative squared error on the network's values is small, and nothing keeps a hook."""
-    graph = trace(randomize(NETWORKS["pooling"]()), MEAN, STD)
+    graph = trace(randomize(NETWORKS["pooling"]()), MEAN, STD, height=28, width=28)
     fold_batchnorm(graph)
     absorb_affine(graph)
     insert_quantizers(graph, Recipe(name="t"))

@@ -33,7 +33,7 @@ IMAGES = random_images(4)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_float_function_is_unchanged(name: str) -> None:
     network = randomize(NETWORKS[name]())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
     known = (*OPERATIONS, nn.PReLU, nn.ReLU6)
     for node in graph.graph.nodes:
@@ -45,7 +45,7 @@ def test_float_function_is_unchanged(name: str) -> None:
 def test_the_network_itself_is_left_alone() -> None:
     network = randomize(NETWORKS["bottleneck"]()).requires_grad_(False)
     before = copy.deepcopy(network.state_dict())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     with torch.no_grad():
         for parameter in graph.parameters():
             parameter.zero_()
@@ -59,7 +59,7 @@ def test_normalization_of_other_networks() -> None:
 
     mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
     network = randomize(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten()))
-    graph = trace(network, mean, std)
+    graph = trace(network, mean, std, height=28, width=28)
     assert relative_difference(graph, NormalizedNetwork(network, mean, std), IMAGES) < 1e-5
 
 
@@ -82,7 +82,7 @@ class Forms(nn.Module):
 
 def test_function_forms() -> None:
     network = randomize(Forms(), slopes=(0.4,))
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
     kinds = [type(module) for _, module in calls(graph, nn.Module)]
     assert [kinds.count(kind) for kind in (Crop, nn.ReLU6, LeakyRelu, Add, nn.ReLU, Concat)] == [1, 1, 2, 2, 1, 1]
@@ -106,7 +106,7 @@ class Twice(nn.Module):
 
 def test_every_call_gets_its_own_module() -> None:
     network = randomize(Twice())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     modules = [module for _, module in calls(graph, nn.Module)]
     assert len({id(module) for module in modules}) == len(modules)
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
@@ -118,58 +118,76 @@ def test_batchnorm_without_learned_scale() -> None:
     assert plain.running_mean is not None
     plain.running_mean.fill_(0.5)
     network.append(plain.eval())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     assert len(list(calls(graph, ChannelAffine))) == 2
     assert relative_difference(graph, normalized(network), IMAGES) < 1e-5
 
 
 class Expression(nn.Module):
+    """A convolution, `function` on (N, 4, 28, 28), and a linear layer on its mean."""
+
     def __init__(self, function: Any) -> None:
         super().__init__()
-        self.layer, self.function = nn.Conv2d(3, 4, 1), function
+        self.layer, self.fc, self.function = nn.Conv2d(3, 4, 1), nn.LazyLinear(8), function
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.function(self.layer(x))
+        result: Tensor = self.fc(self.function(self.layer(x)).mean((2, 3)))
         return result
+
+
+def expression(function: Any) -> Expression:
+    network = Expression(function)
+    network(torch.rand(2, 3, 28, 28))
+    return network
 
 
 @pytest.mark.parametrize(
     ("function", "fact"),
     [
-        (lambda x: torch.sigmoid(x), "sigmoid()"),
-        (lambda x: x + 1, "add()"),
-        (lambda x: torch.add(x, x * x, alpha=2), "mul()"),
+        (lambda x: torch.exp(x), "exp()"),
+        (lambda x: torch.add(x, x * x, alpha=2), "mul"),
         (lambda x: torch.cat([x, x], dim=2), "cat()"),
-        (lambda x: x[:, 1:], "getitem()"),
-        (lambda x: x[:, :, ::2, ::2], "getitem()"),
-        (lambda x: x.mean(1), "mean()"),
-        (lambda x: x.flatten(2), "flatten()"),
+        (lambda x: x.softmax(1), "softmax()"),
+        (lambda x: x.cumsum(2), "cumsum()"),
+        (lambda x: x.transpose(2, 3), "transpose()"),
+        (lambda x: x.flip(3), "flip()"),
+        (lambda x: x + torch.rand(1), "rand"),
         (lambda x: x if x.sum() > 0 else -x, "Expression"),
+        (lambda x: functional.layer_norm(x, x.shape[1:]), "layer_norm()"),
+        (lambda x: x / x.sum((2, 3), keepdim=True), "div"),
+        (lambda x: x @ x.transpose(2, 3), "matmul()"),
+        (lambda x: functional.interpolate(x, scale_factor=2), "(1, 4, 56, 56)"),
     ],
 )
 def test_functions_without_integer_form(function: Any, fact: str) -> None:
     """Named with the line that calls them, never with a place in memory."""
+    network = expression(function)
     with raises_naming(LoweringError, fact, f"{__file__}:{function.__code__.co_firstlineno}") as caught:
-        trace(Expression(function), MEAN, STD)
+        trace(network, MEAN, STD, height=28, width=28)
     assert " at 0x" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        nn.GELU(),
+        nn.GroupNorm(2, 4),
+        nn.InstanceNorm2d(4),
+        nn.LayerNorm((4, 28, 28)),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
-        nn.Conv2d(4, 4, 3, padding="same"),
-        nn.AdaptiveAvgPool2d(2),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
+        nn.ConvTranspose2d(4, 4, 2),
+        nn.AdaptiveAvgPool2d(5),
         nn.BatchNorm2d(4, track_running_stats=False),
-        nn.MaxPool2d(2, return_indices=True),
-        nn.AvgPool2d(2, divisor_override=3),
+        nn.Upsample(scale_factor=2),
+        nn.Softplus(),
+        nn.Softmax2d(),
     ],
     ids=lambda module: type(module).__name__,
 )
 def test_layers_without_integer_form(module: nn.Module) -> None:
-    with raises_naming(LoweringError, 1, type(module).__name__):
-        trace(nn.Sequential(nn.Conv2d(3, 4, 1), module), MEAN, STD)
+    name = type(module).__name__.replace("Softplus", "softplus").replace("Softmax2d", "Softmax2d")
+    with raises_naming(LoweringError, 1, name):
+        trace(nn.Sequential(nn.Conv2d(3, 4, 1), module, nn.Flatten()), MEAN, STD, height=28, width=28)
 
 
 def test_two_inputs_are_refused() -> None:
@@ -178,11 +196,11 @@ def test_two_inputs_are_refused() -> None:
             return x + y
 
     with raises_naming(LoweringError, 2, "x", "y"):
-        trace(Two(), MEAN, STD)
+        trace(Two(), MEAN, STD, height=28, width=28)
 
 
 def test_conv_block_has_one_affine() -> None:
-    graph = trace(randomize(conv_block(3, 4, 3)), MEAN, STD)
+    graph = trace(randomize(nn.Sequential(*conv_block(3, 4, 3), nn.Flatten())), MEAN, STD, height=28, width=28)
     assert [node.name for node, _ in calls(graph, ChannelAffine)] == ["image_normalization", "_1"]
 
 
@@ -191,7 +209,7 @@ def test_layers_with_odd_names_come_back(name: str) -> None:
     network = nn.Sequential()
     network.add_module(name, nn.Conv2d(3, 4, 28))
     network.add_module("flatten", nn.Flatten())
-    graph = trace(network, MEAN, STD)
+    graph = trace(network, MEAN, STD, height=28, width=28)
     rebuilt = clone_network(graph)
     with torch.no_grad():
         assert torch.equal(rebuilt(random_images(2)), graph(random_images(2)))
@@ -202,4 +220,4 @@ def test_a_layer_whose_name_cannot_be_kept_is_named() -> None:
     network.add_module("a$b", nn.Conv2d(3, 4, 28))
     network.add_module("flatten", nn.Flatten())
     with raises_naming(LoweringError, "a$b"):
-        trace(network, MEAN, STD)
+        trace(network, MEAN, STD, height=28, width=28)

@@ -78,6 +78,10 @@ SURFACE = {
     "toolchain.graph": set(),
     "toolchain.graph.from_onnx": {"ImportedNetwork", "compare_with_onnx", "import_onnx"},
     "toolchain.graph.from_onnx.operators": set(),
+    "toolchain.graph.from_torch": {"trace"},
+    "toolchain.graph.from_torch.exporting": set(),
+    "toolchain.graph.from_torch.operators": set(),
+    "toolchain.graph.from_torch.rewrites": set(),
     "toolchain.teachers": {"Normalization", "Teacher", "TeacherFormat", "open_teacher"},
     "toolchain.distillation": {"Licences", "calibrate_teacher", "distill", "reuse_freed_memory"},
     "toolchain.evaluation": {

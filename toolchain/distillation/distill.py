@@ -75,7 +75,7 @@ def distill(
         start = _resume(state_path, run, recipe) if resume else _lower(teacher, faces, recipe, seed)
         trainer = Trainer(
             start.network,
-            float_graph(teacher.network, teacher.normalization.mean, teacher.normalization.std),
+            _float_graph(teacher),
             faces,
             recipe,
             seed=seed,
@@ -122,6 +122,11 @@ class _Start:
     network: fx.GraphModule
     report: LoweringReport
     state: dict[str, Any] | None
+
+
+def _float_graph(teacher: Teacher) -> fx.GraphModule:
+    contract, pixels = teacher.contract, teacher.normalization
+    return float_graph(teacher.network, pixels.mean, pixels.std, height=contract.height, width=contract.width)
 
 
 def _lower(teacher: Teacher, faces: FaceSet, recipe: Recipe, seed: int) -> _Start:

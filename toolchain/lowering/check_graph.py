@@ -7,6 +7,7 @@ from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.graph.description import build_graph, describe_graph
+from efq.toolchain.graph.embedding_output import embedding_of
 from efq.toolchain.graph.shapes import ShapeError, embedding_size
 from efq.toolchain.graph.source_lines import line_of_error, without_addresses
 from efq.toolchain.graph.walker import Call
@@ -33,6 +34,13 @@ def check_graph(
     if not bool(torch.isfinite(wanted).all()) or not bool(torch.isfinite(found).all()):
         message = f"expected finite embeddings of {type(network).__name__}, found NaN or infinity: check its weights"
         raise LoweringError(message)
+    if found.shape != wanted.shape:
+        message = (
+            f"traced, {type(network).__name__} gives embeddings of {tuple(found.shape)}, called of "
+            f"{tuple(wanted.shape)}: expected a network that does the same in every call in eval mode"
+        )
+        raise LoweringError(message)
+    found = _as_long(found, wanted)
     difference, largest = (found - wanted).abs().max(), wanted.abs().max()
     if not _NUMBERS[0] < float(largest) < _NUMBERS[1]:
         message = (
@@ -40,13 +48,20 @@ def check_graph(
             "the largest of their numbers: check its weights and its input"
         )
         raise LoweringError(message)
-    if found.shape != wanted.shape or float(difference) > _LARGEST_DIFFERENCE * float(largest):
+    if float(difference) > _LARGEST_DIFFERENCE * float(largest):
         message = (
             f"traced, {type(network).__name__} gives other embeddings than called (by {float(difference):g} of "
             f"{float(largest):g}): expected a network that does the same in every call in eval mode, and changes no "
             "tensor in place that it reads again"
         )
         raise LoweringError(message)
+
+
+def _as_long(found: Tensor, wanted: Tensor) -> Tensor:
+    """Each row of `found` times the positive number that brings it nearest to that of `wanted`: lengths are not
+    compared."""
+    factor = (found * wanted).sum(1, keepdim=True) / found.square().sum(1, keepdim=True).clamp_min(_NUMBERS[0])
+    return found * factor.clamp_min(0.0)
 
 
 def _check_sizes(graph: fx.GraphModule, height: int, width: int) -> None:
@@ -110,7 +125,10 @@ def _embeddings(network: nn.Module, images: Tensor, mean: tuple[float, ...], std
     finally:
         for module in training:
             module.training = True
-    if not isinstance(result, Tensor):
-        message = f"expected embeddings of {type(network).__name__}, found {type(result).__name__}: return one tensor"
+    embeddings = embedding_of(result, len(images))
+    if embeddings is None:
+        message = (
+            f"expected embeddings of {type(network).__name__}, found {type(result).__name__}: return a tensor (N, d)"
+        )
         raise LoweringError(message)
-    return result.float()
+    return embeddings.float()

@@ -44,12 +44,15 @@ class LoweringReport:
     activations: dict[str, str]
 
 
-def float_graph(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> fx.GraphModule:
-    """`network` on uint8 (N, H, W, 3) images with its BatchNorms folded: the same float function, faster.
+def float_graph(
+    network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], *, height: int = 112, width: int = 112
+) -> fx.GraphModule:
+    """`network` on uint8 (N, height, width, 3) images with its BatchNorms folded: the same float function, faster.
 
-    Its residual sums have the names they have in the lowered student. Raises LoweringError as `lower` does.
+    The same to a positive factor for each image, where `network` normalizes its embeddings. Its residual sums have the
+    names they have in the lowered student. Raises LoweringError as `lower` does.
     """
-    graph = trace(network, mean, std)
+    graph = trace(network, mean, std, height=height, width=width)
     fold_batchnorm(graph)
     to_channels_last(graph)
     return graph.requires_grad_(False)
@@ -71,7 +74,7 @@ def lower(
     if images.shape[0] == 0:
         message = "expected at least one face to lower on, found none"
         raise UsageError(message)
-    graph = trace(network, mean, std)
+    graph = trace(network, mean, std, height=images.shape[1], width=images.shape[2])
     check_graph(graph, network, images, mean=mean, std=std)
     return graph, lower_graph(graph, recipe, images)
 

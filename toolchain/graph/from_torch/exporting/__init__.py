@@ -1,0 +1,1 @@
+"""A network as torch.export sees it."""

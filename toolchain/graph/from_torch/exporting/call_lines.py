@@ -1,0 +1,51 @@
+"""The line of a network's code that each call of an exported graph was made on.
+
+torch.export keeps the lines of `forward` methods alone; this keeps those of functions that they call, too, where torch
+has annotations of what it traces. Where it has none, the line of `forward` stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from torch import fx
+from torch.fx import traceback as fx_traceback
+from torch.overrides import TorchFunctionMode
+
+from efq.toolchain.graph.source_lines import innermost_line, line_of_trace
+
+_KEY = "line"
+
+
+class _Lines(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with fx_traceback.annotate({_KEY: _line()}):
+            return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def keep_lines() -> Iterator[None]:
+    """While a network is exported."""
+    if not hasattr(fx_traceback, "annotate") or not hasattr(fx_traceback, "preserve_node_meta"):
+        yield
+        return
+    with fx_traceback.preserve_node_meta(), _Lines():
+        yield
+
+
+def line_of_call(node: fx.Node) -> str:
+    """The line, "file:number", that `node` of an exported graph was called on, or nothing."""
+    custom = node.meta.get("custom") or {}
+    return str(custom.get(_KEY) or "") or line_of_trace(node.meta.get("stack_trace"))
+
+
+def _line() -> str:
+    frame = sys._getframe(2)
+    lines = []
+    while frame is not None:
+        lines.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]
+    return innermost_line(lines)
