@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto
 from onnx_graphs import check, flat, kinds, model, node, random
 
 OPSETS = (7, 9, 11, 13, 17, 21)
-_FEW = settings(max_examples=25, deadline=None)
+_FEW = settings(max_examples=15, deadline=None)
 
 
 def same(proto: ModelProto, **options: Any) -> Any:

@@ -1,4 +1,7 @@
-"""What an ONNX recognizer was trained to be fed: known by its hash, told by its graph, or as InsightFace takes it."""
+"""What an ONNX recognizer takes: known by its hash, told by the numbers in its graph, or as InsightFace takes it.
+
+A normalization inside the graph stays there, so that an input is always that of the file, whoever names it.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,11 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from efq.runtime.faces.normalization import Normalization
+from onnx import TensorProto
+
 from efq.toolchain.graph.from_onnx import ImportedNetwork
-from efq.toolchain.graph.from_onnx.image_normalization import (
-    InnerNormalization,
-    find_normalization,
-    remove_normalization,
-)
-from efq.toolchain.teachers.teacher_input import NORMALIZATIONS, ColorOrder
+from efq.toolchain.graph.from_onnx.image_normalization import InnerNormalization, find_normalization
+from efq.toolchain.teachers.teacher_input import NORMALIZATIONS, ColorOrder, TeacherInput
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ _SFACE = KnownFile(name="SFace (OpenCV Zoo)", color_order="rgb", normalization="
 
 KNOWN: Mapping[str, KnownFile] = MappingProxyType(
     {
+        "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79": _SFACE,
         "4b42b953a1d3dd20ded45011f9debf357640deda58682944a7c0608c7ff30e3e": _SFACE,
         "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee": _SFACE,
         "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581": KnownFile(
@@ -44,42 +45,31 @@ _FIRST_NODES = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OnnxInput:
-    """outer: what is done to pixels before the file's own graph. reason: for the user, what says so."""
+    """What the file's own graph takes. reason: for the user, what says so."""
 
-    color_order: ColorOrder
-    outer: Normalization
+    input: TeacherInput
     reason: str
 
 
 def input_of(imported: ImportedNetwork, sha256: str) -> OnnxInput:
     """By the hash, else by the numbers that its graph normalizes with, else by InsightFace's rule."""
+    color_order: ColorOrder = "gray" if imported.image.channels == 1 else "rgb"
     known = KNOWN.get(sha256)
+    inner = find_normalization(imported.network)
+    range_inside = None if inner is None else outer_normalization(inner)
     if known is not None:
-        outer = NORMALIZATIONS[known.normalization]
-        return OnnxInput(color_order=known.color_order, outer=outer, reason=f"known by its hash as {known.name}")
-    inner = find_normalization(imported.network)
-    name = None if inner is None else outer_normalization(inner)
-    if name is not None:
-        reason = f"its graph normalizes images of {name} itself"
-        return OnnxInput(color_order="rgb", outer=NORMALIZATIONS[name], reason=reason)
-    raw = _insightface_takes_raw(imported)
-    name = "0..255" if raw else "-1..1"
-    found = "nodes named Sub and Mul at the start" if raw else "no nodes named Sub and Mul at the start"
-    reason = f"taken as InsightFace does ({found}); say another with --teacher-input"
-    return OnnxInput(color_order="rgb", outer=NORMALIZATIONS[name], reason=reason)
-
-
-def take_out_normalization(imported: ImportedNetwork, outer: Normalization) -> Normalization:
-    """The normalization of pixels by `outer` and the graph's own together; the graph's is taken out of the network.
-
-    (pixel - outer mean) / outer std, then (x - mean) / std.
-    """
-    inner = find_normalization(imported.network)
-    if inner is None or outer_normalization(inner) is None or not remove_normalization(imported.network):
-        return outer
-    mean = [one + two * three for one, two, three in zip(outer.mean, outer.std, inner.mean, strict=True)]
-    std = [one * two for one, two in zip(outer.std, inner.std, strict=True)]
-    return Normalization(mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
+        color_order, name, reason = known.color_order, known.normalization, f"known by its hash as {known.name}"
+    elif imported.image.data_type == TensorProto.UINT8:
+        name, reason = "0..255", "its graph takes bytes"
+    elif range_inside is not None:
+        name, reason = range_inside, "which its graph normalizes itself"
+    else:
+        raw = _insightface_takes_raw(imported)
+        name = "0..255" if raw else "-1..1"
+        found = "nodes" if raw else "no nodes"
+        reason = f"as InsightFace takes it ({found} named Sub and Mul at the start); say another with --teacher-input"
+    found_input = TeacherInput(color_order=color_order, normalization=NORMALIZATIONS[name], size=imported.image.size)
+    return OnnxInput(input=found_input, reason=reason)
 
 
 def outer_normalization(inner: InnerNormalization) -> str | None:

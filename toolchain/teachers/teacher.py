@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from efq.runtime.artifact.contract import InputContract
@@ -13,6 +16,8 @@ from efq.runtime.faces.normalization import Normalization
 from efq.runtime.reading import sha256_file
 from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 from efq.toolchain.teachers.teacher_input import ColorOrder, TeacherInput
+
+Verify = Callable[[TeacherInput, NDArray[np.uint8]], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,9 @@ class Teacher:
     path, sha256: of its file. color_order: that its weights were trained on; `network` takes RGB all the same.
     size_known: whether its format says the size of its images, or they have one that no other fits. declared_input:
     what the user said it was trained on, None where nothing was said. normalization_known: as `size_known`.
+    notes: what its format says of how it was read. verify: compares it with its file on uint8 (N, H, W, 3) RGB images,
+    as the file takes them by that input; raises CheckpointError where they differ. None where a format has no other
+    way to compute the file.
     """
 
     name: str
@@ -41,6 +49,8 @@ class Teacher:
     declared_input: TeacherInput | None = None
     licence_source: str | None = None
     provenance: str | None = None
+    notes: tuple[str, ...] = ()
+    verify: Verify | None = None
 
     @property
     def input(self) -> TeacherInput:
@@ -65,6 +75,8 @@ class Teacher:
         color_order: ColorOrder = "rgb",
         licence_source: str | None = None,
         provenance: str | None = None,
+        notes: tuple[str, ...] = (),
+        verify: Verify | None = None,
     ) -> Self:
         """What a `TeacherFormat` returns of a `network` as it is in the file `path`; `open_teacher` tries and feeds it.
 
@@ -88,6 +100,8 @@ class Teacher:
             normalization_known=normalization is not None,
             licence_source=licence_source,
             provenance=provenance,
+            notes=notes,
+            verify=verify,
         )
 
 

@@ -79,6 +79,8 @@ def check_teacher(
     sample, views = _labelled(images, faces.labels[chosen])
     home = next((parameter.device for parameter in teacher.network.parameters()), torch.device("cpu"))
     _logger.info("looking at the teacher %s on %d of the faces", teacher.name, len(chosen))
+    if teacher.verify is not None:
+        teacher.verify(teacher.input, images)
     try:
         _warn_of_size(teacher)
         found = _look(teacher, sample, device or home, views=views)

@@ -23,7 +23,8 @@ LARGEST_SIZE = 2**20
 
 _MOST_ELEMENTS = 2**28  # of one value, an image
 _MOST_IN_ALL = 2**31
-_MOST_MULTIPLY_ADDS = 2**41
+_MOST_CONSTANTS = 2**29  # numbers computed from constants, together
+_MOST_MULTIPLY_ADDS = 2**38
 _ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, OverflowError, AssertionError)
 _DAMAGED = "the file is damaged, or its image has another size than the graph was made for"
 
@@ -65,7 +66,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.root, self.graph = nn.Module(), fx.Graph()
         self.notes: list[str] = []
-        self._elements = self._multiply_adds = 0
+        self._elements = self._constant_elements = self._multiply_adds = 0
         self._constants: dict[int, tuple[Tensor, fx.Node]] = {}
 
     def image(self, channels: int, height: int, width: int) -> fx.Node:
@@ -80,6 +81,9 @@ class GraphBuilder:
         Raises OnnxRefusalError for shapes that do not fit, and for more numbers than any face network has.
         """
         found = self._shape(function, arguments, options)
+        if function is torch.matmul:
+            inner = _meta(arguments[0]).shape[-1]
+            self._count(found.numel() * inner // (BATCH if found.numel() % BATCH == 0 else 1))
         if not _nodes(arguments):
             return function(*arguments, **options)
         arguments = map_aggregate(arguments, self._as_node)
@@ -99,10 +103,7 @@ class GraphBuilder:
         found = self._shape(compute, (source,), {})
         weight = getattr(module, "weight", None)
         if isinstance(module, nn.Conv2d | nn.Linear):
-            self._multiply_adds += found.numel() // BATCH * weight[0].numel()  # type: ignore[index]
-            if self._multiply_adds > _MOST_MULTIPLY_ADDS:
-                reason = f"more than {_MOST_MULTIPLY_ADDS:,} multiply-adds an image"
-                refuse(reason, "no face network has as many")
+            self._count(found.numel() // BATCH * weight[0].numel())  # type: ignore[index]
         name = layer_name(self.root, candidates, type(module).__name__)
         add_layer(self.root, name, module)
         node = self.graph.call_module(name, (source,))
@@ -145,13 +146,24 @@ class GraphBuilder:
             raise OnnxRefusalError(reason, _DAMAGED) from error
         if not isinstance(found, Tensor):
             refuse(f"{type(found).__name__} for one tensor", "")
-        sizes = [size // BATCH if size % BATCH == 0 else size for size in found.shape]
-        elements = found.numel() // (BATCH if _nodes(arguments) else 1)
+        depends = _nodes(arguments)
+        elements = found.numel() // (BATCH if depends else 1)
         self._elements += elements
-        if elements > _MOST_ELEMENTS or self._elements > _MOST_IN_ALL or max(sizes, default=0) > LARGEST_SIZE**2:
+        self._constant_elements += 0 if depends else elements
+        if (
+            elements > _MOST_ELEMENTS
+            or self._elements > _MOST_IN_ALL
+            or self._constant_elements > _MOST_CONSTANTS
+            or max(found.shape, default=0) > LARGEST_SIZE * BATCH
+        ):
             shape = " x ".join("N" if size == BATCH else str(size) for size in found.shape)
             refuse(f"values of {shape}", "no face network has as many")
         return found
+
+    def _count(self, multiply_adds: int) -> None:
+        self._multiply_adds += multiply_adds
+        if self._multiply_adds > _MOST_MULTIPLY_ADDS:
+            refuse(f"more than {_MOST_MULTIPLY_ADDS:,} multiply-adds an image", "no face network has as many")
 
     def _as_node(self, value: Any) -> Any:
         """A constant as a parameter of the network, so that it trains where it is a scale."""

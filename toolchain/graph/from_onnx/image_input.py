@@ -12,6 +12,8 @@ from efq.toolchain.graph.from_onnx.refusal import refuse
 
 USUAL_SIZE = (112, 112)
 _TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.UINT8)
+_CHANNELS = (3, 1)
+_MOST_IMAGES = 1024
 _NCHW, _NHWC = (0, 1, 2, 3), (0, 2, 3, 1)
 
 
@@ -39,17 +41,20 @@ def image_layout(image: ValueInfoProto) -> ImageLayout:
     if len(shape) != 4:
         shown = ", ".join("?" if size is None else str(size) for size in shape)
         refuse(f"an input {image.name[:60]!r} of ({shown})", "expected images, (N, 3, H, W)")
-    axes = _NHWC if shape[3] == 3 and shape[1] != 3 else _NCHW
+    last = shape[3] in _CHANNELS and shape[1] not in _CHANNELS
+    axes = _NHWC if last or (shape[3] == 3 and shape[1] == 1) else _NCHW
     stored = [shape[axes.index(axis)] for axis in range(4)]
     batch, channels, height, width = stored
-    if channels not in (3, None):
+    if channels not in (*_CHANNELS, None):
         shown = " x ".join("?" if size is None else str(size) for size in shape)
-        refuse(f"images of {shown}", "expected three channels, (N, 3, H, W) or (N, H, W, 3)")
+        refuse(f"images of {shown}", "expected three channels or one, (N, 3, H, W) or (N, H, W, 3)")
+    if (batch or 1) > _MOST_IMAGES:
+        refuse(f"a batch of {batch:,} images", f"export the network with a free batch, or one of up to {_MOST_IMAGES}")
     if max(height or 1, width or 1) > LARGEST_SIDE:
         refuse(f"images of {height}x{width}", f"expected up to {LARGEST_SIDE} pixels")
     return ImageLayout(
         axes=axes,
-        channels=3,
+        channels=channels or 3,
         size=(height or USUAL_SIZE[0], width or USUAL_SIZE[1]),
         size_known=height is not None and width is not None,
         batch=batch,

@@ -1,4 +1,4 @@
-"""The normalization of the image inside a network: found at its input, and taken out."""
+"""The normalization of the image inside a network, found at its input."""
 
 from __future__ import annotations
 
@@ -43,19 +43,6 @@ def find_normalization(network: fx.GraphModule) -> InnerNormalization | None:
         return None
     std = 1 / affine[0]
     return InnerNormalization(mean=tuple((-affine[1] * std).tolist()), std=tuple(std.tolist()))
-
-
-def remove_normalization(network: fx.GraphModule) -> bool:
-    """Take out the operations on the image before the first layer; False where a BatchNorm does it, which stays."""
-    _, last = _chain(network)
-    image = next(node for node in network.graph.nodes if node.op == "placeholder")
-    if last is image:
-        return False
-    last.replace_all_uses_with(image)
-    network.graph.eliminate_dead_code()
-    network.delete_all_unused_submodules()
-    network.recompile()
-    return True
 
 
 def _chain(network: fx.GraphModule) -> tuple[_Affine | None, fx.Node]:

@@ -28,7 +28,7 @@ _NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ImportedNetwork:
-    """network: float32 (N, 3, H, W) -> (N, d), trainable. image: what the file's own input is.
+    """network: float32 (N, 3, H, W), gray (N, 1, H, W), -> (N, d), trainable. image: what the file's own input is.
 
     notes: what the user is told. values: the node of `network` that computes each value of the file, by its name, and
     how its axes are stored. output: the file's name of the embedding.

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nn import functional
 
-from efq.toolchain.graph.from_onnx.builder import BATCH, Activation, Value
+from efq.toolchain.graph.from_onnx.builder import BATCH, Activation, Operand, Value, shape_of
 from efq.toolchain.graph.from_onnx.operator_call import OperatorCall, axis_of, whole_numbers
 from efq.toolchain.graph.from_onnx.operators.reshape import flatten, reshape, squeeze, unsqueeze
 from efq.toolchain.graph.from_onnx.refusal import refuse
@@ -91,11 +91,21 @@ def part(call: OperatorCall, source: Value, axis: int, places: Sequence[int]) ->
     step = places[1] - places[0] if len(places) > 1 else 1
     if step > 0 and list(places) == list(range(places[0], places[-1] + 1, step)):
         inner = slice(places[0], places[-1] + 1, None if step == 1 else step)
-        index = (slice(None),) * stored + (inner,)
-        found = call.builder.call(operator.getitem, operand, index)
+        found = _indexed(call, operand, stored, inner)
     else:
         found = call.builder.call(torch.index_select, operand, stored, torch.tensor(list(places)))
     return Activation(found, source.axes) if isinstance(source, Activation) else found
+
+
+def _indexed(call: OperatorCall, operand: Operand, stored: int, inner: slice) -> Any:
+    """A slice of one axis, in one index with those of other axes before it."""
+    index = [slice(None)] * len(shape_of(operand) if isinstance(operand, fx.Node) else operand.shape)
+    if isinstance(operand, fx.Node) and operand.target is operator.getitem:
+        before: Any = operand.args[1]
+        if before[stored] == slice(None):
+            operand, index = operand.args[0], list(before)  # type: ignore[assignment]
+    index[stored] = inner
+    return call.builder.call(operator.getitem, operand, tuple(index))
 
 
 def split(call: OperatorCall) -> list[Value | None]:

@@ -13,7 +13,10 @@ _QUANTIZED = (
 )
 _RESIZED = ("features that are resized, as detectors do", "give a network that embeds a face, (N, d)")
 _MIXED = ("pixels moved to channels or back", "write it as slices in the network")
-_ATTENTION = ("a softmax, of a classifier or of attention", "cut the file before it: onnx.utils.extract_model")
+_ATTENTION = (
+    "a softmax",
+    "a classifier's is cut off with onnx.utils.extract_model; attention has no form in integers",
+)
 _CONTROL = ("control flow", "export the network without it, or simplify the file: onnxsim")
 
 REFUSED: dict[str, tuple[str, str]] = {

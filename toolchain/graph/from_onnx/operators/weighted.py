@@ -89,7 +89,7 @@ def batch_norm(call: OperatorCall) -> Value:
     epsilon, channels = call.attribute("epsilon", 1e-5), shape_of(source)[1]
     if call.attribute("training_mode", 0):
         refuse("training_mode", "export the network in eval mode")
-    if not call.attribute("spatial", 1) and len(shape_of(source)) > 2:
+    if not call.attribute("spatial", 1) and call.constant(1, "the weight of a BatchNorm").numel() != channels:
         refuse("spatial 0, a BatchNorm of each pixel", "export with opset 9 or newer")
     names = ("weight", "bias", "running_mean", "running_var")
     tensors: dict[str, Tensor | None] = {
