@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
+from efq.export.artifact.probe_face import probe_face
 from efq.export.artifact.writer import write_artifact
 from efq.export.changes import StudentChanges
 from efq.export.coverage.report import CoverageReport
@@ -21,6 +23,8 @@ from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
+from efq.runtime.artifact.probe import Probe
+from efq.runtime.backends.calls import LENGTH_TOLERANCE
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.files import temporary_folder
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
@@ -111,7 +115,8 @@ def export_student(
     with temporary_folder("efq-export") as folder:
         checked = target.check(prepared, model, images, folder, options)
         parity = {**checked.parity, **alike}
-        manifest = make_manifest(prepared, target, checked.coverage, name)
+        probe = make_probe(prepared, target, model, folder, rehearsal=rehearsal)
+        manifest = make_manifest(prepared, target, checked.coverage, name, probe)
         write_artifact(
             directory,
             model=model,
@@ -120,6 +125,7 @@ def export_student(
             training_pixel_hashes=student.training_pixel_hashes,
             parity=ParityRecord(export_check=parity),
             force=force,
+            probe=probe,
             add_files=checked.add_files,
         )
     return Export(
@@ -166,8 +172,31 @@ def check_images(student: Student) -> NDArray[np.uint8]:
     return smooth.permute(0, 2, 3, 1).round().byte().contiguous().numpy()
 
 
+def make_probe(
+    prepared: Prepared, target: ExportTarget, model: onnx.ModelProto, folder: Path, *, rehearsal: bool = False
+) -> Probe | None:
+    """The probe of an artifact; None for a target without, and in a rehearsal whose student gives no embedding of it.
+
+    Raises ParityError for such a student otherwise.
+    """
+    image = probe_face(prepared.student.contract.height, prepared.student.contract.width)
+    found = target.embed_probe(prepared, model, image[np.newaxis], folder)
+    if found is None:
+        return None
+    if not abs(float(np.linalg.norm(found)) - 1) < LENGTH_TOLERANCE:  # NaN too
+        if rehearsal:
+            return None
+        message = f"expected an embedding of the probe image from the student {prepared.student.backbone}, found none"
+        raise ParityError(message)
+    return Probe(image=image, embedding=found[0], least_cosine=target.probe_cosine)
+
+
 def make_manifest(
-    prepared: Prepared, target: ExportTarget, coverage: CoverageReport | None, name: str | None
+    prepared: Prepared,
+    target: ExportTarget,
+    coverage: CoverageReport | None,
+    name: str | None,
+    probe: Probe | None = None,
 ) -> Manifest:
     """The manifest of an artifact of a student prepared for `target`."""
     student = prepared.student
@@ -191,6 +220,7 @@ def make_manifest(
         coverage={} if coverage is None else coverage.to_dict(),
         tools=installed_versions((*_TOOLS, *find_row(target.name).packages)),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        probe=None if probe is None else probe.record(),
     )
 
 

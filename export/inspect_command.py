@@ -35,6 +35,12 @@ from efq.toolchain.face_options import identity_level_option
     show_default=True,
     help="With --sensitivity: at most so many of the faces.",
 )
+@click.option(
+    "--probe",
+    type=PATH,
+    metavar="EMBEDDING",
+    help="An artifact's: compare the embedding that your pipeline gives for its probe.png, d numbers in a text file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @efq_command
 def main(
@@ -45,9 +51,12 @@ def main(
     identity_level: IdentityLevel | None,
     bits: int | None,
     max_images: int,
+    probe: Path | None,
     as_json: bool,
 ) -> None:
     """Describe MODEL, a student file or an artifact folder: layers, bits, sizes, coverage.
+
+    An artifact's probe image is embedded here and compared with what it was at export.
 
     With --sensitivity each quantizer of the student is switched on alone; its cost is 1 - cosine to the student with
     all of them off. Layers that cost much can be kept with efq-distill --keep-8bit.
@@ -60,9 +69,12 @@ def main(
     if model.is_dir() and sensitivity:
         message = f"expected a student file for --sensitivity, found the artifact {model}: name the student.pt"
         raise UsageError(message)
+    if probe is not None and not model.is_dir():
+        message = f"expected an artifact folder for --probe, found {model}: name the folder that efq-export wrote"
+        raise UsageError(message)
     from efq.export.inspection import inspect
 
-    found = inspect(model)
+    found = inspect(model, probe)
     if faces is not None:
         found["sensitivity"] = _sensitivity(model, faces, listing, identity_level, max_images, bits)
     if as_json:

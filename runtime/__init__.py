@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from efq.runtime.artifact.folder import Artifact
     from efq.runtime.artifact.manifest import Manifest
     from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
+    from efq.runtime.artifact.probe import Probe
     from efq.runtime.embedder import Embedder
     from efq.runtime.errors import (
         CheckpointError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         LoweringError,
         MissingDependencyError,
         ParityError,
+        ProbeError,
         SchemaError,
         UnreadableImageError,
         UsageError,
@@ -61,6 +63,8 @@ __all__ = [
     "MissingDependencyError",
     "ParityError",
     "ParityRecord",
+    "Probe",
+    "ProbeError",
     "SchemaError",
     "UnreadableImageError",
     "UsageError",
@@ -77,6 +81,7 @@ _HOMES = {
     "InputContract": "artifact.contract",
     "Manifest": "artifact.manifest",
     "ParityRecord": "artifact.parity",
+    "Probe": "artifact.probe",
     "align": "faces.alignment",
     "decode_image": "faces.images",
     "read_image": "faces.images",

@@ -87,7 +87,7 @@ def main(
 ) -> None:
     """Embed IMAGES, files or folders of faces, with the artifact in DIRECTORY.
 
-    Without --landmarks every image has to be an aligned face of the artifact's size (112x112).
+    Without --landmarks every image has to be an aligned face of the artifact's size (112x112, or as it says).
     """
     inputs = {"the artifact": directory, "the landmarks": landmarks}
     if _holds(output.exists):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import MODEL_FILE, Artifact
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.backends.calls import embed_with, open_model
+from efq.runtime.backends.calls import check_probe, embed_with, open_model
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.target import AUTOMATIC, DEFAULT_TOLERANCE, OpenOptions, Target
 from efq.runtime.errors import ChecksumError, DeviceError, IncompatibleArtifactError, UsageError
@@ -79,6 +79,9 @@ class Embedder:
         1 - `tolerance`). That is measured when an artifact is first opened on a machine, and remembered (in
         `$EFQ_CACHE`). A backend that is named gives the same bytes on x86 CPUs with and without VNNI. An artifact for
         openvino is for "openvino" only.
+
+        The artifact's probe image has to have the embedding that it had at export, in the runtime and on the machine
+        that serve: other weights, kernels or drivers are a ProbeError. Artifacts of before there were probes have none.
 
         Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
         for an engine that does not fit and `rebuild` not given, EngineBuildError when building fails, DeviceError for
@@ -162,6 +165,14 @@ class Embedder:
             part = np.ascontiguousarray(images[start : start + LARGEST_BATCH])
             embeddings[start : start + len(part)] = embed_with(model, part, artifact=self._artifact, first=start)
         return embeddings
+
+    def check_probe(self) -> float | None:
+        """Embed the artifact's probe image again: the cosine to what it was at export, None in an older artifact.
+
+        `Embedder.open` has done so; a service may do so again, while it runs. Raises ProbeError when it is too low, and
+        what `embed` raises.
+        """
+        return check_probe(self._model_here(), _target_of(self._artifact), self._artifact, self._options)
 
     def _model_here(self) -> Model:
         """The model, opened again in the child of a fork."""

@@ -17,6 +17,7 @@
     `-- IncompatibleArtifactError   exit 5   an artifact cannot be used as it is
         |-- SchemaError                      its schema is unknown or its fields are wrong
         |-- ChecksumError                    a file is missing or was changed
+        |-- ProbeError                       the probe image has another embedding than at export
         `-- EngineError                      an engine plan does not fit this TensorRT, GPU or model
 
 A message says what was expected, what was found and what to do.
@@ -107,6 +108,10 @@ class ChecksumError(IncompatibleArtifactError):
     """A file of an artifact is missing or its hash differs from the recorded one."""
 
 
+class ProbeError(IncompatibleArtifactError):
+    """The embedding of an artifact's probe image is not the one it had at export."""
+
+
 class EngineError(IncompatibleArtifactError):
     """An engine plan is damaged, or was built for another TensorRT, GPU, model or other options."""
 
@@ -118,7 +123,7 @@ _BY_NAME = MappingProxyType(
             *(EfqError, UsageError, InputError, UnreadableImageError, CheckpointError, LoweringError),
             *(EngineBuildError, GateError, CoverageError, ParityError, LintError, TeacherError),
             *(MissingDependencyError, DeviceError),
-            *(IncompatibleArtifactError, SchemaError, ChecksumError, EngineError),
+            *(IncompatibleArtifactError, SchemaError, ChecksumError, ProbeError, EngineError),
         )
     }
 )

@@ -26,6 +26,7 @@ from efq.runtime.artifact.folder import (
 )
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
+from efq.runtime.artifact.probe import Probe
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
@@ -43,6 +44,7 @@ def write_artifact(
     training_pixel_hashes: Sequence[str] | None = None,
     parity: ParityRecord | None,
     force: bool,
+    probe: Probe | None = None,
     add_files: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write the artifact folder `directory`; on any failure nothing is left of it and an older one stays whole.
@@ -53,6 +55,7 @@ def write_artifact(
         training_pixel_hashes: those of their pixels, None where they are not known.
         parity: the content of parity.json, or None to leave it to the benchmark (`update_parity`).
         force: replace a folder that is not empty.
+        probe: that of the manifest's group.
         add_files: writes what else belongs into the folder, once the model is there.
 
     Raises UsageError when `directory` cannot be written or is not empty and `force` is not given, or when the licence
@@ -76,6 +79,8 @@ def write_artifact(
         if parity is not None:
             atomic_write_text(folder / PARITY_FILE, parity.to_json())
         atomic_write_text(folder / TRAINING_DATA_FILE, training_data)
+        for name, content in ({} if probe is None else probe.files()).items():
+            atomic_write_bytes(folder / name, content)
         atomic_write_text(folder / CARD_FILE, card)
         add_files(folder)
         write_checksums(folder)
@@ -175,6 +180,7 @@ def _with_metadata(model: onnx.ModelProto | bytes, manifest: Manifest) -> bytes:
 def _check_as_written(folder: Path, manifest: Manifest) -> None:
     """Open what is on the disk as a user would. Raises IncompatibleArtifactError or its kinds."""
     artifact = Artifact.open(folder)
+    artifact.probe()
     find_target(manifest.target).check_model(artifact.model_bytes(), artifact.model_path)
     found = {prop.key: prop.value for prop in onnx.load(artifact.model_path).metadata_props}
     artifact.check_model_metadata(found)

@@ -89,6 +89,13 @@ class QdqTarget(ExportTarget):
             raise ParityError(message)
         return Checked(parity={"images": len(images), "least_cosine_to_integer_student": least}, coverage=coverage)
 
+    def embed_probe(
+        self, prepared: Prepared, model: onnx.ModelProto, images: NDArray[np.uint8], folder: Path
+    ) -> NDArray[np.float32] | None:
+        reduced_range = prepared.changes.reduced_range is True
+        with contextlib.closing(self.open_model(folder / MODEL_FILE, reduced_range=reduced_range)) as opened:
+            return opened.run(images)
+
     def bit_sentences(self, manifest: Manifest) -> list[str]:
         weights, reduced_range = manifest.bits["weights"], manifest.reduced_range
         sentences = []

@@ -16,6 +16,7 @@ from efq.export.changes import StudentChanges
 from efq.export.coverage.report import CoverageReport
 from efq.export.engine_settings import EngineSettings
 from efq.runtime.artifact.manifest import Manifest
+from efq.runtime.artifact.probe import LEAST_COSINE
 from efq.runtime.errors import UsageError
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.student import Student
@@ -64,7 +65,8 @@ class ExportTarget(abc.ABC):
 
     opset, ir_version: of the ONNX graph. products_saturate: on some CPUs the runtime's fast kernels add products of
     bytes in 16 bits that saturate, so that weights take 7 bits unless asked otherwise. builds_engine: whether the
-    runtime builds an engine of the graph.
+    runtime builds an engine of the graph. probe_cosine: the least cosine of the probe's embedding to the expected one,
+    on any machine: what the runtime's rounding explains.
     """
 
     name: str
@@ -73,6 +75,7 @@ class ExportTarget(abc.ABC):
     ir_version: int
     products_saturate: bool = False
     builds_engine: bool = False
+    probe_cosine: float = LEAST_COSINE
 
     @abc.abstractmethod
     def prepare(self, student: Student, images: NDArray[np.uint8], options: ExportOptions) -> Prepared:
@@ -99,6 +102,15 @@ class ExportTarget(abc.ABC):
         `folder` is for files of its own, such as an engine. Raises CoverageError when multiply-adds run in float and
         that was not allowed, ParityError when the embeddings are not the student's.
         """
+
+    def embed_probe(
+        self, prepared: Prepared, model: onnx.ModelProto, images: NDArray[np.uint8], folder: Path
+    ) -> NDArray[np.float32] | None:
+        """The embeddings (1, d) of `images` uint8 (1, H, W, 3) where the artifact is served; None stores no probe.
+
+        `folder` is the one that `check` was given.
+        """
+        return None
 
     def bit_sentences(self, manifest: Manifest) -> list[str]:
         """What the bits of an artifact buy on this target; none where weights and activations both take 8."""

@@ -15,7 +15,8 @@ LARGEST_SIDE = 4096
 class InputContract:
     """What is fed to a network: aligned face crops, uint8, height x width x 3 (NHWC in a batch).
 
-    `alignment` names the landmark template (see `efq.runtime.align`); `color_order` is always "RGB".
+    `alignment` names the landmark template (`efq.runtime.faces.templates`), "custom" for crops by another convention;
+    `color_order` is always "RGB".
     """
 
     height: int = 112

@@ -15,6 +15,7 @@ from typing import Self
 from efq.runtime.artifact.listing import check_inside, files_of, is_plain_name
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
+from efq.runtime.artifact.probe import PROBE_FILE, PROBE_IMAGE_FILE, Probe
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, SchemaError
 from efq.runtime.files import atomic_write_text
@@ -105,6 +106,21 @@ class Artifact:
             message = f"expected {TRAINING_DATA_FILE} in {self.directory}, found none: export the student again"
             raise SchemaError(message)
         return TrainingData.from_json(self._text(TRAINING_DATA_FILE))
+
+    def probe(self) -> Probe | None:
+        """An image with its expected embedding, None in an artifact of before there were any.
+
+        Raises SchemaError for files that hold no such probe, ChecksumError where they are missing, or as `read` does.
+        """
+        manifest = self.manifest
+        if manifest.probe is None:
+            return None
+        for name in (PROBE_IMAGE_FILE, PROBE_FILE):
+            if name not in self.checksums:
+                message = f"expected {name} in {self.directory}, as {MANIFEST_FILE} says, found none; {_EXPORT_AGAIN}"
+                raise ChecksumError(message)
+        image, text = self.read(PROBE_IMAGE_FILE), self._text(PROBE_FILE)
+        return Probe.from_files(image, text, manifest.probe, manifest.input, manifest.embedding_size)
 
     def _text(self, name: str) -> str:
         path = self.directory / name

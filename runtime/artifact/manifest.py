@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.probe import check_probe_record
 from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import SchemaError
 from efq.runtime.lineage.lineage import Lineage
@@ -50,7 +51,7 @@ class Manifest:
     artifact has one place, with its own keys:
 
     interface: the graph's surface; None is the usual one, uint8 NHWC RGB in, embeddings out.
-    probe: an image's expected embedding, compared when the artifact is opened; None where none was stored.
+    probe: {"least_cosine"} of the probe in the artifact's files (`efq.runtime.artifact.probe`); None where none is.
     lineage: what else is known of where it comes from, as `Lineage.to_dict` has it; None where nothing is.
     Raises SchemaError for values that do not fit.
     """
@@ -107,6 +108,8 @@ class Manifest:
         for field in self._groups:
             _SCHEMA.expect(isinstance(getattr(self, field), Mapping), field, "an object", getattr(self, field))
             _SCHEMA.expect(self.schema_version > 1, field, "no such key in version 1", getattr(self, field))
+        if self.probe is not None:
+            check_probe_record(self.probe, _SCHEMA)
 
         _ = self.origin
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.choice import random_images
 from efq.runtime.backends.model import Model, model_of, runtime_failure
-from efq.runtime.backends.target import OpenOptions, Target
+from efq.runtime.backends.target import DEFAULT_TOLERANCE, OpenOptions, Target
 from efq.runtime.errors import EfqError, IncompatibleArtifactError
 
 LENGTH_TOLERANCE = 1e-3
@@ -22,11 +23,16 @@ ROUNDING = 1e-6
 DIFFERENT = 8.0
 """Mean difference of two images' values, of 255, from which on they have no embedding in common."""
 
+PROBE_TOLERANCES = 3
+
+_logger = logging.getLogger(__name__)
+
 
 def open_model(target: Target, artifact: Artifact, options: OpenOptions) -> Model:
-    """The artifact's model as its target opens it, found to be the manifest's and to tell two images apart.
+    """The artifact's model as its target opens it, found to be the manifest's and to embed the probe as at export.
 
-    Raises what `Embedder.open` says; for any other exception of the target's, IncompatibleArtifactError or DeviceError.
+    Without a probe, in an artifact of before there were any, it is only found to tell two images apart. Raises what
+    `Embedder.open` says; for any other exception of the target's, IncompatibleArtifactError or DeviceError.
     """
     try:
         model = model_of(artifact, target.open(target, artifact, options))
@@ -37,11 +43,33 @@ def open_model(target: Target, artifact: Artifact, options: OpenOptions) -> Mode
         raise runtime_failure(error, runtime=name, doing="load", place=artifact.model_path) from error
     with contextlib.ExitStack() as refused:
         refused.callback(model.close)
-        images = random_images(artifact.manifest.input)[:2]
-        found = np.concatenate([embed_with(model, image[np.newaxis], artifact=artifact) for image in images])
-        _check_apart(found, images, artifact=artifact, runtime=model.name, first=0)
+        if artifact.manifest.probe is None:
+            _logger.debug("%s has no probe: what it gives is compared with nothing", artifact.directory)
+            images = random_images(artifact.manifest.input)[:2]
+            found = np.concatenate([embed_with(model, image[np.newaxis], artifact=artifact) for image in images])
+            _check_apart(found, images, artifact=artifact, runtime=model.name, first=0)
+        else:
+            check_probe(model, target, artifact, options)
         refused.pop_all()
     return model
+
+
+def check_probe(model: Model, target: Target, artifact: Artifact, options: OpenOptions) -> float | None:
+    """The cosine of the model's embedding of the artifact's probe to the expected one, None where it has no probe.
+
+    A runtime that serves the artifact within a tolerance may be off by `PROBE_TOLERANCES` times that: the probe is
+    harder than the images the tolerance is measured on. Raises ProbeError for less, and what `embed_with` does.
+    """
+    probe = artifact.probe()
+    if probe is None:
+        return None
+    least = probe.least_cosine
+    if model.name in target.backends[1:]:
+        least = min(least, 1 - PROBE_TOLERANCES * max(options.tolerance, DEFAULT_TOLERANCE))
+    found = embed_with(model, probe.image[np.newaxis], artifact=artifact)
+    cosine = probe.check(found, where=f"{artifact.directory} in {model.name}", least_cosine=least)
+    _logger.debug("%s in %s: the probe's cosine is %.6f", artifact.directory, model.name, cosine)
+    return cosine
 
 
 def embed_with(model: Model, images: NDArray[np.uint8], *, artifact: Artifact, first: int = 0) -> NDArray[np.float32]:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.errors import InputError, UsageError
+from efq.runtime.errors import InputError
 from efq.runtime.faces.alignment import align
 from efq.runtime.faces.images import decode_image, image_orientation, read_image_bytes
 from efq.runtime.faces.landmark_columns import SIZE_COLUMNS
 from efq.runtime.faces.landmark_fit import check_turn, roll
 from efq.runtime.faces.landmarks import read_landmarks
+from efq.runtime.faces.templates import contract_points
 
 _logger = logging.getLogger(__name__)
 _LEAST_PICTURES = 10  # to refuse; three photos in ten have their largest face in the upper left quarter
@@ -24,7 +25,7 @@ _LYING = 45  # degrees
 
 
 class Aligner:
-    """Reads images and aligns their faces by the landmarks in a file.
+    """Reads images and aligns their faces, by the landmarks in a file, to the template of an artifact's contract.
 
     `exif_orientation` None: images are turned as their EXIF record says, and landmarks that seem to be of one as it is
     stored are refused. Raises UsageError for an artifact of faces that are aligned otherwise, InputError for the file.
@@ -33,9 +34,8 @@ class Aligner:
     def __init__(
         self, landmarks_file: Path | str, contract: InputContract, exif_orientation: bool | None = None
     ) -> None:
-        if contract != InputContract():
-            message = f"expected an artifact for faces aligned as {InputContract()} with --landmarks, found {contract}"
-            raise UsageError(message)
+        contract_points(contract)
+        self._contract = contract
         self._file = Path(landmarks_file)
         self._landmarks = read_landmarks(self._file)
         self._exif_orientation = exif_orientation
@@ -44,7 +44,7 @@ class Aligner:
         self._least_roll = 180.0
 
     def __call__(self, path: Path | str) -> NDArray[np.uint8]:
-        """The face of an image: uint8 (112, 112, 3), RGB. Raises UnreadableImageError, InputError for its landmarks."""
+        """The face of an image: uint8 (H, W, 3), RGB. Raises UnreadableImageError, InputError for its landmarks."""
         path = Path(path)
         found = self._landmarks.get(path.resolve())
         if found is None:
@@ -55,7 +55,7 @@ class Aligner:
         try:
             if self._exif_orientation is None:
                 check_turn(found.points, image_orientation(data, name=str(path)))
-            face = align(image, found.points, image_size=found.image_size)
+            face = align(image, found.points, contract=self._contract, image_size=found.image_size)
         except InputError as error:
             message = f"{path}: {error}"
             raise InputError(message) from error

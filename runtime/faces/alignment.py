@@ -5,40 +5,52 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import InputError
 from efq.runtime.faces.landmark_fit import check_inside, check_order
-from efq.runtime.faces.template import ARCFACE_TEMPLATE, TEMPLATE_SIZE, similarity_transform
+from efq.runtime.faces.template import TEMPLATE_SIZE, similarity_transform
+from efq.runtime.faces.templates import SCALED, TEMPLATES, contract_points
 
 _LARGEST_SIDE = 32766  # of cv2.warpAffine, whose coordinates are 16-bit
 _FARTHEST = 1e6  # of landmarks, so that squares of them are numbers
 
 
 def align(
-    image: NDArray[np.uint8], landmarks: ArrayLike, size: int = 112, *, image_size: tuple[int, int] | None = None
+    image: NDArray[np.uint8],
+    landmarks: ArrayLike,
+    size: int = TEMPLATE_SIZE,
+    *,
+    contract: InputContract | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Crop the face or faces of an image by their landmarks, turned and scaled to the ArcFace template.
+    """Crop the face or faces of an image by their landmarks, turned and scaled to a template.
+
+    That of ArcFace in a square of `size` pixels, or the size and template of `contract`, an artifact's
+    (`Embedder.contract`), which `efq.runtime.faces.templates` has by name.
 
     image: uint8 (H, W, 3). landmarks: (5, 2), or (N, 5, 2) for N faces, x and y in pixels of the image, in the order of
     ARCFACE_TEMPLATE: left eye, right eye, nose, left and right corner of the mouth as seen in the image. image_size:
     width and height of the picture that the landmarks are of, where that is the image at another scale. Returns uint8
-    (size, size, 3) or (N, size, size, 3); what lies outside the image is black.
+    (H, W, 3) or (N, H, W, 3); what lies outside the image is black.
 
     Raises InputError for other shapes, for landmarks that no face has (`check_order`: another order, y before x), for
     those of which most lie outside the image (`check_inside`), and for an image_size of another shape; of N faces it
-    names the first that is refused.
+    names the first that is refused. Raises UsageError for a contract of faces that are cropped by no such template.
     """
     _check_image(image)
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 < size <= _LARGEST_SIDE:
         message = f"expected a size of 1 to {_LARGEST_SIDE} pixels, found {size!r}"
         raise InputError(message)
+    place = TEMPLATES[SCALED].points(size) if contract is None else contract_points(contract)
+    rows, columns = (size, size) if contract is None else (contract.height, contract.width)
     height, width = image.shape[:2]
     points = _checked_landmarks(landmarks)
     if image_size is not None:
         points = scaled_landmarks(points, image_size, (width, height))
-    faces = np.empty((*points.shape[:-2], size, size, 3), np.uint8)
+    faces = np.empty((*points.shape[:-2], rows, columns, 3), np.uint8)
     for index, face_points in enumerate(points.reshape(-1, 5, 2)):
         try:
-            faces.reshape(-1, size, size, 3)[index] = _crop(image, face_points, size)
+            faces.reshape(-1, rows, columns, 3)[index] = _crop(image, face_points, place, (columns, rows))
         except InputError as error:
             if points.ndim == 2:
                 raise
@@ -79,13 +91,16 @@ def scaled_landmarks(
     return (points + 0.5) * (width / before_width, height / before_height) - 0.5
 
 
-def _crop(image: NDArray[np.uint8], points: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+def _crop(
+    image: NDArray[np.uint8], points: NDArray[np.float64], place: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """The face whose `points` come to lie at `place` in a crop of `size`, width and height."""
     import cv2
 
-    transform = similarity_transform(points, ARCFACE_TEMPLATE.astype(np.float64) * (size / TEMPLATE_SIZE))
+    transform = similarity_transform(points, place)
     check_order(points)
     check_inside(points, *image.shape[1::-1])
-    return np.asarray(cv2.warpAffine(image, transform, (size, size)), np.uint8)
+    return np.asarray(cv2.warpAffine(image, transform, size), np.uint8)
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

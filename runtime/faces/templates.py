@@ -9,11 +9,14 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.errors import UsageError
 from efq.runtime.faces.template import ARCFACE_TEMPLATE
 
 ARCFACE = "arcface-112"
 """The template of InsightFace and of what EFQ's `align` cuts unless it is told otherwise."""
 
+NARROW = "arcface-112x96"
 SCALED = "arcface-scaled"
 CUSTOM = "custom"
 """Crops by a convention without five landmarks: FaceNet's box with a margin, dlib's chips, a team's own."""
@@ -46,7 +49,7 @@ class Template:
 TEMPLATES: Mapping[str, Template] = MappingProxyType(
     {
         ARCFACE: Template(height=112, width=112, shift=0.0),
-        "arcface-112x96": Template(height=112, width=96, shift=-8.0),
+        NARROW: Template(height=112, width=96, shift=-8.0),
         "arcface-128": Template(height=128, width=128, shift=8.0),
         SCALED: Template(height=112, width=112, shift=0.0, whole=False),
     }
@@ -67,3 +70,19 @@ def usual_alignment(height: int, width: int) -> str:
 def alignment_of(name: str, height: int, width: int) -> str:
     """`name`, or the usual template where it is one that crops of that size do not have."""
     return name if name not in TEMPLATES or TEMPLATES[name].fits(height, width) else usual_alignment(height, width)
+
+
+def contract_points(contract: InputContract) -> NDArray[np.float64]:
+    """Where the five landmarks lie in the crops of a contract: float64 (5, 2), x and y in pixels.
+
+    Raises UsageError for a template that is not known, or that crops of its size do not have.
+    """
+    name, height, width = contract.alignment, contract.height, contract.width
+    if name in TEMPLATES and TEMPLATES[name].fits(height, width):
+        return TEMPLATES[name].points(height)
+    message = (
+        f"expected an artifact whose faces are aligned by five landmarks ({', '.join(TEMPLATES)}), found one for faces "
+        f"of {height}x{width} (height x width) aligned as {name!r}: crop them as its teacher's were, and embed the "
+        "crops"
+    )
+    raise UsageError(message)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
+import onnxruntime
 import pytest
 from artifacts import make_artifact, make_manifest
 from click.testing import CliRunner, Result
@@ -123,3 +126,38 @@ def test_wrong_arguments(
     assert (result.exit_code, result.stdout) == (code, ""), result.output
     names(result.stderr, *facts)
     assert "Traceback" not in result.stderr
+
+
+def test_the_probe_of_an_artifact(inputs: Path, tmp_path: Path) -> None:
+    """As a user checks the pipeline that serves model.onnx elsewhere: probe.png through it, the numbers as text."""
+    artifact = inputs / "artifact"
+    found = json.loads(run(artifact, "--json").stdout)["probe"]
+    assert (found["backend"], found["least"]) == ("onnxruntime", 0.999)
+    assert found["cosine"] == pytest.approx(1, abs=1e-6)
+    image = cv2.imread(str(artifact / "probe.png"))  # BGR, as OpenCV reads it
+    session = onnxruntime.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])
+    mine = tmp_path / "mine.txt"
+    mine.write_text("\n".join(map(str, session.run(None, {"images": image[None, :, :, ::-1]})[0][0])))
+    assert json.loads(run(artifact, "--probe", mine, "--json").stdout)["probe"]["cosine"] == pytest.approx(1, abs=1e-6)
+    for wrong, fault in (
+        (image, "red and blue are exchanged"),
+        (image[:, ::-1, ::-1], "the image is mirrored"),
+        (image[..., ::-1] // 2 + 127, "half of their range"),
+    ):
+        mine.write_text(json.dumps(session.run(None, {"images": np.ascontiguousarray(wrong)[None]})[0].tolist()))
+        result = run(artifact, "--probe", mine)
+        assert result.exit_code == 5
+        names(result.stderr, mine, "0.999", fault)
+
+
+def test_what_is_no_embedding_of_a_probe(inputs: Path, tmp_path: Path) -> None:
+    for content, fact in (("a, b", "'a'"), ("1 2 3", 16), ("", 16)):
+        (tmp_path / "mine.txt").write_text(content)
+        result = run(inputs / "artifact", "--probe", tmp_path / "mine.txt")
+        assert result.exit_code == 1
+        names(result.stderr, tmp_path / "mine.txt", fact)
+    result = run(inputs / "student.pt", "--probe", tmp_path / "mine.txt")
+    assert result.exit_code == 2
+    (tmp_path / "mine.txt").write_text(" ".join(["0.25"] * 16))
+    result = run(make_artifact(tmp_path / "older"), "--probe", tmp_path / "mine.txt")
+    assert result.exit_code == 2

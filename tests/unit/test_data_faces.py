@@ -102,6 +102,15 @@ def test_images_of_another_size(root: Path, cache: Path) -> None:
     assert faces.images.shape == (4, 16, 16, 3)
 
 
+def test_square_faces_are_cut_for_a_narrow_template(root: Path) -> None:
+    narrow = InputContract(height=112, width=96, alignment="arcface-112x96")
+    face = draw(5, size=7).repeat(16, 0).repeat(16, 1)
+    for path in PATHS:
+        save(root / path, face)
+    faces = open_faces(root, contract=narrow, resize=True)
+    assert np.abs(faces.images.astype(int) - face[:, 8:104]).mean() < 8
+
+
 def test_a_folder_without_faces(tmp_path: Path) -> None:
     with raises_naming(InputError, tmp_path / "missing"):
         open_small(tmp_path / "missing")

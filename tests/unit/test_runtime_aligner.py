@@ -94,7 +94,7 @@ def test_a_picture_without_landmarks_and_another_alignment(tmp_path: Path) -> No
     folder_of(tmp_path, 1, lambda points: points)
     with raises_naming(InputError, tmp_path / "other.png", tmp_path / "landmarks.csv"):
         aligned(tmp_path, [tmp_path / "other.png"])
-    with raises_naming(UsageError, "--landmarks"):
+    with raises_naming(UsageError, "160x160", "arcface-112"):
         Aligner(tmp_path / "landmarks.csv", InputContract(height=160, width=160))
 
 

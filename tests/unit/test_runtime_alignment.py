@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from messages import raises_naming
 from numpy.typing import NDArray
 
-from efq.runtime import InputError, align
+from efq.runtime import InputContract, InputError, UsageError, align
 from efq.runtime.faces.landmark_fit import check_turn, residual
 from efq.runtime.faces.orientation import stored, upright
 from efq.runtime.faces.template import ARCFACE_TEMPLATE, similarity_transform
+from efq.runtime.faces.templates import contract_points, usual_alignment
 
 TEMPLATE = ARCFACE_TEMPLATE.astype(np.float64)
 
@@ -59,6 +60,47 @@ def test_mirrored_landmarks_are_never_matched_by_a_reflection() -> None:
 def test_landmarks_on_the_template_crop_the_corner_of_the_image(picture: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(align(picture, ARCFACE_TEMPLATE), picture[:112, :112])
     np.testing.assert_array_equal(align(picture, ARCFACE_TEMPLATE + np.array((30, 20))), picture[20:132, 30:142])
+
+
+def insightface_points(image_size: int) -> NDArray[np.float64]:
+    """The rule of `estimate_norm` in InsightFace's face_align.py: multiples of 112, or of 128 moved to the right."""
+    ratio, shift = (image_size / 112, 0.0) if image_size % 112 == 0 else (image_size / 128, 8 * image_size / 128)
+    return ARCFACE_TEMPLATE * ratio + np.array((shift, 0.0))
+
+
+@pytest.mark.parametrize("size", [112, 128, 224, 256])
+def test_squares_are_cut_as_insightface_cuts_them(size: int, picture: NDArray[np.uint8]) -> None:
+    contract = InputContract(height=size, width=size, alignment=usual_alignment(size, size))
+    np.testing.assert_allclose(contract_points(contract), insightface_points(size), atol=1e-5)
+    large = np.tile(picture, (3, 3, 1))
+    found = align(large, insightface_points(size) + np.array((30, 20)), contract=contract)
+    np.testing.assert_array_equal(found, large[20 : 20 + size, 30 : 30 + size])
+
+
+def test_a_narrow_crop_has_eight_columns_fewer_at_each_side(picture: NDArray[np.uint8]) -> None:
+    contract = InputContract(height=112, width=96, alignment=usual_alignment(112, 96))
+    points = ARCFACE_TEMPLATE + np.array((30, 20))
+    np.testing.assert_array_equal(align(picture, points, contract=contract), align(picture, points)[:, 8:104])
+    np.testing.assert_array_equal(align(picture, [points, points], contract=contract).shape, (2, 112, 96, 3))
+
+
+def test_the_template_in_any_square_is_that_of_a_size(picture: NDArray[np.uint8]) -> None:
+    contract = InputContract(height=160, width=160, alignment="arcface-scaled")
+    np.testing.assert_array_equal(
+        align(picture, ARCFACE_TEMPLATE, contract=contract), align(picture, ARCFACE_TEMPLATE, 160)
+    )
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "alignment"),
+    [(160, 160, "custom"), (160, 160, "arcface-112"), (96, 112, "arcface-112x96"), (112, 112, "dlib")],
+)
+def test_faces_that_no_landmarks_align_are_refused(
+    height: int, width: int, alignment: str, picture: NDArray[np.uint8]
+) -> None:
+    contract = InputContract(height=height, width=width, alignment=alignment)
+    with raises_naming(UsageError, f"{height}x{width}", alignment, "arcface-112x96"):
+        align(picture, ARCFACE_TEMPLATE, contract=contract)
 
 
 def test_a_face_turned_upside_down_is_turned_back(picture: NDArray[np.uint8]) -> None:

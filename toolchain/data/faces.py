@@ -102,6 +102,7 @@ def open_faces(
         contract: gives the size the images have.
         seed: of the choice that `max_images` makes.
         resize: stretch images of another size instead of refusing them; they are then not aligned to the template.
+            A square face is cut, not stretched, for the template that is a square one's without its outer columns.
         progress: shows how many images are decoded.
 
     Raises:

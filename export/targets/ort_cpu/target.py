@@ -43,5 +43,6 @@ TARGET = OrtCpu(
     name="ort-cpu",
     description="ONNX Runtime on CPUs: uint8 activations, int8 weights per channel, int32 bias with scale x * w",
     products_saturate=True,
+    probe_cosine=0.999,
     passes=(LATE_CLAMPS, HARDSIGMOID_CONVOLUTIONS, FOUR_PIXEL_STEM),
 )

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from efq.export.changes import StudentChanges
 from efq.export.coverage.report import CoverageReport
 from efq.export.engine_settings import EngineSettings
+from efq.export.references.float16 import Float16Reference
 from efq.export.targets.target import Checked, ExportOptions, ExportTarget, Prepared
 from efq.export.targets.tensorrt.engine_coverage import engine_coverage
 from efq.export.targets.tensorrt.graph import build_tensorrt_model
@@ -32,6 +34,7 @@ from efq.runtime.tensorrt.engine_cache import fingerprint_of, write_engine, writ
 from efq.runtime.tensorrt.fingerprint import EngineMachine
 from efq.runtime.tensorrt.module import find_package
 from efq.runtime.tensorrt.open import machine_of
+from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
 
 LAYERS_FILE = "layers.json"
@@ -88,6 +91,12 @@ class TensorRTTarget(ExportTarget):
             atomic_write_text(artifact / ENGINE_FOLDER / LAYERS_FILE, json.dumps(report, indent=1) + "\n")
 
         return Checked(parity=parity.to_dict(), coverage=coverage, engine=report, add_files=add_engine)
+
+    def embed_probe(
+        self, prepared: Prepared, model: onnx.ModelProto, images: NDArray[np.uint8], folder: Path
+    ) -> NDArray[np.float32] | None:
+        """By the reference: an artifact may be written where there is no GPU, and for one of another kind."""
+        return torch_embedding(Float16Reference(prepared.form), torch.device("cpu"))(images)
 
     def bit_sentences(self, manifest: Manifest) -> list[str]:
         sentences = []

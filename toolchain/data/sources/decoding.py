@@ -17,6 +17,7 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.training_data import PIXEL_SCHEME
 from efq.runtime.errors import EfqError, InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.images import decode_image
+from efq.runtime.faces.templates import NARROW
 from efq.runtime.files import cache_folder, sweep_partials
 from efq.runtime.machine.cache import LIMIT_VARIABLE, cache_limit, make_room, mark_used
 from efq.runtime.machine.memory import available_memory
@@ -142,7 +143,7 @@ class _Decoder:
                 pixel_hashes.append(pixel_hash(image))
                 if image.shape != images.shape[1:]:
                     wrong_size.append(f"{key} ({image.shape[0]}x{image.shape[1]})")
-                    image = _stretch(image, images.shape[1], images.shape[2])
+                    image = _stretch(_cut(image, self.contract), images.shape[1], images.shape[2])
                 images[len(kept)] = image
                 kept.append(key)
                 hashes.append(hashlib.sha256(data).hexdigest())
@@ -171,6 +172,15 @@ def _reserve(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
+
+
+def _cut(image: NDArray[np.uint8], contract: InputContract) -> NDArray[np.uint8]:
+    """Of a square face for a narrower template, the columns that the template has: those of a square one but 16."""
+    height, width = image.shape[:2]
+    if contract.alignment != NARROW or height != width:
+        return image
+    side = round(width / 14)
+    return image[:, side : width - side]
 
 
 def _stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
