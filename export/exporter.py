@@ -23,11 +23,11 @@ from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
-from efq.runtime.artifact.probe import Probe
 from efq.runtime.backends.calls import LENGTH_TOLERANCE
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.files import temporary_folder
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
+from efq.runtime.probe.probe import Probe
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.targets import find_target as find_row
 from efq.toolchain.evaluation.separation import refuse_collapsed

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.artifact.probe import PROBE_IMAGE_FILE, Probe
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import DeviceError, EngineError, InputError, MissingDependencyError, ProbeError, UsageError
+from efq.runtime.probe.probe import PROBE_IMAGE_FILE, Probe
 from efq.runtime.reading import read_text
 from efq.runtime.targets import find_target
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from efq.runtime.artifact.folder import Artifact
     from efq.runtime.artifact.manifest import Manifest
     from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
-    from efq.runtime.artifact.probe import Probe
     from efq.runtime.embedder import Embedder
     from efq.runtime.errors import (
         CheckpointError,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from efq.runtime.faces.aligner import Aligner
     from efq.runtime.faces.alignment import align
     from efq.runtime.faces.images import decode_image, read_image
+    from efq.runtime.probe.probe import Probe
 
 __all__ = [
     "Aligner",
@@ -81,7 +81,7 @@ _HOMES = {
     "InputContract": "artifact.contract",
     "Manifest": "artifact.manifest",
     "ParityRecord": "artifact.parity",
-    "Probe": "artifact.probe",
+    "Probe": "probe.probe",
     "align": "faces.alignment",
     "decode_image": "faces.images",
     "read_image": "faces.images",

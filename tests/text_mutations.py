@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import random
 import string
@@ -11,11 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from artifacts import make_artifact, make_manifest
+import numpy as np
+from artifacts import make_artifact, make_manifest, reference_embeddings
 
 from efq.export.artifact.model_card import model_card
+from efq.export.artifact.probe_face import probe_face
 from efq.export.inspection import inspect
-from efq.runtime import Manifest
+from efq.runtime import Manifest, Probe
 from efq.runtime.artifact.folder import (
     CHECKSUMS_FILE,
     MANIFEST_FILE,
@@ -34,6 +37,7 @@ from efq.runtime.artifact.parity import (
 )
 from efq.runtime.backends.choice import read_choice
 from efq.runtime.errors import EfqError
+from efq.runtime.probe.probe import PROBE_FILE
 from efq.runtime.tensorrt.build.options import BuildOptions
 from efq.runtime.tensorrt.engine_cache import read_fingerprint, read_options
 from efq.runtime.tensorrt.fingerprint import Fingerprint
@@ -50,7 +54,12 @@ STRANGE: tuple[Any, ...] = (
 
 def make_texts(folder: Path) -> Path:
     """An artifact with every text file there is, and beside it a remembered choice."""
-    directory = make_artifact(folder / "artifact", manifest=full_manifest())
+    image = probe_face(112, 112)
+    probe = Probe(image=image, embedding=reference_embeddings(image[None])[0].astype(np.float32))
+    manifest = dataclasses.replace(full_manifest(), probe=probe.record())
+    directory = make_artifact(folder / "artifact", manifest=manifest)
+    for name, content in probe.files().items():
+        (directory / name).write_bytes(content)
     (directory / PARITY_FILE).write_text(full_parity().to_json(), encoding="utf-8")
     hashes = ["0123456789abcdef", "fedcba9876543210"]
     (directory / TRAINING_DATA_FILE).write_text(json.dumps({"images": 3, "sha256_prefixes": hashes}))
@@ -187,7 +196,7 @@ def text_cases(count: int, seed: int, folder: Path) -> Iterator[tuple[str, str]]
     directory = make_texts(folder)
     paths = [directory / name for name in (MANIFEST_FILE, PARITY_FILE, TRAINING_DATA_FILE, CHECKSUMS_FILE)]
     paths += [directory / "engine" / "options.json", directory / "engine" / "fingerprint.json"]
-    paths += [folder / "choice.json"]
+    paths += [directory / PROBE_FILE, folder / "choice.json"]
     originals = {path: path.read_bytes() for path in paths}
     text_outcome(directory)  # imports take their time
     assert text_outcome(directory) == "read"

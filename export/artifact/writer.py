@@ -26,11 +26,11 @@ from efq.runtime.artifact.folder import (
 )
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
-from efq.runtime.artifact.probe import Probe
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
 from efq.runtime.lineage.lineage import check_licence
+from efq.runtime.probe.probe import Probe
 from efq.runtime.reading import FILE_LIMIT, open_regular
 from efq.runtime.targets import find_target
 

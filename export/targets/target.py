@@ -16,8 +16,8 @@ from efq.export.changes import StudentChanges
 from efq.export.coverage.report import CoverageReport
 from efq.export.engine_settings import EngineSettings
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.artifact.probe import LEAST_COSINE
 from efq.runtime.errors import UsageError
+from efq.runtime.probe.probe import LEAST_COSINE
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.student import Student
 

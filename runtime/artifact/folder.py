@@ -15,10 +15,10 @@ from typing import Self
 from efq.runtime.artifact.listing import check_inside, files_of, is_plain_name
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
-from efq.runtime.artifact.probe import PROBE_FILE, PROBE_IMAGE_FILE, Probe
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, SchemaError
 from efq.runtime.files import atomic_write_text
+from efq.runtime.probe.probe import PROBE_FILE, PROBE_IMAGE_FILE, Probe
 from efq.runtime.reading import decode_text, read_bytes, read_text, sha256_file
 
 MODEL_FILE = "model.onnx"

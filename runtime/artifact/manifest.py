@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.probe import check_probe_record
 from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import SchemaError
 from efq.runtime.lineage.lineage import Lineage
+from efq.runtime.probe.probe import check_probe_record
 
 SCHEMA_VERSION = 2
 OLDEST_SCHEMA_VERSION = 1
@@ -51,7 +51,7 @@ class Manifest:
     artifact has one place, with its own keys:
 
     interface: the graph's surface; None is the usual one, uint8 NHWC RGB in, embeddings out.
-    probe: {"least_cosine"} of the probe in the artifact's files (`efq.runtime.artifact.probe`); None where none is.
+    probe: {"least_cosine"} of the probe in the artifact's files (`efq.runtime.probe.probe`); None where none is.
     lineage: what else is known of where it comes from, as `Lineage.to_dict` has it; None where nothing is.
     Raises SchemaError for values that do not fit.
     """

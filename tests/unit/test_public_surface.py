@@ -29,6 +29,8 @@ SURFACE = {
         *(
             "EvaluationRecord",
             "ParityRecord",
+            "Probe",
+            "ProbeError",
         ),
         *("Aligner", "decode_image", "read_image"),
     },
@@ -41,6 +43,7 @@ SURFACE = {
     "runtime.faces.formats": set(),
     "runtime.lineage": set(),
     "runtime.machine": set(),
+    "runtime.probe": set(),
     "runtime.tensorrt": set(),
     "runtime.tensorrt.build": set(),
     "runtime.tensorrt.run": set(),

@@ -52,6 +52,14 @@ def test_faces_come_back(tmp_path: Path) -> None:
     assert all(np.abs(face.astype(int) - FACE).max() <= 1 for face in faces)
 
 
+def test_faces_come_as_the_artifact_takes_them(tmp_path: Path) -> None:
+    path = folder_of(tmp_path, 1, lambda points: points)[0]
+    narrow = InputContract(height=112, width=96, alignment="arcface-112x96")
+    face = Aligner(tmp_path / "landmarks.csv", narrow)(path)
+    assert face.shape == (112, 96, 3)
+    assert np.abs(face.astype(int) - FACE[:, 8:104]).max() <= 1
+
+
 def test_ten_pictures_show_that_landmarks_are_of_smaller_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def half(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return (points + 0.5) / 2 - 0.5

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from efq.runtime.errors import TeacherError
 from efq.toolchain.backbones.registry import find_backbone
 from efq.toolchain.teachers import Teacher, open_teacher
+from efq.toolchain.teachers.candidate_inputs import best_other_input
 from efq.toolchain.teachers.teacher_check import SAMPLE_IMAGES, check_teacher, choose_sample
 
 PATTERNS = "networks:pattern_network"
@@ -64,6 +65,19 @@ def test_another_input_that_separates_better_is_named(bgr: Path) -> None:
     accepted = check_teacher(open_teacher(bgr, PATTERNS), PEOPLE, accept=True)
     assert accepted.better is not None
     assert str(accepted.better.input) == "bgr,0..1"
+
+
+def gray_network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 8, 5, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(288, 16))
+
+
+def test_a_network_of_gray_images_is_tried_on_gray_ones(tmp_path: Path) -> None:
+    torch.save(randomize(gray_network()).state_dict(), tmp_path / "teacher.pt")
+    teacher = open_teacher(tmp_path / "teacher.pt", f"{__name__}:gray_network", "112x112")
+    assert check_teacher(teacher, PEOPLE, accept=True).separation is not None
+    other = best_other_input(teacher, (np.array(PEOPLE.images), PEOPLE.labels), torch.device("cpu"))
+    assert other is not None
+    assert (other.input.color_order, other.input.size) == ("gray", (112, 112))
 
 
 def test_the_input_that_was_said_is_the_best(bgr: Path) -> None:

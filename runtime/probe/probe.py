@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.probe_image import decode_png, encode_png
 from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import InputError, ProbeError, SchemaError
+from efq.runtime.probe.png import decode_png, encode_png
 
 PROBE_IMAGE_FILE = "probe.png"
 PROBE_FILE = "probe.json"
