@@ -1,4 +1,4 @@
-"""efq-inspect: what a student or an artifact consists of, and what quantizing each of its layers costs."""
+"""efq-inspect: what a teacher, a student or an artifact consists of, and what quantizing each layer costs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from typing import Any
 
 import click
 
-from efq.runtime.commands.options import IMAGES, PATH, refuse_unused
+from efq.runtime.commands.options import IMAGES, PATH, TEXT, refuse_unused
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
+from efq.toolchain.teacher_options import teacher_input_option
 
 
 @click.command()
 @click.argument("model", type=PATH)
+@click.option("--backbone", type=TEXT, help="Of a teacher: a registered name or package.module:factory.")
+@teacher_input_option
 @click.option("--sensitivity", is_flag=True, help="Rank a student's layers by what quantizing each alone costs.")
 @click.option("--faces", type=PATH, help="With --sensitivity: folder of aligned faces.")
 @click.option("--list", "listing", type=PATH, help="With --sensitivity: use only the images this file names.")
@@ -45,6 +48,8 @@ from efq.toolchain.face_options import identity_level_option
 @efq_command
 def main(
     model: Path,
+    backbone: str | None,
+    teacher_input: str | None,
     sensitivity: bool,
     faces: Path | None,
     listing: Path | None,
@@ -54,7 +59,7 @@ def main(
     probe: Path | None,
     as_json: bool,
 ) -> None:
-    """Describe MODEL, a student file or an artifact folder: layers, bits, sizes, coverage.
+    """Describe MODEL: a teacher's input and operations, or a student's or an artifact's layers, bits, sizes, coverage.
 
     An artifact's probe image is embedded here and compared with what it was at export.
 
@@ -74,7 +79,7 @@ def main(
         raise UsageError(message)
     from efq.export.inspection import inspect
 
-    found = inspect(model, probe)
+    found = inspect(model, backbone=backbone, teacher_input=teacher_input, embedding=probe)
     if faces is not None:
         found["sensitivity"] = _sensitivity(model, faces, listing, identity_level, max_images, bits)
     if as_json:
@@ -117,6 +122,8 @@ def _print(found: dict[str, Any]) -> None:
         if key not in ("layers", "sensitivity", "notes", "training"):
             shown = json.dumps(value) if isinstance(value, dict) else f"{value:,}" if isinstance(value, int) else value
             print(f"{key:15} {shown}")
+    for note in found.get("notes", ()) if "teacher" in found else ():
+        print(f"{'note':15} {note}")
     if "layers" in found:
         print(f"\n{'layer':32} {'kind':16} {'shape':>18} {'bits':>4} {'bytes':>9}  output")
     for layer in found.get("layers", ()):

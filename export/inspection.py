@@ -1,4 +1,4 @@
-"""What a student or an artifact consists of, as efq-inspect shows it."""
+"""What a teacher, a student or an artifact consists of, as efq-inspect shows it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,42 @@ from typing import Any
 
 from efq.export.probe_check import compare_embedding, compare_here
 from efq.runtime.artifact.folder import Artifact
+from efq.runtime.errors import UsageError
 
 
-def inspect(model: Path, embedding: Path | None = None) -> dict[str, Any]:
-    """A student file or an artifact folder as plain values: bits, sizes, and layers or coverage.
+def inspect(
+    model: Path,
+    *,
+    backbone: str | None = None,
+    teacher_input: str | None = None,
+    embedding: Path | None = None,
+) -> dict[str, Any]:
+    """A student file, an artifact folder or a teacher as plain values: bits, sizes, and layers, coverage or input.
 
-    An artifact's probe is embedded here, or compared with the `embedding` in a text file (`compare_embedding`). Raises
-    CheckpointError, IncompatibleArtifactError, SchemaError or ChecksumError for what is neither or damaged, ProbeError
-    for another embedding than at export.
+    `backbone` and `teacher_input` are a teacher's. An artifact's probe is embedded here, or compared with the
+    `embedding` in a text file (`compare_embedding`). Raises CheckpointError, IncompatibleArtifactError, SchemaError or
+    ChecksumError for what is none of these or damaged, UsageError for a teacher's options beside anything else,
+    ProbeError for another embedding than at export.
     """
     if model.is_dir():
+        _refuse_teacher_options(model, backbone, teacher_input)
         return _inspect_artifact(model, embedding)
-    from efq.export.student_layers import inspect_student
+    from efq.toolchain.networks import network_kind
 
-    return inspect_student(model)
+    if network_kind(model) == "student":
+        from efq.export.student_layers import inspect_student
+
+        _refuse_teacher_options(model, backbone, teacher_input)
+        return inspect_student(model)
+    from efq.export.teacher_inspection import inspect_teacher
+
+    return inspect_teacher(model, backbone, teacher_input)
+
+
+def _refuse_teacher_options(model: Path, backbone: str | None, teacher_input: str | None) -> None:
+    if backbone is not None or teacher_input is not None:
+        message = f"expected a teacher beside --backbone or --teacher-input, found {model}: leave them out"
+        raise UsageError(message)
 
 
 def _inspect_artifact(path: Path, embedding: Path | None) -> dict[str, Any]:

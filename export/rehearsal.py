@@ -65,14 +65,14 @@ def rehearse(teacher: Teacher, recipe: Recipe, target: str, *, allow_float: bool
 def _embeds(teacher: Teacher) -> bool:
     embed = torch_embedding(teacher.normalized, torch.device("cpu"))
     try:
-        refuse_collapsed(embed(_images(teacher.contract)), teacher.name)
+        refuse_collapsed(embed(drawn_images(teacher.contract)), teacher.name)
     except GateError:
         return False
     return True
 
 
 def _rehearse(teacher: Teacher, recipe: Recipe, target: str, folder: Path, *, allow_float: bool) -> None:
-    images = _images(teacher.contract)
+    images = drawn_images(teacher.contract)
     path = folder / "student.pt"
     quick = dataclasses.replace(recipe, steps=0, calibration_images=_IMAGES, fitting_images=_IMAGES)
     save_student(_student(teacher, quick, images), path)
@@ -109,7 +109,7 @@ def _warnings_only() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _images(contract: InputContract) -> NDArray[np.uint8]:
+def drawn_images(contract: InputContract) -> NDArray[np.uint8]:
     """Blocks of color (N, H, W, 3)."""
     blocks = np.random.default_rng(0).integers(0, 256, (_IMAGES, 8, 8, 3), dtype=np.uint8)
     large = blocks.repeat(-(-contract.height // 8), 1).repeat(-(-contract.width // 8), 2)

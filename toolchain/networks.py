@@ -20,7 +20,7 @@ from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import CheckpointError, DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.reading import sha256_file
-from efq.toolchain.backbones.torch_file import looks_like_torch_file, read_outline
+from efq.toolchain.checkpoints.torch_file import looks_like_torch_file, read_outline
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
 from efq.toolchain.teachers.formats import CHECKPOINT, find_format, open_teacher
@@ -114,7 +114,7 @@ def _is_student(path: Path) -> bool:
         if find_format(path) is CHECKPOINT:
             raise
         return False  # an archive of another format
-    return isinstance(outline, dict) and is_student(outline)
+    return isinstance(outline.content, dict) and is_student(outline.content)
 
 
 def torch_device(name: str) -> torch.device:

@@ -17,7 +17,8 @@ from efq.runtime.errors import CheckpointError, SchemaError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.lineage.lineage import Lineage
 from efq.runtime.reading import sha256_file
-from efq.toolchain.backbones.checkpoint import read_checkpoint, shown
+from efq.toolchain.backbones.checkpoint import read_checkpoint
+from efq.toolchain.checkpoints.fit import shown
 from efq.toolchain.graph.description import describe_graph, plain_values
 from efq.toolchain.quantizers import WeightQuantizer
 from efq.toolchain.recipes.recipe import Recipe

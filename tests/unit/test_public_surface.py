@@ -61,6 +61,7 @@ SURFACE = {
         "read_checkpoint",
         "register",
     },
+    "toolchain.checkpoints": set(),
     "toolchain.data": {
         *(
             "Augmentation",

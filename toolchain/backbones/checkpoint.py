@@ -1,9 +1,12 @@
-"""Load a float checkpoint into the backbone whose keys it has."""
+"""Load the weights in a file into the network whose names they have."""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Iterable, Mapping
+import collections
+import dataclasses
+import functools
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,34 @@ import torch
 from torch import Tensor, nn
 
 from efq.runtime.errors import CheckpointError, UsageError
+from efq.toolchain.backbones.building import build, meta_shapes, shapes_of
 from efq.toolchain.backbones.registry import Backbone, backbone_names, find_backbone
-from efq.toolchain.backbones.torch_file import read_torch_file
+from efq.toolchain.checkpoints.choice import Chosen, choose
+from efq.toolchain.checkpoints.fit import Fit, Shapes, fits_of, shown
+from efq.toolchain.checkpoints.reparametrized import how_to_save, resolved
+from efq.toolchain.checkpoints.torch_file import read_torch_file
+from efq.toolchain.checkpoints.weights_file import StoredTensor, WeightsFile, open_weights
 
-_WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model", "backbone")
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_CLOSEST = 3
+_NAMED = 4
+_LEAST_SHARE = 0.3  # of a network's names that are there, where a file may be of any network
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedBackbone:
+    """A network with the weights of a file, in eval mode.
+
+    notes: where in the file they were, and what was left out; doubts: those of them that may be a mistake.
+    """
+
+    backbone: Backbone
+    network: nn.Module
+    place: str
+    notes: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -31,111 +57,128 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def shown(names: Iterable[object]) -> str:
-    """The first few of a file's names, sorted and not too long to read."""
-    texts = reprlib.Repr()
-    texts.maxstring, texts.maxlist = 80, 4
-    return texts.repr(sorted(map(str, names)))
-
-
-def weights_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The state dict inside a checkpoint: unwrapped from the usual outer keys, without a "module." prefix."""
-    for key in _WRAPPERS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping):
-            content = inner
-            break
-    named = [(str(key).removeprefix("module."), value) for key, value in content.items() if isinstance(value, Tensor)]
-    weights = dict(named)
-    if not weights:
-        message = f"expected tensors by name in {path}, found the keys {shown(content)}"
-        raise CheckpointError(message)
-    if len(weights) < len(named):
-        message = f"expected each name once in {path}, found some with and without 'module.': keep one of them"
-        raise CheckpointError(message)
-    return weights
-
-
 def load_backbone(path: Path, name: str | None = None) -> tuple[Backbone, nn.Module]:
-    """The backbone `name`, or the registered one whose keys and shapes fit, with the weights of `path`, in eval mode.
+    """`open_backbone`'s backbone and network."""
+    loaded = open_backbone(path, name)
+    return loaded.backbone, loaded.network
 
-    Weights of other floating types become float32. Raises CheckpointError when nothing fits, naming the first
-    differences, and for weights that are no finite floating numbers, UsageError for a factory that makes no network.
+
+def open_backbone(path: Path, name: str | None = None) -> LoadedBackbone:
+    """The backbone `name`, or the registered one whose names and shapes fit, with the weights of the file `path`.
+
+    The weights may be in any dicts and behind any prefix. Where a file has several that differ, averaged ones (EMA) are
+    taken; `name` chooses others: "iresnet50@model", or "@model" for the network that fits. Weights of other floating
+    types become float32. Raises CheckpointError when nothing fits, naming the first differences, and for weights that
+    are no finite floating numbers or all of one value, UsageError for a factory that makes no network.
     """
-    weights = weights_of(read_checkpoint(path), path)
-    if name is not None:
-        backbone = find_backbone(name)
-        difference = _difference(backbone, weights)
-        if difference is not None:
-            message = f"{path} is not a {backbone.name}: {difference}; choose the network with --backbone"
-            raise CheckpointError(message)
-        return backbone, _fill(backbone, weights, path)
-    for candidate in map(find_backbone, backbone_names()):
-        if _difference(candidate, weights) is None:
-            return candidate, _fill(candidate, weights, path)
+    network_name, chosen, place = (name or "").partition("@")
+    backbone = find_backbone(network_name) if network_name else None
+    file = open_weights(path)
+    file = dataclasses.replace(file, tensors=resolved(file.tensors))
+    _require_tensors(file)
+    wanted = place if chosen else None
+    loaded = _recognized(file, wanted) if backbone is None else _named(backbone, file, wanted)
+    for note in loaded.notes:
+        log = _logger.warning if note in loaded.doubts else _logger.info
+        log("%s: %s", path, note)
+    return loaded
+
+
+def _named(backbone: Backbone, file: WeightsFile, wanted: str | None) -> LoadedBackbone:
+    made = build(backbone, {}) if ":" in backbone.name else None
+    fits = _fits(backbone, file, made)
+    if fits and fits[0].fits:
+        return _loaded(backbone, choose(fits, file, wanted=wanted), file, made)
+    found = str(fits[0]) if fits else f"its names begin with {_first(file)}, and no {backbone.name} has such shapes"
     message = (
-        f"{path} fits none of the known backbones ({', '.join(backbone_names())}); its first keys are "
-        f"{shown(weights)}: name its network with --backbone package.module:factory"
+        f"{file.path} does not hold the weights of {backbone.name}: {found}. {_advice(file)}Name another network, or "
+        "leave --backbone out to have it recognized"
     )
     raise CheckpointError(message)
 
 
-def _difference(backbone: Backbone, weights: Mapping[str, Tensor]) -> str | None:
-    """What keys and shapes differ from those of `backbone`; None where it fits."""
-    expected = _shapes(backbone, weights)
-    if expected is None:
-        return "its tensors have other dimensions"
-    counters = {key for key in expected if key.endswith("num_batches_tracked")}
-    missing = sorted(set(expected) - set(weights) - counters)
-    unknown = sorted(set(weights) - set(expected))
-    common = set(expected) & set(weights)
-    shapes = sorted(key for key in common if expected[key] != tuple(weights[key].shape))
-    if not missing and not unknown and not shapes:
-        return None
-    return f"missing {shown(missing)}, unknown {shown(unknown)}, of another shape {shown(shapes)}"
+def _recognized(file: WeightsFile, wanted: str | None) -> LoadedBackbone:
+    """Of the registered networks that fit, the one that leaves least out."""
+    looked = []
+    for backbone in map(find_backbone, backbone_names()):
+        fits = _fits(backbone, file, least_share=_LEAST_SHARE)
+        if not fits:
+            continue
+        if fits[0].fits and not fits[0].left_out:
+            return _loaded(backbone, choose(fits, file, wanted=wanted), file)
+        looked.append((backbone, fits))
+    fitting = [(backbone, fits) for backbone, fits in looked if fits[0].fits]
+    if fitting:
+        backbone, fits = min(fitting, key=lambda pair: len(pair[1][0].left_out))
+        return _loaded(backbone, choose(fits, file, wanted=wanted), file)
+    looked.sort(key=lambda pair: -pair[1][0].share)
+    closest = [f"{backbone.name} ({fits[0]})" for backbone, fits in looked[:_CLOSEST]]
+    message = (
+        f"{file.path} has the weights of none of the networks that EFQ knows ({', '.join(backbone_names())}); "
+        + (f"closest: {'; '.join(closest)}" if closest else f"its names begin with {_first(file)}")
+        + f". {_advice(file)}For any other network give its code, with --backbone package.module:factory"
+    )
+    raise CheckpointError(message)
 
 
-def _shapes(backbone: Backbone, weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]] | None:
-    """Those of the network's tensors, which are not made; None where `weights` have no sizes to read off."""
+def _fits(
+    backbone: Backbone, file: WeightsFile, made: nn.Module | None = None, *, least_share: float = 0.0
+) -> list[Fit]:
+    if made is not None:
+        shapes = shapes_of(made)
+        return fits_of(file.tensors, shapes, lambda _: shapes)
+    return fits_of(
+        file.tensors, _usual_names(backbone), functools.partial(_shapes_at, backbone), least_share=least_share
+    )
+
+
+@functools.cache
+def _usual_names(backbone: Backbone) -> frozenset[str]:
+    return frozenset(meta_shapes(backbone, {}))
+
+
+def _shapes_at(backbone: Backbone, tensors: Mapping[str, StoredTensor]) -> Shapes | None:
+    """Of the network with the sizes that `tensors` tell; None where they tell none."""
     try:
-        arguments = backbone.arguments_of(weights)
-    except (LookupError, ValueError, TypeError, ArithmeticError):
+        return meta_shapes(backbone, _arguments(backbone, tensors))
+    except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError, NotImplementedError, UsageError):
         return None
+
+
+def _arguments(backbone: Backbone, tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:
+    return backbone.arguments_of({name: stored.meta for name, stored in tensors.items()})
+
+
+def _loaded(backbone: Backbone, chosen: Chosen, file: WeightsFile, made: nn.Module | None = None) -> LoadedBackbone:
+    tensors = {name: file.tensors[original] for name, original in chosen.fit.names.items()}
+    network = made if made is not None else _empty(backbone, _arguments(backbone, tensors))
+    expected = network.state_dict()
+    weights = {name: _converted(name, value, expected[name].dtype, file.path) for name, value in chosen.weights.items()}
+    try:
+        network.load_state_dict(weights, strict=False, assign=made is None)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:  # of a network's own loading
+        message = f"{backbone.name} does not load the weights in {file.path}: {type(error).__name__}: {error}"
+        raise CheckpointError(message) from error
+    notes = (*_where(chosen.fit, file.format), *chosen.notes)
+    return LoadedBackbone(
+        backbone=backbone, network=network.eval(), place=chosen.fit.place, notes=notes, doubts=chosen.notes
+    )
+
+
+def _empty(backbone: Backbone, arguments: Mapping[str, Any]) -> nn.Module:
+    """A registered network to be filled: made without memory for random numbers, where its code allows that."""
     try:
         with torch.device("meta"):
-            network = _build(backbone, arguments)
-    except (RuntimeError, NotImplementedError, UsageError):  # a size that no tensor has, or a factory that computes
-        if arguments:
-            return None
-        network = _build(backbone, arguments)
-    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
-
-
-def _build(backbone: Backbone, arguments: Mapping[str, Any]) -> nn.Module:
-    """Raises UsageError for a factory that fails, or makes anything but a whole network."""
-    try:
-        network = backbone.build(**arguments)
-    except (Exception, SystemExit) as error:  # of another's code
-        message = f"expected {backbone.name} to make a network, found {type(error).__name__}: {error}; mend the factory"
-        raise UsageError(message) from error
-    if not isinstance(network, nn.Module):
-        message = f"expected {backbone.name} to make an nn.Module, found {type(network).__name__}; name its factory"
-        raise UsageError(message)
-    for name, module in network.named_modules():
-        if any(nn.parameter.is_lazy(value) for value in (*module._parameters.values(), *module._buffers.values())):
-            message = f"layer {name!r} of {backbone.name} has no size yet ({type(module).__name__}): give it its sizes"
-            raise UsageError(message)
+            network = backbone.build(**arguments)
+    except Exception:  # code that computes with its numbers
+        return build(backbone, arguments)
+    kept = set(network.state_dict())
+    if any(name not in kept for name, _ in network.named_buffers()):
+        return build(backbone, arguments)
+    for module in network.modules():
+        if getattr(module, "num_batches_tracked", None) is not None:
+            module.num_batches_tracked = torch.zeros((), dtype=torch.long, device="cpu")
     return network
-
-
-def _fill(backbone: Backbone, weights: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """The network with `weights`, which have its names and shapes."""
-    network = _build(backbone, backbone.arguments_of(weights))
-    expected = network.state_dict()
-    network.load_state_dict(
-        {name: _converted(name, value, expected[name].dtype, path) for name, value in weights.items()}, strict=False
-    )
-    return network.eval()
 
 
 def _converted(name: str, value: Tensor, dtype: torch.dtype, path: Path) -> Tensor:
@@ -144,7 +187,7 @@ def _converted(name: str, value: Tensor, dtype: torch.dtype, path: Path) -> Tens
     if not fits:
         message = f"expected {name} in {path} to be of {dtype}, found {value.dtype}: save the float network's weights"
         raise CheckpointError(message)
-    converted = value.to(dtype)
+    converted = value.to(dtype).contiguous()
     if not value.numel():
         message = f"expected numbers as {name} in {path}, found a tensor of {tuple(value.shape)}"
         raise CheckpointError(message)
@@ -155,3 +198,57 @@ def _converted(name: str, value: Tensor, dtype: torch.dtype, path: Path) -> Tens
         message = f"expected variances as {name} in {path}, found {float(converted.min()):g}: the file is damaged"
         raise CheckpointError(message)
     return converted
+
+
+def _where(fit: Fit, form: str) -> list[str]:
+    """What to say of a network whose weights were found under other names, or beside others."""
+    notes = [] if form == "torch" else [f"a file of {form}"]
+    if fit.place:
+        notes.append(f"the weights are those under {fit.place!r}")
+    if fit.own_prefix:
+        notes.append(f"{fit.own_prefix!r} of the network's own names is not in the file")
+    if fit.left_out:
+        notes.append(f"left out: {_by_first_part(fit.left_out)}")
+    return notes
+
+
+def _by_first_part(names: Sequence[str]) -> str:
+    groups = collections.defaultdict(list)
+    for name in names:
+        groups[name.partition(".")[0]].append(name)
+    parts = [members[0] if len(members) == 1 else f"{top} ({len(members)} tensors)" for top, members in groups.items()]
+    return ", ".join(part[:80] for part in parts[:_NAMED]) + (
+        f" and {len(parts) - _NAMED} more" * (len(parts) > _NAMED)
+    )
+
+
+def _first(file: WeightsFile) -> str:
+    return f"{', '.join(name[:80] for name in list(file.tensors)[:4])}"
+
+
+def _advice(file: WeightsFile) -> str:
+    """What else the file shows of how it was saved."""
+    quantized = next((name for name, stored in file.tensors.items() if stored.kind == "quantized"), None)
+    if quantized is not None:
+        return f"{quantized[:80]} is quantized: save the float network, as it was before that. "
+    computed = how_to_save(file.tensors)
+    return f"{computed}. " if computed else ""
+
+
+def _require_tensors(file: WeightsFile) -> None:
+    """Raises CheckpointError for a file without tensors by name, saying what it holds instead."""
+    if file.tensors and "" not in file.tensors:
+        return
+    if file.modules:
+        place, name = next(iter(file.modules.items()))
+        key = f"[{place!r}]" if place else ""
+        where = f" under {place!r}" if place else ""
+        message = (
+            f"{file.path} holds a whole network, an object of {name[:100]}{where}, which would be code: where you "
+            "trust it and have its code, save its weights with "
+            f"m = torch.load(file, weights_only=False){key}; torch.save(m.state_dict(), 'weights.pt')"
+        )
+    else:
+        code = f" (with {file.foreign[0]})" if file.foreign else ""
+        message = f"expected tensors by name in {file.path}, found {shown(file.keys)}{code}: save model.state_dict()"
+    raise CheckpointError(message)

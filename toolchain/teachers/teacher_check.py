@@ -14,6 +14,7 @@ from efq.toolchain.data import FaceSet, augment
 from efq.toolchain.data.augmentation import Augmentation
 from efq.toolchain.evaluation.separation import Separation, measure_separation, refuse_collapsed
 from efq.toolchain.teachers.candidate_inputs import Candidate, Sample, best_other_input, embedding_with, other_sizes
+from efq.toolchain.teachers.dead_channels import check_channels
 from efq.toolchain.teachers.teacher import Teacher
 
 SAMPLE_IMAGES = 128
@@ -70,7 +71,8 @@ def check_teacher(
 ) -> TeacherCheck:
     """Embed up to 128 of `faces`, two of each of 64 people, with the input the teacher is given and the usual ones.
 
-    Raises TeacherError for embeddings that are not finite, zero or all alike, and unless `accept` for a teacher that
+    Raises TeacherError for embeddings that are not finite, zero or all alike, and unless `accept` for a teacher most of
+    whose channels are dead, or that
     does not tell these people apart, or does so clearly better with another input. `device` None is where the network
     is; it stays there. Draws nothing from torch's random numbers.
     """
@@ -86,6 +88,7 @@ def check_teacher(
         found = _look(teacher, sample, device or home, views=views)
     finally:
         teacher.network.to(home)
+    check_channels(teacher.network, f"the teacher {teacher.name}", accept=accept)
     _judge(teacher, found, accept=accept)
     return found
 

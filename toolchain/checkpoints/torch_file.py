@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,23 +18,53 @@ import torch
 from efq.runtime.errors import CheckpointError
 from efq.runtime.file_kinds import FIRST_BYTES, PICKLE, ZIP, FileKind, kind_of_bytes
 from efq.runtime.reading import open_regular
-from efq.toolchain.backbones.pickled import PickleContentError, StorageRecord, read_pickle, refuse, tensors_of
+from efq.toolchain.checkpoints.pickled import read_pickle
+from efq.toolchain.checkpoints.records import ArrayRecord, PickleContentError, records_of, refuse, tensors_of
 
 LARGEST = 16 * 2**30
 """Bytes of a torch file: one of a training with a million identities has 6 GB."""
 
 _LARGEST_PICKLE = 32 * 2**20  # names, sizes and plain values; one of a network has less than 1 MB
+_LARGEST_ARRAYS = 2**30  # a pickle that is no torch file holds its arrays itself
 _MOST_RECORDS = 100_000
 _BEYOND_THE_FILE = 2**30  # bytes of tensors that show the same memory several times, besides those of the file
 _EXPECTED = "a torch file of plain tensors (torch.save(model.state_dict(), path))"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a number, then more pickles
+_TO_WEIGHTS = 'torch.save(m.state_dict(), "weights.pt")'
 _ZIPS = (  # by an entry's name: what wrote it, what to do
-    ("constants.pkl", "a TorchScript archive, which holds code", "save the state dict: torch.jit.load(f).state_dict()"),
-    ("archive_format", "an exported program (torch.export), which holds code", "save the model's state_dict()"),
+    (
+        "constants.pkl",
+        "a TorchScript archive, which holds code",
+        f"save its state dict: m = torch.jit.load(file); {_TO_WEIGHTS}",
+    ),
+    (
+        "archive_format",
+        "an exported program (torch.export), which holds code",
+        f"save its state dict: m = torch.export.load(file).module(); {_TO_WEIGHTS}",
+    ),
     ("manifest.json", "a TorchServe archive (.mar)", "unpack it and give the checkpoint inside"),
     ("config.json", "a Keras model or another zip of many files", "export the network to ONNX"),
-    (".npy", "numpy arrays (.npz)", "load them into the network and save its state_dict()"),
+    (
+        ".npy",
+        "numpy arrays (.npz)",
+        'a = np.load(file); torch.save({k: torch.from_numpy(a[k]) for k in a}, "weights.pt")',
+    ),
 )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a torch file holds: `content`, plain values with records in place of tensors, arrays and objects.
+
+    memory: where the bytes of each memory lie in the file, (first, how many), by its key. bytes: of all memory.
+    foreign: what in it stands for an object of another's class, in words. form: of the file, for messages.
+    """
+
+    form: str
+    content: Any
+    memory: Mapping[str, tuple[int, int]]
+    bytes: int
+    foreign: tuple[str, ...]
 
 
 def looks_like_torch_file(path: Path) -> bool:
@@ -44,10 +76,10 @@ def looks_like_torch_file(path: Path) -> bool:
         return False
 
 
-def read_outline(path: Path) -> Any:
-    """The plain values of a torch file, records in place of its tensors; nothing is loaded.
+def read_outline(path: Path) -> Outline:
+    """What is in a torch file; nothing is loaded, and objects in it are not made.
 
-    Raises CheckpointError as `read_torch_file` does.
+    Raises CheckpointError for another format, a damaged or truncated file, or an archive of code.
     """
     with open_regular(path, limit=LARGEST, expected=_EXPECTED, error_class=CheckpointError) as file:
         return _look(file, path)
@@ -56,11 +88,15 @@ def read_outline(path: Path) -> Any:
 def read_torch_file(path: Path) -> Any:
     """What torch.save wrote to `path`: plain values, and dense tensors on the CPU.
 
-    Raises CheckpointError for anything else, naming what was found: another format, code, a damaged or truncated file,
-    or a tensor that is sparse, quantized or has no values.
+    Raises CheckpointError for anything else, naming what was found: another format, objects of any class, a damaged or
+    truncated file, or a tensor that is sparse, quantized or has no values.
     """
     with open_regular(path, limit=LARGEST, expected=_EXPECTED, error_class=CheckpointError) as file:
-        _look(file, path)
+        outline = _look(file, path, arrays=False)
+        try:
+            _check_plain(outline)
+        except PickleContentError as error:
+            _refuse(path, str(error), error)
         file.seek(0)
         try:
             with warnings.catch_warnings():  # of dtypes that torch has deprecated: not for the user of EFQ
@@ -72,6 +108,17 @@ def read_torch_file(path: Path) -> Any:
             _refuse(path, f"tensors of {os.fstat(file.fileno()).st_size:,} bytes, more than memory holds", error)
         except Exception as error:  # what the look did not find: torch's own words are for those who wrote the file
             _refuse(path, "a file that torch cannot read: it is damaged or was written by a newer torch", error)
+
+
+def _check_plain(outline: Outline) -> None:
+    if outline.foreign:
+        refuse(outline.foreign[0])
+    for place, record in records_of(outline.content):
+        if isinstance(record, ArrayRecord):
+            refuse(f"a numpy array ({place[:100]}); save tensors")
+    for place, tensor in tensors_of(outline.content):
+        if tensor.storage is None:
+            refuse(f"the tensor {place}, which is {tensor.kind}; save dense float32 tensors")
 
 
 def refuse_other_file(path: Path, expected: str) -> NoReturn:
@@ -86,28 +133,29 @@ def _describe(kind: FileKind | None) -> str:
     return kind.sentence if kind is not None else "a file of no format that is known"
 
 
-def _look(file: BufferedReader, path: Path) -> Any:
-    """The outline of `file`, once everything in it was found in order."""
+def _look(file: BufferedReader, path: Path, *, arrays: bool = True) -> Outline:
+    """The outline of `file`, once everything in it was found in order; with `arrays` that of a pickle of them, too."""
     start = file.read(FIRST_BYTES)
     kind = kind_of_bytes(start)
-    size = os.fstat(file.fileno()).st_size
     try:
         if kind is ZIP:
-            content, stored = _look_into_zip(file)
+            outline = _look_into_zip(file)
         elif start.startswith(_LEGACY):
-            content, stored = _look_into_legacy(file), size
+            outline = _look_into_legacy(file)
+        elif kind is PICKLE and arrays:
+            outline = _look_into_pickle(file)
         else:
             _refuse(path, _describe(kind))
-        _check_tensors(content, stored)
+        _check_sizes(outline)
     except PickleContentError as error:
         _refuse(path, str(error), error)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, RuntimeError) as error:
         _refuse(path, "a torch file that is truncated or damaged; fetch it again", error)
-    return content
+    return outline
 
 
-def _look_into_zip(file: BufferedReader) -> tuple[Any, int]:
-    """The outline of a zip as torch writes it (PyTorchStreamWriter), and the bytes of its memory."""
+def _look_into_zip(file: BufferedReader) -> Outline:
+    """Of a zip as torch writes it (PyTorchStreamWriter)."""
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         names = {record.filename.lower() for record in records}
@@ -123,15 +171,20 @@ def _look_into_zip(file: BufferedReader) -> tuple[Any, int]:
         if found[0].file_size > _LARGEST_PICKLE:
             refuse(f"plain values of {found[0].file_size:,} bytes, not tensors")
         _check_sums(file, archive, records)
-        file.seek(_begin(file, found[0]))
-        content = read_pickle(io.BytesIO(file.read(found[0].file_size)))
+        pickled = read_pickle(io.BytesIO(_content(file, found[0])))
         folder = found[0].filename.removesuffix("data.pkl")
-        sizes = {record.filename: record.file_size for record in records}
-        for place, tensor in tensors_of(content):
-            storage = tensor.storage
-            if storage is not None and sizes.get(f"{folder}data/{storage.key}") != storage.bytes:
-                refuse(f"no memory of {storage.bytes:,} bytes for {place}: the file is damaged")
-        return content, sum(sizes.values())
+        by_name = {record.filename: record for record in records}
+        order = by_name.get(f"{folder}byteorder")
+        if order is not None and _content(file, order) != b"little":
+            refuse("numbers with their first byte first (byteorder); save it again on another machine")
+        memory: dict[str, tuple[int, int]] = {}
+        for storage in pickled.storages:
+            record = by_name.get(f"{folder}data/{storage.key}")
+            if record is None or record.file_size != storage.bytes:
+                refuse(f"no memory {storage.key[:20]!r} of {storage.bytes:,} bytes: the file is damaged")
+            memory[storage.key] = _begin(file, record), storage.bytes
+        held = sum(record.file_size for record in records)
+        return Outline(form="torch", content=pickled.content, memory=memory, bytes=held, foreign=pickled.foreign)
 
 
 def _check_extents(records: list[zipfile.ZipInfo], size: int) -> None:
@@ -163,6 +216,11 @@ def _sum(file: BufferedReader, record: zipfile.ZipInfo) -> int:
     return -1 if left else found
 
 
+def _content(file: BufferedReader, record: zipfile.ZipInfo) -> bytes:
+    file.seek(_begin(file, record))
+    return file.read(record.file_size)
+
+
 def _begin(file: BufferedReader, record: zipfile.ZipInfo) -> int:
     """Where a record's bytes begin: behind its local header, whose name and extra field have lengths of their own."""
     file.seek(record.header_offset)
@@ -172,31 +230,46 @@ def _begin(file: BufferedReader, record: zipfile.ZipInfo) -> int:
     return record.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
 
 
-def _look_into_legacy(file: BufferedReader) -> Any:
-    """The outline of what torch.save wrote before 1.6: three pickles, the content, the keys of its memory, memory."""
+def _look_into_legacy(file: BufferedReader) -> Outline:
+    """Of what torch.save wrote before 1.6: five pickles (two numbers, the machine, the content, the keys of its
+    memory), then the memory of each key: how many numbers, and these.
+    """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     pickles = io.BytesIO(file.read(_LARGEST_PICKLE))
-    *_, content, keys = [read_pickle(pickles) for _ in range(5)]
-    storages = {storage.key: storage for storage in _storages(content)}
-    needed = sum(storage.bytes + 8 for storage in storages.values())
-    if not isinstance(keys, list) or set(keys) != set(storages) or pickles.tell() + needed > size:
+    *_, pickled, keys = [read_pickle(pickles) for _ in range(5)]
+    storages = {storage.key: storage for storage in pickled.storages}
+    if not isinstance(keys.content, list) or set(keys.content) != set(storages):
         refuse("a torch file that is truncated or damaged; fetch it again")
-    return content
+    memory: dict[str, tuple[int, int]] = {}
+    place = pickles.tell()
+    for key in keys.content:
+        memory[key] = place + 8, storages[key].bytes
+        place += 8 + storages[key].bytes
+    if place > size:
+        refuse("a torch file that is truncated or damaged; fetch it again")
+    return Outline(form="torch", content=pickled.content, memory=memory, bytes=size, foreign=pickled.foreign)
 
 
-def _storages(content: Any) -> list[StorageRecord]:
-    return [tensor.storage for _, tensor in tensors_of(content) if tensor.storage is not None]
+def _look_into_pickle(file: BufferedReader) -> Outline:
+    """Of a pickle alone, which holds arrays where it holds weights."""
+    file.seek(0)
+    data = file.read(_LARGEST_ARRAYS)
+    try:
+        pickled = read_pickle(io.BytesIO(data))
+    except PickleContentError as error:
+        refuse(f"a pickle, which is never opened, and whose content is not known ({error})")
+    if not any(isinstance(record, ArrayRecord) for _, record in records_of(pickled.content)):
+        refuse(f"a pickle, which is never opened, without arrays in it; {_TO_WEIGHTS}")
+    return Outline(form="pickled arrays", content=pickled.content, memory={}, bytes=len(data), foreign=pickled.foreign)
 
 
-def _check_tensors(content: Any, stored: int) -> None:
-    """Dense, and together no larger than what the file holds, but for some that show the same memory again."""
+def _check_sizes(outline: Outline) -> None:
+    """Together no larger than what the file holds, but for some that show the same memory again."""
     total = 0
-    for place, tensor in tensors_of(content):
-        if tensor.storage is None:
-            refuse(f"the tensor {place}, which is {tensor.kind}; save dense float32 tensors")
-        total += tensor.elements * tensor.storage.width
-        if total > stored + _BEYOND_THE_FILE:
+    for place, tensor in tensors_of(outline.content):
+        total += tensor.elements * tensor.dtype.itemsize if tensor.storage is not None else 0
+        if total > outline.bytes + _BEYOND_THE_FILE:
             refuse(f"the tensor {place} of {tensor.shape}, larger than the file")
 
 
