@@ -1,9 +1,9 @@
 """Open damaged teachers, many of them: `python tests/fuzz_checkpoints.py --count 20000 --seed 0`.
 
-A network's weights as torch.save writes them, with bytes changed, values replaced, tensors of other dtypes, shapes,
-layouts and devices, pickles of strangers. Each is a CheckpointError in EFQ's own words, or a teacher that gives finite
-embeddings or is refused as an EfqError when it is lowered. Anything else is a hole: it is printed with the seed of its
-mutation, and the exit code is 1.
+A network's weights as torch.save, safetensors and pickle write them, with bytes changed, values replaced, tensors of
+other dtypes, shapes, layouts and devices, pickles of strangers. Each is a CheckpointError in EFQ's own words, or a
+teacher that gives finite embeddings or is refused as an EfqError when it is lowered. Anything else is a hole: it is
+printed with the seed of its mutation, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import collections
 import io
+import json
 import os
 import pickle
 import random
 import re
+import struct
 import tempfile
 import warnings
 import zipfile
@@ -37,7 +39,10 @@ DTYPES = (
     *(torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int64, torch.bool),
     *(torch.complex64, torch.float8_e4m3fn),
 )
-WRAPPERS = ("state_dict", "model", "net_state_dict", "backbone", "weights", "format")
+WRAPPERS = ("state_dict", "model", "ema", "net_state_dict", "backbone", "weights", "format")
+PREFIXES = ("module.", "_orig_mod.", "model.", "features.module.", "stem.", "a.b.c.")
+SAFE_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16"}
+SAFE_TYPES |= {torch.int64: "I64", torch.uint8: "U8", torch.bool: "BOOL", torch.int8: "I8"}
 STARTS = (
     *(b"", b"PK\x03\x04", b"\x80\x02", b"\x08\x07\x12\x04", b"<!DOCTYPE html>", b"\x89HDF\r\n\x1a\n", b"\x1f\x8b"),
     *(b"version https://git-lfs.github.com/spec/v1\n", b"\xff\xd8\xff\xe0", b"{", b"\x1c\0\0\0TFL3", b"\0" * 64),
@@ -97,10 +102,14 @@ def changed_content(weights: dict[str, Any], draw: random.Random) -> Any:
             content[draw.choice((f"module.{name}", f"{name}.x", "", "a" * 1000, 7))] = weights.get(name)
         else:
             content[name] = value(draw)
-    if draw.random() < 0.2:
-        content = {f"module.{name}": item for name, item in content.items()}
+    if draw.random() < 0.3:
+        prefix = draw.choice(PREFIXES)
+        content = {f"{prefix}{name}": item for name, item in content.items()}
     for _ in range(draw.choice((0, 0, 0, 1, 2))):
-        content = {draw.choice(WRAPPERS): content, "epoch": value(draw)}
+        beside = draw.choice(
+            (value(draw), argparse.Namespace(a=value(draw)), np.float64(3), Path("a"), weights, content)
+        )
+        content = {draw.choice(WRAPPERS): content, draw.choice(("epoch", *WRAPPERS)): beside}
     return draw.choice((content, content, content, content, [content], value(draw)))
 
 
@@ -122,9 +131,32 @@ def file_of(weights: dict[str, Any], draw: random.Random) -> bytes:
                 archive.writestr("a/data.pkl", pickle.dumps(Code(), protocol=2))
                 archive.writestr("a/version", b"3\n")
         return buffer.getvalue()
-    torch.save(changed_content(weights, draw), buffer, _use_new_zipfile_serialization=draw.random() < 0.85)
-    data = buffer.getvalue()
+    if action < 0.25:
+        data = safetensors_of(weights, draw)
+    elif action < 0.35:
+        arrays = {name: draw.choice((item.numpy(), item.double().numpy().T)) for name, item in weights.items()}
+        data = pickle.dumps(draw.choice((arrays, {"w": arrays, "x": Path("a")})), protocol=draw.randrange(2, 6))
+    else:
+        torch.save(changed_content(weights, draw), buffer, _use_new_zipfile_serialization=draw.random() < 0.85)
+        data = buffer.getvalue()
     return damaged(data, draw) if draw.random() < 0.35 else data
+
+
+def safetensors_of(weights: dict[str, Any], draw: random.Random) -> bytes:
+    """The weights as safetensors, of some types and perhaps with a wrong header."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    data = b""
+    for name, item in weights.items():
+        tensor = item.to(draw.choice(list(SAFE_TYPES))) if draw.random() < 0.05 else item
+        raw = tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        offsets = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": SAFE_TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+        data += raw
+    if draw.random() < 0.5:
+        record = header[draw.choice(list(weights))]
+        record[draw.choice(list(record))] = draw.choice(([1 << 40], [0, 1 << 60], [-1, 4], "F8", "F32", value(draw, 2)))
+    text = json.dumps(header, default=str).encode()
+    return struct.pack("<Q", draw.choice((len(text), len(text), len(text), 1 << 62, 3))) + text + data
 
 
 def outcome(path: Path) -> str:

@@ -20,6 +20,7 @@ from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.cuda.seam import check_ordinal, device_ordinal
 from efq.runtime.errors import CheckpointError, DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.reading import sha256_file
+from efq.toolchain.checkpoints.other_files import refuse_foreign_folder
 from efq.toolchain.checkpoints.torch_file import looks_like_torch_file, read_outline
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import is_student, load_student
@@ -98,6 +99,7 @@ def open_network(
 def network_kind(path: Path) -> Kind:
     """What is at `path`; a folder is taken for an artifact. Raises CheckpointError for a file that is no network."""
     if path.is_dir():
+        refuse_foreign_folder(path, "an artifact")
         return "artifact"
     if _is_student(path):
         return "student"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from efq.runtime.errors import UsageError
 from efq.toolchain.backbones.registry import Backbone
@@ -25,17 +25,46 @@ def build(backbone: Backbone, arguments: Mapping[str, Any]) -> nn.Module:
         with _kept_settings(), contextlib.redirect_stdout(sys.stderr):
             network = backbone.build(**arguments)
     except (Exception, SystemExit) as error:  # of another's code
-        message = f"expected {name} to make a network, found {type(error).__name__}: {error}; mend the factory"
+        message = (
+            f"expected {name} to make a network when it is called without arguments, found {type(error).__name__}: "
+            f"{str(error)[:300]}; mend the factory"
+        )
         raise UsageError(message) from error
     if not isinstance(network, nn.Module):
         found = f"the class {network.__name__}" if isinstance(network, type) else type(network).__name__
         message = f"expected {name} to make an nn.Module, found {found}; name a function or class that returns one"
         raise UsageError(message)
+    if isinstance(network, torch.jit.ScriptModule):
+        message = f"expected {name} to make an nn.Module, found a TorchScript module; name the code it was made of"
+        raise UsageError(message)
     _refuse_lazy(network, name)
     _refuse_hidden(network, name)
-    if any(value.device.type == "cuda" for value in network.state_dict().values() if isinstance(value, torch.Tensor)):
+    if any(value.device.type not in ("cpu", "meta") for value in (*network.parameters(), *network.buffers())):
         network = network.cpu()
     return network.float()
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    """Give `network`, called `name`, its `weights`; counters of batches are left as they are.
+
+    Raises UsageError for a network with code of its own that does not load them, and for tensors without memory that
+    the weights do not give.
+    """
+    values = (*network.parameters(), *network.buffers())
+    replaced = any(value.is_meta or value.is_inference() for value in values)
+    try:
+        network.load_state_dict(dict(weights), strict=False, assign=replaced)
+    except Exception as error:  # of another's code
+        message = f"{name} does not load its weights: {type(error).__name__}: {str(error)[:300]}; mend its code"
+        raise UsageError(message) from error
+    for module in network.modules():
+        counter = module._buffers.get("num_batches_tracked")
+        if counter is not None and (counter.is_meta or counter.is_inference()):
+            module._buffers["num_batches_tracked"] = torch.zeros_like(counter, device="cpu")
+    empty = [key for key, value in (*network.named_parameters(), *network.named_buffers()) if value.is_meta]
+    if empty:
+        message = f"{name} has tensors without memory that no checkpoint gives ({empty[0]}): make them on the CPU"
+        raise UsageError(message)
 
 
 def meta_shapes(backbone: Backbone, arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -84,9 +113,12 @@ def _refuse_hidden(network: nn.Module, name: str) -> None:
 def _kept_settings() -> Iterator[None]:
     """What others' code may set for the whole process."""
     dtype, gradients, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+    device = torch.get_default_device()
     try:
         yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(gradients)
         torch.set_num_threads(threads)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from efq.runtime.errors import CheckpointError, UsageError
-from efq.toolchain.backbones.building import build, meta_shapes, shapes_of
+from efq.toolchain.backbones.building import build, fill, meta_shapes, shapes_of
 from efq.toolchain.backbones.registry import Backbone, backbone_names, find_backbone
 from efq.toolchain.checkpoints.choice import Chosen, choose
-from efq.toolchain.checkpoints.fit import Fit, Shapes, fits_of, shown
+from efq.toolchain.checkpoints.fit import Fit, Shapes, first_of, fits_of, left_out, shown
 from efq.toolchain.checkpoints.reparametrized import how_to_save, resolved
 from efq.toolchain.checkpoints.torch_file import read_torch_file
 from efq.toolchain.checkpoints.weights_file import StoredTensor, WeightsFile, open_weights
 
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _CLOSEST = 3
-_NAMED = 4
 _LEAST_SHARE = 0.3  # of a network's names that are there, where a file may be of any network
 
 _logger = logging.getLogger(__name__)
@@ -89,7 +87,11 @@ def _named(backbone: Backbone, file: WeightsFile, wanted: str | None) -> LoadedB
     fits = _fits(backbone, file, made)
     if fits and fits[0].fits:
         return _loaded(backbone, choose(fits, file, wanted=wanted), file, made)
-    found = str(fits[0]) if fits else f"its names begin with {_first(file)}, and no {backbone.name} has such shapes"
+    found = (
+        str(fits[0])
+        if fits
+        else f"its names begin with {first_of(list(file.tensors))}, and no {backbone.name} has such shapes"
+    )
     message = (
         f"{file.path} does not hold the weights of {backbone.name}: {found}. {_advice(file)}Name another network, or "
         "leave --backbone out to have it recognized"
@@ -115,7 +117,7 @@ def _recognized(file: WeightsFile, wanted: str | None) -> LoadedBackbone:
     closest = [f"{backbone.name} ({fits[0]})" for backbone, fits in looked[:_CLOSEST]]
     message = (
         f"{file.path} has the weights of none of the networks that EFQ knows ({', '.join(backbone_names())}); "
-        + (f"closest: {'; '.join(closest)}" if closest else f"its names begin with {_first(file)}")
+        + (f"closest: {'; '.join(closest)}" if closest else f"its names begin with {first_of(list(file.tensors))}")
         + f". {_advice(file)}For any other network give its code, with --backbone package.module:factory"
     )
     raise CheckpointError(message)
@@ -154,12 +156,8 @@ def _loaded(backbone: Backbone, chosen: Chosen, file: WeightsFile, made: nn.Modu
     network = made if made is not None else _empty(backbone, _arguments(backbone, tensors))
     expected = network.state_dict()
     weights = {name: _converted(name, value, expected[name].dtype, file.path) for name, value in chosen.weights.items()}
-    try:
-        network.load_state_dict(weights, strict=False, assign=made is None)
-    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:  # of a network's own loading
-        message = f"{backbone.name} does not load the weights in {file.path}: {type(error).__name__}: {error}"
-        raise CheckpointError(message) from error
-    notes = (*_where(chosen.fit, file.format), *chosen.notes)
+    fill(network, weights, backbone.name)
+    notes = (*_where(chosen.fit, file), *chosen.notes)
     return LoadedBackbone(
         backbone=backbone, network=network.eval(), place=chosen.fit.place, notes=notes, doubts=chosen.notes
     )
@@ -173,12 +171,7 @@ def _empty(backbone: Backbone, arguments: Mapping[str, Any]) -> nn.Module:
     except Exception:  # code that computes with its numbers
         return build(backbone, arguments)
     kept = set(network.state_dict())
-    if any(name not in kept for name, _ in network.named_buffers()):
-        return build(backbone, arguments)
-    for module in network.modules():
-        if getattr(module, "num_batches_tracked", None) is not None:
-            module.num_batches_tracked = torch.zeros((), dtype=torch.long, device="cpu")
-    return network
+    return network if all(name in kept for name, _ in network.named_buffers()) else build(backbone, arguments)
 
 
 def _converted(name: str, value: Tensor, dtype: torch.dtype, path: Path) -> Tensor:
@@ -200,30 +193,16 @@ def _converted(name: str, value: Tensor, dtype: torch.dtype, path: Path) -> Tens
     return converted
 
 
-def _where(fit: Fit, form: str) -> list[str]:
+def _where(fit: Fit, file: WeightsFile) -> list[str]:
     """What to say of a network whose weights were found under other names, or beside others."""
-    notes = [] if form == "torch" else [f"a file of {form}"]
+    notes = [] if file.format == "torch" else [f"a file of {file.format}"]
     if fit.place:
         notes.append(f"the weights are those under {fit.place!r}")
     if fit.own_prefix:
         notes.append(f"{fit.own_prefix!r} of the network's own names is not in the file")
-    if fit.left_out:
-        notes.append(f"left out: {_by_first_part(fit.left_out)}")
+    if others := left_out(fit, file.tensors):
+        notes.append(f"left out: {first_of(others)}")
     return notes
-
-
-def _by_first_part(names: Sequence[str]) -> str:
-    groups = collections.defaultdict(list)
-    for name in names:
-        groups[name.partition(".")[0]].append(name)
-    parts = [members[0] if len(members) == 1 else f"{top} ({len(members)} tensors)" for top, members in groups.items()]
-    return ", ".join(part[:80] for part in parts[:_NAMED]) + (
-        f" and {len(parts) - _NAMED} more" * (len(parts) > _NAMED)
-    )
-
-
-def _first(file: WeightsFile) -> str:
-    return f"{', '.join(name[:80] for name in list(file.tensors)[:4])}"
 
 
 def _advice(file: WeightsFile) -> str:

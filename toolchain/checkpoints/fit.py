@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from efq.toolchain.checkpoints.weights_file import StoredTensor
 
@@ -24,6 +24,7 @@ _NO_WEIGHT = re.compile(  # what counters of multiply-adds and fake quantizers l
     r"|(.*\.)?(activation_post_process|weight_fake_quant|fake_quant\w*)\..*"
 )
 _MOST_PLACES = 8
+_FIRST, _LONGEST = 3, 80
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,13 +62,18 @@ class Fit:
             ("of another shape", self.shapes),
             ("beside them", self.left_out),
         )
-        said = [f"{len(names)} {what}: {shown(names)}" for what, names in parts if names]
+        said = [f"{len(names)} {what} ({first_of(names)})" for what, names in parts if names]
         return f"{described(self.place)}{', '.join(said)}"
 
 
 def described(place: str) -> str:
     """For a sentence: where the weights are, nothing where they are the file's own names."""
     return f"under {place[:80]!r} " if place else ""
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first few of a file's or network's names, in its order and not too long to read."""
+    return ", ".join(name[:_LONGEST] for name in names[:_FIRST]) + (", ..." if len(names) > _FIRST else "")
 
 
 def shown(names: Iterable[object]) -> str:
@@ -144,6 +150,22 @@ def _places(names: Iterable[str], wanted: set[str], least: float) -> list[str]:
                 break
     best = votes.most_common(_MOST_PLACES) or [("", 0)]
     return [place for place, count in best if count >= least]
+
+
+def left_out(fit: Fit, tensors: Mapping[str, StoredTensor]) -> list[str]:
+    """What a file holds beside the network that `fit` finds in it: a name, or what several share and how many it is."""
+    used = set(fit.names.values())
+    groups: dict[str, list[str]] = collections.defaultdict(list)
+    for name, stored in tensors.items():
+        if name in used or stored.spare or _NO_WEIGHT.fullmatch(name):
+            continue
+        shared = 0
+        while (end := name.find(".", shared) + 1) and fit.place.startswith(name[:end]):
+            shared = end
+        groups[name[: shared + len(name[shared:].partition(".")[0])]].append(name)
+    return [
+        members[0] if len(members) == 1 else f"{group} ({len(members)} tensors)" for group, members in groups.items()
+    ]
 
 
 def _original_place(place: str, inside: Mapping[str, str]) -> str:

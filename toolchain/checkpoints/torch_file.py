@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 import torch
 
 from efq.runtime.errors import CheckpointError
-from efq.runtime.file_kinds import FIRST_BYTES, PICKLE, ZIP, FileKind, kind_of_bytes
+from efq.runtime.file_kinds import FIRST_BYTES, PICKLE, ZIP, kind_of_bytes
 from efq.runtime.reading import open_regular
+from efq.toolchain.checkpoints.other_files import found_kind
 from efq.toolchain.checkpoints.pickled import read_pickle
 from efq.toolchain.checkpoints.records import ArrayRecord, PickleContentError, records_of, refuse, tensors_of
 
@@ -121,18 +122,6 @@ def _check_plain(outline: Outline) -> None:
             refuse(f"the tensor {place}, which is {tensor.kind}; save dense float32 tensors")
 
 
-def refuse_other_file(path: Path, expected: str) -> NoReturn:
-    """Raises CheckpointError saying what is at `path`, which is no file of a known network."""
-    with open_regular(path, limit=LARGEST, expected=expected, error_class=CheckpointError) as file:
-        kind = kind_of_bytes(file.read(FIRST_BYTES))
-    message = f"expected {expected} at {path}, found {_describe(kind)}"
-    raise CheckpointError(message)
-
-
-def _describe(kind: FileKind | None) -> str:
-    return kind.sentence if kind is not None else "a file of no format that is known"
-
-
 def _look(file: BufferedReader, path: Path, *, arrays: bool = True) -> Outline:
     """The outline of `file`, once everything in it was found in order; with `arrays` that of a pickle of them, too."""
     start = file.read(FIRST_BYTES)
@@ -145,7 +134,7 @@ def _look(file: BufferedReader, path: Path, *, arrays: bool = True) -> Outline:
         elif kind is PICKLE and arrays:
             outline = _look_into_pickle(file)
         else:
-            _refuse(path, _describe(kind))
+            _refuse(path, found_kind(kind))
         _check_sizes(outline)
     except PickleContentError as error:
         _refuse(path, str(error), error)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from efq.runtime.extensions import load_extensions
-from efq.toolchain.checkpoints.torch_file import refuse_other_file
+from efq.toolchain.checkpoints.other_files import refuse_other_file
 from efq.toolchain.teachers.checkpoint import CheckpointFormat
 from efq.toolchain.teachers.feed import feed
 from efq.toolchain.teachers.onnx import OnnxFormat
