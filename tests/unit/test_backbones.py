@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from messages import raises_naming
-from networks import randomize, teacher_network
+from networks import BottleneckNetwork, randomize, teacher_network
 from torch import nn
 
 from efq.runtime.errors import CheckpointError, UsageError
@@ -106,7 +106,7 @@ def test_a_wrong_network_is_named_with_its_differences(tmp_path: Path) -> None:
     path = save(network, tmp_path / "weights.pt")
     with raises_naming(CheckpointError, path, *backbone_names(), "stem.0.weight", "--backbone"):
         load_backbone(path)
-    with raises_naming(CheckpointError, path, "iresnet50", "bn1.bias", "bn.bias", "down.0.0.weight", "--backbone"):
+    with raises_naming(CheckpointError, path, "iresnet50", "bn1.bias", "bn.bias", "stem.0.weight", "--backbone"):
         load_backbone(path, "iresnet50")
     torch.save(network.state_dict() | {"fc.weight": torch.zeros(16, 25)}, path)
     with raises_naming(CheckpointError, path, FACTORY, "fc.weight"):
@@ -248,11 +248,78 @@ def failing_network() -> nn.Module:
     raise KeyError(message)
 
 
+def leaving_network() -> nn.Module:
+    """Prints, and leaves what torch does by default changed."""
+    print("as the training code does")
+    torch.set_default_dtype(torch.float16)
+    torch.set_grad_enabled(False)
+    torch.set_default_device("meta")
+    return teacher_network()
+
+
+def half_network() -> nn.Module:
+    return teacher_network().half()
+
+
+def memoryless_network() -> nn.Module:
+    with torch.device("meta"):
+        return teacher_network()
+
+
+@torch.inference_mode()
+def inference_network() -> nn.Module:
+    return teacher_network()
+
+
+def network_of(width: int) -> nn.Module:
+    return nn.Linear(width, width)
+
+
+class Hiding(nn.Module):
+    """Has a layer where no state dict sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.layers = teacher_network(), [nn.Linear(16, 16)]
+
+
+class Stubborn(BottleneckNetwork):
+    """Loads in a way of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(stem_stride=8)
+
+    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+        message = "expected my own format"
+        raise AssertionError(message)
+
+
+@pytest.mark.parametrize(
+    "factory", ["computing_network", "leaving_network", "half_network", "memoryless_network", "inference_network"]
+)
+def test_factories_may_do_what_they_like(factory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = randomize(teacher_network())
+    path = save(network, tmp_path / "weights.pt")
+    loaded = load_backbone(path, f"{__name__}:{factory}")[1]
+    assert capsys.readouterr().out == ""
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.is_grad_enabled()
+    images = torch.randn(1, 3, 112, 112)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+
+
 @pytest.mark.parametrize(
     ("factory", "facts"),
     [
         ("sys:exit", ("SystemExit",)),
         ("os:getcwd", ("str",)),
+        ("networks:BottleneckNetwork.forward", ()),
+        ("test_backbones:network_of", ("without arguments", "width")),
+        ("test_backbones:Hiding", ("'layers'", "nn.ModuleList")),
+        ("test_backbones:Stubborn", ("AssertionError", "expected my own format")),
+        ("builtins:list", ("list",)),
         ("test_backbones:failing_network", ("KeyError", "no such width")),
         ("test_backbones:lazy_network", ("1", "LazyLinear")),
     ],
@@ -261,8 +328,3 @@ def test_factories_that_make_no_network(factory: str, facts: tuple[str, ...], tm
     torch.save(teacher_network().state_dict(), tmp_path / "weights.pt")
     with raises_naming(UsageError, factory, *facts):
         load_backbone(tmp_path / "weights.pt", factory)
-
-
-def test_a_factory_that_computes(tmp_path: Path) -> None:
-    torch.save(teacher_network().state_dict(), tmp_path / "weights.pt")
-    load_backbone(tmp_path / "weights.pt", "test_backbones:computing_network")

@@ -104,7 +104,7 @@ def _try(network: nn.Module, channels: int, size: Size) -> tuple[Place, bool] | 
     """Where the network's embeddings of images are in what it returns (`find_embedding`); if there are none, why."""
     try:
         found = network(torch.zeros(_IMAGES, channels, *size))
-    except Exception as error:  # of the network's own code, too
+    except (Exception, SystemExit) as error:  # of the network's own code, too
         return next(iter(str(error).strip().splitlines()), type(error).__name__)
     return find_embedding(found, _IMAGES)
 
