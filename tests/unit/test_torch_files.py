@@ -26,8 +26,10 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from efq.runtime.errors import CheckpointError
+from efq.runtime.file_kinds import ONNX, kind_of_bytes
 from efq.toolchain.backbones import load_backbone, read_checkpoint
 from efq.toolchain.networks import network_kind
+from efq.toolchain.teachers import open_teacher
 
 
 def saved(value: Any, **options: Any) -> bytes:
@@ -56,6 +58,13 @@ def scripted() -> bytes:
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(nn.Conv2d(1, 1, 1)), buffer)
     return buffer.getvalue()
+
+
+def field(number: int, content: bytes | int) -> bytes:
+    """Of a protobuf message: a short text or message, or a small number."""
+    if isinstance(content, int):
+        return bytes([number << 3, content])
+    return bytes([number << 3 | 2, len(content)]) + content
 
 
 def onnx_model() -> bytes:
@@ -90,6 +99,19 @@ FILES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "archive.zip": (lambda: zipped(("readme.txt", b"x")), ("zip", "unpack")),
     "weights.safetensors": (lambda: struct.pack("<Q", 2) + b'{"a":{}}' + bytes(600), ("safetensors",)),
     "legacy.tar": (lambda: tar_of("sys_info"), ("tar",)),
+    "exported.pt2": (lambda: zipped(("m/archive_format", b"pt2"), ("m/version", b"0")), ("torch.export", "state_dict")),
+    "older.pt2": (lambda: zipped(("serialized_exported_program.json", b"{}")), ("torch.export", "state_dict")),
+    "model.engine": (lambda: b"ftrt" + bytes(600), ("TensorRT", "ONNX")),
+    "model.xml": (lambda: b'<?xml version="1.0"?>\n<net name="m" version="11">' + b" " * 600, ("OpenVINO", "ONNX")),
+    "model.mlmodel": (lambda: field(1, 4) + field(2, field(1, field(1, b"image"))) + bytes(600), ("Core ML", "ONNX")),
+    "frozen.pb": (lambda: field(1, field(1, b"input") + field(2, b"Placeholder")) + bytes(600), ("TensorFlow", "ONNX")),
+    "model.pdiparams": (
+        lambda: bytes(16) + struct.pack("<i", 8) + b"\x08\x05\x10\x40" + bytes(600),
+        ("Paddle", "ONNX"),
+    ),
+    "model.param": (lambda: b"7767517\n75 83\n" + b" " * 600, ("ncnn", "ONNX")),
+    "model.rknn": (lambda: b"RKNN" + bytes(600), ("Rockchip", "ONNX")),
+    "model.ort": (lambda: b"\x1c\0\0\0ORTM" + bytes(600), ("ONNX Runtime",)),
     "model.params": (lambda: struct.pack("<QQ", 0x112, 0) + bytes(600), ("MXNet", "ONNX")),
     "weights.pt.gz": (lambda: gzip.compress(saved({"a": torch.zeros(3)})), ("gzip", "unpack")),
     "face.jpg": (lambda: b"\xff\xd8\xff\xe0" + bytes(600), ("JPEG",)),
@@ -99,7 +121,15 @@ FILES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "plain.pkl": (lambda: pickle.dumps({"a": 1}, protocol=2), ("pickle",)),
     "array.pkl": (lambda: pickle.dumps(np.zeros(3)), ()),
 }
-OPENED_LATER = ("model.mar", "model.keras", "arrays.npz", "archive.zip", "weights.safetensors", "array.pkl")
+OPENED_LATER = (
+    "model.mar",
+    "model.keras",
+    "arrays.npz",
+    "archive.zip",
+    "weights.safetensors",
+    "array.pkl",
+    "exported.pt2",
+)
 FOREIGN_WORDS = re.compile(r"weights_only|re-run|\x1b|0x[0-9a-f]{6}|WeightsUnpickler|Traceback|pickle_module")
 
 
@@ -114,6 +144,37 @@ def test_every_other_format_has_its_sentence(name: str, tmp_path: Path) -> None:
         with raises_naming(CheckpointError, path, *facts) as caught:
             read(path)
         assert not FOREIGN_WORDS.search(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("entry", "facts"),
+    [
+        ("saved_model.pb", ("TensorFlow SavedModel", "tf2onnx")),
+        ("Data/com.apple.CoreML/model.mlmodel", ("Core ML", "ONNX")),
+        (".metadata", ("distributed checkpoint", "dcp_to_torch")),
+        ("model.safetensors", ("model.safetensors",)),
+        ("pytorch_model.bin", ("pytorch_model.bin",)),
+    ],
+)
+def test_folders_of_other_tools(entry: str, facts: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "model" / entry).parent.mkdir(parents=True)
+    (tmp_path / "model" / entry).write_bytes(b"x")
+    for read in (open_teacher, network_kind):
+        with raises_naming(CheckpointError, tmp_path / "model", *facts):
+            read(tmp_path / "model")
+
+
+def test_a_checkpoint_in_parts(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    for path in (tmp_path / "model.safetensors.index.json", tmp_path):
+        with raises_naming(CheckpointError, path, "parts", "join them"):
+            open_teacher(path)
+
+
+@pytest.mark.parametrize("producer", ["", "pytorch", "a" * 10, "x" * 200])
+def test_onnx_is_none_of_the_others(producer: str) -> None:
+    model = helper.make_model(helper.make_graph([], "g", [], []), producer_name=producer)
+    assert kind_of_bytes(model.SerializeToString()) is ONNX
 
 
 @pytest.mark.parametrize("command", ["distill", "export", "inspect"])

@@ -32,17 +32,16 @@ _BEYOND_THE_FILE = 2**30  # bytes of tensors that show the same memory several t
 _EXPECTED = "a torch file of plain tensors (torch.save(model.state_dict(), path))"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a number, then more pickles
 _TO_WEIGHTS = 'torch.save(m.state_dict(), "weights.pt")'
+_EXPORTED = "an exported program (torch.export), which holds code"
+_FROM_EXPORTED = f"save its state dict: m = torch.export.load(file).module(); {_TO_WEIGHTS}"
 _ZIPS = (  # by an entry's name: what wrote it, what to do
     (
         "constants.pkl",
         "a TorchScript archive, which holds code",
         f"save its state dict: m = torch.jit.load(file); {_TO_WEIGHTS}",
     ),
-    (
-        "archive_format",
-        "an exported program (torch.export), which holds code",
-        f"save its state dict: m = torch.export.load(file).module(); {_TO_WEIGHTS}",
-    ),
+    ("archive_format", _EXPORTED, _FROM_EXPORTED),
+    ("serialized_exported_program.json", _EXPORTED, _FROM_EXPORTED),  # of earlier torch
     ("manifest.json", "a TorchServe archive (.mar)", "unpack it and give the checkpoint inside"),
     ("config.json", "a Keras model or another zip of many files", "export the network to ONNX"),
     (
