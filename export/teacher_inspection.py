@@ -53,7 +53,7 @@ def _integer_form(teacher: Teacher, images: Tensor) -> dict[str, Any]:
     """Its operations by kind, or what the lowering refuses."""
     mean, std = teacher.normalization.mean, teacher.normalization.std
     try:
-        graph = trace(teacher.network, mean, std)
+        graph = trace(teacher.network, mean, std, height=teacher.contract.height, width=teacher.contract.width)
         check_graph(graph, teacher.network, images, mean=mean, std=std)
     except LoweringError as error:
         return {"integer_form": f"no: {error}"}
