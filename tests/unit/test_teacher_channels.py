@@ -44,13 +44,13 @@ def test_few_are_named_and_most_are_refused(caplog: pytest.LogCaptureFixture) ->
     check_channels(damaged(0.25), "tiny", accept=False)
     assert caplog.records[-1].levelno == logging.WARNING
     names(caplog.text, "tiny", "2 of 8")
-    with raises_naming(TeacherError, "tiny", "stem.0: 6 of 8", "--accept-teacher"):
-        check_channels(damaged(0.75), "tiny", accept=False)
-    check_channels(damaged(0.75), "tiny", accept=True)
+    with raises_naming(TeacherError, "tiny", "stem.0: 7 of 8", "--accept-teacher"):
+        check_channels(damaged(0.875), "tiny", accept=False)
+    check_channels(damaged(0.875), "tiny", accept=True)
 
 
 def test_before_any_work(tmp_path: Path) -> None:
     make_teacher(tmp_path / "teacher.pt")
-    torch.save(damaged(0.75).state_dict(), tmp_path / "teacher.pt")
+    torch.save(damaged(0.875).state_dict(), tmp_path / "teacher.pt")
     with raises_naming(TeacherError, TEACHER, "--accept-teacher"):
         check_teacher(open_teacher(tmp_path / "teacher.pt", TEACHER), make_faces(2, 2))

@@ -12,9 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from efq.runtime.errors import TeacherError
 
-# Of all channels. Trained networks have none that are 0: weight decay leaves 1e-3 of the largest and below in 6 % of
-# the channels of some public ones, which is not counted.
-_NOTED, _REFUSED = 0.02, 0.5
+# Of all channels. Most trained networks have none; weight decay left 27 % of a public MobileFaceNet of 99.3 % on LFW.
+_NOTED, _REFUSED = 0.1, 0.8
 _ZERO = 1e-8  # of a tensor's largest number
 
 _logger = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ def check_channels(network: nn.Module, name: str, *, accept: bool) -> None:
         raise TeacherError(message)
     whole = [layer for layer, (dead, count) in found.layers.items() if dead == count]
     if found.share > _NOTED or whole:
-        _logger.warning("%s has zeros as %s: is it trained, and saved whole?", name, found)
+        _logger.warning("%s has zeros as %s: is it trained, and saved whole? They cost time for nothing", name, found)
 
 
 def _zeros(values: Tensor) -> int:
