@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from messages import names
 from networks import make_pattern_teacher, make_student, randomize, teacher_network, write_faces
+from onnx_graphs import model, node
 
 from efq.benchmarks.bench_command import main as bench
 from efq.export.export_command import main as export
@@ -50,9 +52,23 @@ def safetensors(weights: dict[str, torch.Tensor], path: Path) -> Path:
     return path
 
 
-FORMATS: dict[str, tuple[Callable[[dict[str, torch.Tensor], Path], Path], str, tuple[str, ...]]] = {
-    "checkpoint": (training_state, "last.ckpt", ("ema.module", "@model", "criterion.weight")),
-    "safetensors": (safetensors, "model.safetensors", ("safetensors", "backbone")),
+def onnx_file(weights: dict[str, torch.Tensor], path: Path) -> Path:
+    nodes = [
+        node("Conv", ["x", "0.weight", "0.bias"], "a", strides=[16, 16]),
+        node("Clip", ["a", "low", "high"], "b"),
+        node("Flatten", ["b"], "c", axis=1),
+        node("Gemm", ["c", "3.weight", "3.bias"], "y", transB=1),
+    ]
+    arrays = {name: value.numpy() for name, value in weights.items()} | {"low": np.float32(0), "high": np.float32(6)}
+    path.write_bytes(model(nodes, arrays, shape=("N", 3, 112, 112)).SerializeToString())
+    return path
+
+
+NAMED = ("--backbone", NETWORK)
+FORMATS: dict[str, tuple[Callable[[dict[str, torch.Tensor], Path], Path], str, tuple[str, ...], tuple[str, ...]]] = {
+    "checkpoint": (training_state, "last.ckpt", NAMED, ("ema.module", "@model", "criterion.weight")),
+    "safetensors": (safetensors, "model.safetensors", NAMED, ("safetensors", "backbone")),
+    "ONNX": (onnx_file, "model.onnx", ("--teacher-input", "rgb,-1..1"), ("rgb",)),
 }
 
 
@@ -62,7 +78,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("formats")
     make_pattern_teacher(root / "bare.pt", lambda images: (images - 127.5) / 127.5)
     weights = torch.load(root / "bare.pt", weights_only=True)
-    for write, name, _ in FORMATS.values():
+    for write, name, _, _ in FORMATS.values():
         write(weights, root / name)
     write_faces(root / "faces", people=PEOPLE, each=2)
     return root
@@ -84,25 +100,29 @@ def run(command: click.Command, *arguments: object) -> Result:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_command(kind: str, inputs: Path, tmp_path: Path) -> None:
-    _, name, facts = FORMATS[kind]
+    _, name, named, facts = FORMATS[kind]
     teacher, faces = inputs / name, ("--faces", inputs / "faces")
-    named = ("--backbone", NETWORK)
     found = json.loads(run(inspect, teacher, *named, "--json").stdout)
-    assert (found["teacher"], found["embedding_size"], found["input"]) == (NETWORK, 64, "rgb,-1..1")
+    assert (found["format"], found["embedding_size"], found["input"]) == (
+        "ONNX" if kind == "ONNX" else "torch checkpoint",
+        64,
+        "rgb,-1..1",
+    )
     assert found["parameters"] == 3 * 16 * 16 * 24 + 24 + 24 * 49 * 64 + 64
     assert found["integer_form"] == "yes"
     assert found["operations"]["QuantizedConv2d"] == found["operations"]["QuantizedLinear"] == 1
     names(run(inspect, teacher, *named).stdout, *facts, "integer_form")
     evaluated = json.loads(run(evaluate, teacher, *named, *faces, "--json").stdout)
-    bare = json.loads(run(evaluate, inputs / "bare.pt", *named, *faces, "--json").stdout)
+    bare = json.loads(run(evaluate, inputs / "bare.pt", *NAMED, *faces, "--json").stdout)
     assert evaluated["all_pairs"] == bare["all_pairs"]
     quick = ("--steps", 0, "--threads", 1, "-o", tmp_path / "student.pt")
     names(run(distill, teacher, *named, *faces, *quick).stderr, *facts)
-    if kind != "checkpoint":
-        return  # what follows opens it in the same way
+    if kind == "safetensors":
+        return  # what follows opens it as it opens a checkpoint
     run(export, teacher, *named, "--calibrate", inputs / "faces", "-o", tmp_path / "artifact")
-    timed = ("--rounds", 2, "--seconds", 0.01, "-o", tmp_path / "report", "--json")
-    assert json.loads(run(bench, tmp_path / "artifact", "--teacher", teacher, *named, *timed).stdout)
+    if kind == "checkpoint":
+        timed = ("--rounds", 2, "--seconds", 0.01, "-o", tmp_path / "report", "--json")
+        assert json.loads(run(bench, tmp_path / "artifact", "--teacher", teacher, *named, *timed).stdout)
 
 
 def test_what_has_no_integer_form_is_described_all_the_same(tmp_path: Path) -> None:
