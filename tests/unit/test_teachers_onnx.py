@@ -11,10 +11,11 @@ import pytest
 import torch
 from messages import raises_naming
 from networks import random_images
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, helper
 from onnx_graphs import model, node, random, save
 
 from efq.runtime.errors import CheckpointError, UsageError
+from efq.runtime.lineage.lineage import IN_FILE
 from efq.toolchain.graph.from_onnx import walk
 from efq.toolchain.teachers import Teacher, open_teacher
 
@@ -108,6 +109,13 @@ def test_the_teacher_check_compares_with_onnx_runtime(tmp_path: Path, monkeypatc
     monkeypatch.setattr(walk, "OPERATORS", {**walk.OPERATORS, "Relu": walk.OPERATORS["Sigmoid"]})
     with raises_naming(CheckpointError, "Relu", "model.onnx"):
         teacher.verify(teacher.input, images)
+
+
+def test_the_licence_in_the_file(tmp_path: Path) -> None:
+    proto = recognizer()
+    helper.set_model_props(proto, {"license": "Apache-2.0"})
+    teacher = opened(proto, tmp_path)
+    assert (teacher.licence, teacher.licence_source) == ("Apache-2.0", IN_FILE)
 
 
 def test_a_backbone_is_no_option_of_an_onnx_file(tmp_path: Path) -> None:

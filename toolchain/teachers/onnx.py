@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,12 +15,19 @@ from torch import Tensor
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import CheckpointError, UsageError
 from efq.runtime.file_kinds import FIRST_BYTES, ONNX, kind_of_bytes
+from efq.runtime.lineage.lineage import BY_HASH, IN_FILE
+from efq.runtime.lineage.spdx import UNKNOWN
 from efq.runtime.reading import FILE_LIMIT, open_regular, sha256_file
 from efq.toolchain.teachers.color_channels import LUMINANCE
 from efq.toolchain.teachers.teacher import Teacher
 from efq.toolchain.teachers.teacher_input import TeacherInput
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 _CHECKED_IMAGES = 4
+_LICENCE_KEYS = ("licence", "license")
+_LONGEST_LICENCE = 200
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +60,7 @@ class OnnxFormat:
         imported = import_onnx(path)
         sha256 = sha256_file(path, expected="a teacher's file", error_class=CheckpointError)
         known, found = KNOWN.get(sha256), input_of(imported, sha256)
+        stated = _stated_licence(imported.model.proto)
         drawn = drawn_images(imported.image.size)
         compare_with_onnx(imported, _as_fed(found.input, drawn, imported.image.channels))
         notes = (*imported.notes, f"input: {found.input}, {found.reason}")
@@ -63,12 +72,22 @@ class OnnxFormat:
             name=known.name if known else path.stem,
             normalization=found.input.normalization,
             path=path,
-            licence=known.licence if known else "unknown",
+            licence=known.licence if known else stated or UNKNOWN,
+            licence_source=BY_HASH if known else IN_FILE if stated else None,
+            provenance=known.provenance if known else None,
             contract=InputContract(height=height, width=width) if imported.image.size_known else None,
             color_order=found.input.color_order,
             notes=notes,
             verify=functools.partial(compare_on_faces, path),
         )
+
+
+def _stated_licence(proto: ModelProto) -> str | None:
+    """What the file's own metadata says, on one line."""
+    for entry in proto.metadata_props:
+        if entry.key.lower() in _LICENCE_KEYS and entry.value.strip():
+            return " ".join(entry.value.split())[:_LONGEST_LICENCE]
+    return None
 
 
 def compare_on_faces(path: Path, teacher_input: TeacherInput, faces: NDArray[np.uint8]) -> None:

@@ -18,15 +18,25 @@ from efq.toolchain.teachers.teacher_input import NORMALIZATIONS, ColorOrder, Tea
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KnownFile:
-    """A public file. normalization: of the image before the graph, in the names of `NORMALIZATIONS`."""
+    """A public file. normalization: of the image before the graph, in the names of `NORMALIZATIONS`.
+
+    provenance: a line on what its weights were trained on.
+    """
 
     name: str
     color_order: ColorOrder
     normalization: str
     licence: str
+    provenance: str
 
 
-_SFACE = KnownFile(name="SFace (OpenCV Zoo)", color_order="rgb", normalization="0..255", licence="Apache-2.0")
+_SFACE = KnownFile(
+    name="SFace (OpenCV Zoo)",
+    color_order="rgb",
+    normalization="0..255",
+    licence="Apache-2.0",
+    provenance="what SFace was trained on is an open question (github.com/opencv/opencv_zoo/issues/313)",
+)
 
 KNOWN: Mapping[str, KnownFile] = MappingProxyType(
     {
@@ -34,7 +44,11 @@ KNOWN: Mapping[str, KnownFile] = MappingProxyType(
         "4b42b953a1d3dd20ded45011f9debf357640deda58682944a7c0608c7ff30e3e": _SFACE,
         "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee": _SFACE,
         "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581": KnownFile(
-            name="MobileFaceNet (faceplugin)", color_order="bgr", normalization="-1..1", licence="MIT"
+            name="MobileFaceNet (faceplugin)",
+            color_order="bgr",
+            normalization="-1..1",
+            licence="MIT",
+            provenance="the package that the file comes in is under MIT; where its weights come from is not stated",
         ),
     }
 )
