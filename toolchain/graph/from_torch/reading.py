@@ -44,6 +44,12 @@ class Reader:
         known.append((view, node))
         return node
 
+    @staticmethod
+    def reads_maps(view: View) -> bool:
+        """Whether operations of a student give `view` (C, H, W) of one source."""
+        places, shape = view.of_one_image(), shape_of(view.source)
+        return places is not None and (len(shape) == 1 or _parts_of(places, shape) is not None)
+
     def _written(self, view: View, call: fx.Node, reader: fx.Node) -> fx.Node:
         places = view.of_one_image()
         if places is None:
@@ -54,7 +60,7 @@ class Reader:
         if len(view.shape) == len(source_shape) == 1:
             return self._selected(view.source, places.tolist(), call)
         if len(view.shape) == 1:
-            return self._features_of_maps(view.source, places, call)
+            return self._features_of_maps(view, places, call)
         if len(view.shape) == 3 and len(source_shape) == 1:
             features = self._selected(view.source, places.flatten().tolist(), call)
             return self.graph.call_beside(call, "maps", Unflatten(view.shape), (features,), view.shape)
@@ -63,17 +69,11 @@ class Reader:
         )
 
     def _moved_maps(self, source: fx.Node, places: Tensor, call: fx.Node) -> fx.Node:
-        _, height, width = shape_of(source)
-        channels = places[:, 0, 0] // (height * width)
-        rows, columns = places[0, :, 0] // width % height, places[0, 0, :] % width
-        rebuilt = (channels[:, None, None] * height + rows[:, None]) * width + columns
-        if not torch.equal(rebuilt, places):
+        parts = _parts_of(places, shape_of(source))
+        if parts is None:
             refuse(call, _NO_FORM)
-        vertical, horizontal = _range_of(rows), _range_of(columns)
-        if vertical is None or horizontal is None:
-            refuse(call, _NO_FORM)
-        node = self._selected(source, channels.tolist(), call)
-        return self._windowed(node, vertical, horizontal, call)
+        channels, rows, columns = parts
+        return self._windowed(self._selected(source, channels, call), rows, columns, call)
 
     def _windowed(self, node: fx.Node, rows: range, columns: range, call: fx.Node) -> fx.Node:
         """Crop, then of every few rows and columns one: a pooling of windows of one number."""
@@ -98,16 +98,36 @@ class Reader:
             return source
         return self.graph.call(call, SelectChannels(channels), (source,), (len(channels), *shape[1:]))
 
-    def _features_of_maps(self, source: fx.Node, places: Tensor, call: fx.Node) -> fx.Node:
-        channels, height, width = shape_of(source)
-        if len(places) % (height * width) == 0:
-            blocks = places.reshape(-1, height * width)
-            whole = blocks[:, :1] // (height * width) * (height * width) + torch.arange(height * width)
-            if torch.equal(blocks, whole):  # of each channel all: selected before they are flattened
-                source = self._selected(source, (blocks[:, 0] // (height * width)).tolist(), call)
-                return self.graph.call(call, Flatten(), (source,), (len(places),))
-        flat = self.graph.call(call, Flatten(), (source,), (channels * height * width,))
+    def _features_of_maps(self, view: View, places: Tensor, call: fx.Node) -> fx.Node:
+        """Maps that are moved first, where they were before they were flattened; else all of them, flattened."""
+        flattened = _maps_before(view, places)
+        if flattened is not None:
+            return self.graph.call(call, Flatten(), (self.node(flattened, call),), (len(places),))
+        flat = self.graph.call(call, Flatten(), (view.source,), (view.size,))
         return self._selected(flat, places.tolist(), call)
+
+
+def _maps_before(view: View, places: Tensor) -> View | None:
+    """The maps that `view` is the numbers of in their order, where operations of a student move them so."""
+    before: View | None = view
+    while before is not None:
+        found = before.of_one_image() if len(before.shape) == 3 else None
+        if found is not None and found.numel() == places.numel() and torch.equal(found.flatten(), places):
+            return before if _parts_of(found, shape_of(view.source)) is not None else None
+        before = before.before
+    return None
+
+
+def _parts_of(places: Tensor, shape: tuple[int, ...]) -> tuple[list[int], range, range] | None:
+    """Channels, rows and columns of maps of `shape` that `places` (C, H, W) are in, or None where they are others."""
+    _, height, width = shape
+    channels = places[:, 0, 0] // (height * width)
+    rows, columns = places[0, :, 0] // width % height, places[0, 0, :] % width
+    rebuilt = (channels[:, None, None] * height + rows[:, None]) * width + columns
+    vertical, horizontal = _range_of(rows), _range_of(columns)
+    if vertical is None or horizontal is None or not torch.equal(rebuilt, places):
+        return None
+    return channels.tolist(), vertical, horizontal
 
 
 def _range_of(numbers: Tensor) -> range | None:

@@ -30,6 +30,8 @@ class View:
     None: the source as it is."""
     moved_by: fx.Node | None = None
     """The exported node that last moved numbers."""
+    before: View | None = None
+    """What it moved them in, where that is a view of the same source."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,11 +78,10 @@ def moved(node: fx.Node, target: Any, arguments: dict[str, Any], batch: int) -> 
     A View, or a tuple of them. Raises RuntimeError, ValueError or IndexError where it does not do without images.
     """
     views = list(views_in(arguments))
-    source = views[0].source
     result = target(**{name: _as_places(name, value, batch) for name, value in arguments.items()})
     if isinstance(result, Tensor):
-        return _view(source, result, node)
-    return tuple(_view(source, part, node) for part in result)
+        return _view(views[0], result, node)
+    return tuple(_view(views[0], part, node) for part in result)
 
 
 def views_in(value: Any) -> Iterator[View]:
@@ -94,17 +95,18 @@ def views_in(value: Any) -> Iterator[View]:
         yield from views_in(tuple(value.values()))
 
 
-def _view(source: fx.Node, places: Tensor, node: fx.Node) -> View:
+def _view(before: View, places: Tensor, node: fx.Node) -> View:
+    source = before.source
     shape = shape_of(source)
     plain = places.shape == (_IMAGES, *shape) and torch.equal(
         places, torch.arange(_IMAGES * _product(shape)).reshape(_IMAGES, *shape)
     )
-    return View(source, None if plain else places, node)
+    return View(source, None if plain else places, node, before)
 
 
 def _as_places(name: str, value: Any, batch: int) -> Any:
     if isinstance(value, View):
-        return value.all_places()
+        return value.all_places().contiguous()
     if isinstance(value, tuple | list):
         numbers = [_as_places(name, part, batch) for part in value]
         if name in _SIZES:

@@ -43,13 +43,14 @@ def join(call: Call, context: Context) -> Any:
     """cat, stack and what else puts several tensors together, along any axis: Concat, and the places in it."""
     views = list(views_in(call.arguments))
     sources = list(dict.fromkeys(view.source for view in views))
-    if len(sources) == 1:
-        return move(call, context)
+    result = move(call, context) if len(sources) == 1 else None
+    if result is not None and not (len(result.shape) == 3 and not context.reader.reads_maps(result)):
+        return result
     if call.operation in ("cat", "concat") and _along_channels(call, views):
         nodes = tuple(context.reader.node(view, call.node) for view in views)
         if len(set(nodes)) == len(nodes):
             return context_layer(call, context, nodes)
-    return _joined_anyhow(call, context, views)
+    return result or _joined_anyhow(call, context, views)
 
 
 def _along_channels(call: Call, views: list[View]) -> bool:

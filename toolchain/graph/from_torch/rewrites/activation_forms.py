@@ -48,13 +48,13 @@ def _piecewise(values: Tensor) -> list[nn.Module] | None:
     """Two straight lines that meet, or a ramp between two numbers."""
     low = (values[1] - values[0]) / (POINTS[1] - POINTS[0])
     high = (values[-1] - values[-2]) / (POINTS[-1] - POINTS[-2])
-    if _constant_on(low) and _constant_on(high) and not bool(low.any()) and not bool(high.any()):
+    if not bool(low.any()) and not bool(high.any()):
         return _ramp(values)
+    if bool((high.abs() < _TOLERANCE).all()):
+        mirrored = _kinked(values.flip(0), -high, -low)
+        ones = torch.ones_like(low)
+        return None if mirrored is None else [channel_affine(-ones, 0.0 * ones), *mirrored]
     return _kinked(values, low, high)
-
-
-def _constant_on(slopes: Tensor) -> bool:
-    return bool(torch.isfinite(slopes).all())
 
 
 def _kinked(values: Tensor, low: Tensor, high: Tensor) -> list[nn.Module] | None:

@@ -24,14 +24,16 @@ _NOT_ON_FEATURES = (Flatten, Unflatten, nn.MaxPool2d, nn.AvgPool2d)
 def maps_instead_of_features(network: fx.GraphModule) -> None:
     """Rewrite in place. Raises LoweringError naming features that become maps in another way."""
     for node, _ in calls(network, Unflatten):
-        maps = _as_maps(network, producer(node), shape_of(node), node)
+        maps = _as_maps(network, producer(node), shape_of(node), node, node)
         node.replace_all_uses_with(maps)
         network.graph.erase_node(node)
     network.graph.eliminate_dead_code()
 
 
-def _as_maps(network: fx.GraphModule, node: fx.Node, shape: tuple[int, ...], reader: fx.Node) -> fx.Node:
-    """`node`, which gives features, made to give maps of `shape`; whoever else reads it reads them flattened."""
+def _as_maps(
+    network: fx.GraphModule, node: fx.Node, shape: tuple[int, ...], user: fx.Node, unflatten: fx.Node
+) -> fx.Node:
+    """`node`, which gives features, made to give maps of `shape` to `user`; whoever else reads it reads features."""
     module = module_of(network, node)
     if len(shape_of(node)) == 3:
         return node
@@ -39,30 +41,37 @@ def _as_maps(network: fx.GraphModule, node: fx.Node, shape: tuple[int, ...], rea
         return producer(node)
     one_pixel = math.prod(shape[1:]) == 1
     if isinstance(module, QuantizedLinear) and one_pixel:
-        return _convolved(network, node, module, shape)
+        return _convolved(network, node, module, shape, user, unflatten)
     if module is None or isinstance(module, _NOT_ON_FEATURES) or not (one_pixel or not list(module.parameters())):
         message = (
-            f"{described(reader)} makes maps of {(1, *shape)} out of features, which has no integer form: expected the "
+            f"{described(unflatten)} makes maps of {(1, *shape)} out of features, which has no integer form: expected the "
             "features of a pooled map, one row and column each"
         )
         raise LoweringError(message)
     if isinstance(module, Concat | SelectChannels) and not one_pixel:
-        message = f"{described(reader)} makes maps of {(1, *shape)} out of chosen features: expected all of them"
+        message = f"{described(unflatten)} makes maps of {(1, *shape)} out of chosen features: expected all of them"
         raise LoweringError(message)
     for source in node.all_input_nodes:
-        maps = _as_maps(network, source, _pixel_shape(source) if one_pixel else shape, reader)
+        maps = _as_maps(network, source, _pixel_shape(source) if one_pixel else shape, node, unflatten)
         node.replace_input_with(source, maps)
-    return _with_flat_readers(network, node, shape)
+    return _with_flat_readers(network, node, shape, user)
 
 
 def _pixel_shape(node: fx.Node) -> tuple[int, ...]:
     return (shape_of(node)[0], 1, 1)
 
 
-def _convolved(network: fx.GraphModule, node: fx.Node, linear: QuantizedLinear, shape: tuple[int, ...]) -> fx.Node:
+def _convolved(
+    network: fx.GraphModule,
+    node: fx.Node,
+    linear: QuantizedLinear,
+    shape: tuple[int, ...],
+    user: fx.Node,
+    unflatten: fx.Node,
+) -> fx.Node:
     source = producer(node)
     flattened = isinstance(module_of(network, source), Flatten)
-    maps = producer(source) if flattened else _as_maps(network, source, _pixel_shape(source), node)
+    maps = producer(source) if flattened else _as_maps(network, source, _pixel_shape(source), node, unflatten)
     inputs, *kernel = shape_of(maps)
     convolution = QuantizedConv2d(inputs, linear.out_features, tuple(kernel))
     with torch.no_grad():
@@ -71,14 +80,14 @@ def _convolved(network: fx.GraphModule, node: fx.Node, linear: QuantizedLinear, 
         convolution.bias.copy_(linear.bias)
     network.add_submodule(str(node.target), convolution.eval())
     node.replace_input_with(source, maps)
-    return _with_flat_readers(network, node, shape)
+    return _with_flat_readers(network, node, shape, user)
 
 
-def _with_flat_readers(network: fx.GraphModule, node: fx.Node, shape: tuple[int, ...]) -> fx.Node:
-    """`node`, which gives maps of `shape` from now on; its readers but Unflatten read its features."""
+def _with_flat_readers(network: fx.GraphModule, node: fx.Node, shape: tuple[int, ...], user: fx.Node) -> fx.Node:
+    """`node`, which gives maps of `shape` from now on; its readers but `user` read its features."""
     features = shape_of(node)
     keep_shape(node, shape)
-    readers = [user for user in node.users if not isinstance(module_of(network, user), Unflatten)]
+    readers = [other for other in node.users if other is not user]
     if readers:
         name = free_name(network, f"{node.target}_flatten")
         network.add_submodule(name, Flatten().eval())
@@ -86,6 +95,6 @@ def _with_flat_readers(network: fx.GraphModule, node: fx.Node, shape: tuple[int,
             flat = network.graph.call_module(name, (node,))
         keep_shape(flat, features)
         keep_line(flat, line_of(node))
-        for user in readers:
-            user.replace_input_with(node, flat)
+        for other in readers:
+            other.replace_input_with(node, flat)
     return node

@@ -8,7 +8,7 @@ no activation EFQ knows.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, fx, nn
@@ -33,6 +33,7 @@ from efq.toolchain.graph.traversal import calls, free_name, module_of
 _JOINS = (Add, Multiply, Maximum)
 _FUNCTIONS = (*FLOAT_ACTIVATIONS, nn.ReLU, nn.ReLU6, nn.PReLU, LeakyRelu, ClippedRelu, Elementwise, *_JOINS)
 _CUT = (nn.ReLU6, ClippedRelu)
+_LONGEST = 16  # calls that an activation is written with
 
 
 def recognize_activations(network: fx.GraphModule) -> None:
@@ -40,9 +41,7 @@ def recognize_activations(network: fx.GraphModule) -> None:
     for node, _ in calls(network, *_JOINS, Elementwise, *_CUT):
         if node not in network.graph.nodes:
             continue
-        region = _region(network, node)
-        if region is not None:
-            _replace(network, node, *region)
+        _recognize(network, node)
     network.graph.eliminate_dead_code()
     for node, module in calls(network, Elementwise):
         assert isinstance(module, Elementwise)
@@ -54,37 +53,52 @@ def recognize_activations(network: fx.GraphModule) -> None:
         raise LoweringError(message)
 
 
-def _region(network: fx.GraphModule, last: fx.Node) -> tuple[fx.Node, list[fx.Node]] | None:
-    """The one tensor that `last` is a function of, and the functions from it to `last` in their order.
+def _regions(network: fx.GraphModule, last: fx.Node) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
+    """Tensors that `last` is a function of, each with the functions from it to `last` in their order.
 
-    The nearest: what is open is replaced by what it reads, the latest first, until one tensor is open.
+    From the nearest on: what is open is replaced by what it reads, the latest first; where one tensor is open, it is
+    such a tensor.
     """
-    module = module_of(network, last)
-    if isinstance(module, _CUT):
-        before = last.all_input_nodes[0]
-        return (before.all_input_nodes[0], [before, last]) if is_arithmetic(before) else None
     order = {node: place for place, node in enumerate(network.graph.nodes)}
     open_nodes = set(last.all_input_nodes)
     inside = [last]
-    while len(open_nodes) > 1:
+    while len(inside) <= _LONGEST:
+        if len(open_nodes) == 1:
+            (source,) = open_nodes
+            if shape_of(source) == shape_of(last):
+                yield source, sorted(inside, key=order.__getitem__)
         latest = max(open_nodes, key=order.__getitem__)
         if not _is_function(network, latest) or shape_of(latest) != shape_of(last):
-            return None
+            return
         open_nodes.remove(latest)
         open_nodes.update(latest.all_input_nodes)
         inside.append(latest)
-    (source,) = open_nodes
-    return (source, sorted(inside, key=order.__getitem__)) if shape_of(source) == shape_of(last) else None
 
 
 def _is_function(network: fx.GraphModule, node: fx.Node) -> bool:
     return isinstance(module_of(network, node), _FUNCTIONS) or is_arithmetic(node)
 
 
-def _replace(network: fx.GraphModule, last: fx.Node, source: fx.Node, inside: list[fx.Node]) -> None:
-    modules = modules_of(_values(network, source, inside))
-    if modules is None or _is_already(network, modules, inside):
-        return
+def _recognize(network: fx.GraphModule, last: fx.Node) -> None:
+    """Replace the functions that end in `last` by the fewest operations that some of them are."""
+    is_cut = isinstance(module_of(network, last), _CUT)
+    found: list[tuple[list[nn.Module], fx.Node, list[fx.Node]]] = []
+    for source, inside in _regions(network, last):
+        if is_cut and (len(inside) == 1 or not is_arithmetic(inside[-2])):
+            continue
+        modules = modules_of(_values(network, source, inside))
+        if is_cut and not any(isinstance(module, FLOAT_ACTIVATIONS) for module in modules or ()):
+            continue
+        if modules is not None and not _is_already(network, modules, inside):
+            found.append((modules, source, inside))
+    if found:
+        modules, source, inside = min(found, key=lambda candidate: (len(candidate[0]), -len(candidate[2])))
+        _replace(network, last, source, inside, modules)
+
+
+def _replace(
+    network: fx.GraphModule, last: fx.Node, source: fx.Node, inside: list[fx.Node], modules: list[nn.Module]
+) -> None:
     current = source
     with network.graph.inserting_before(last):
         for module in modules:
