@@ -249,6 +249,8 @@ def test_a_known_network_is_recognized_wherever_it_is(tmp_path: Path) -> None:
     assert (loaded.backbone.name, loaded.place) == ("mobileface-v2", "state_dict.model.module.")
     check_weights(loaded, weights)
     check_weights(open_backbone(tmp_path / "weights.pt", "@ema"), fresh(weights))
+    with raises_naming(CheckpointError, "iresnet18", "conv1.weight", "mobileface-v2"):
+        open_backbone(tmp_path / "weights.pt", "iresnet18")
 
 
 def test_what_comes_closest_is_said(tmp_path: Path) -> None:

@@ -87,16 +87,17 @@ def _named(backbone: Backbone, file: WeightsFile, wanted: str | None) -> LoadedB
     fits = _fits(backbone, file, made)
     if fits and fits[0].fits:
         return _loaded(backbone, choose(fits, file, wanted=wanted), file, made)
-    found = (
-        str(fits[0])
-        if fits
-        else f"its names begin with {first_of(list(file.tensors))}, and no {backbone.name} has such shapes"
-    )
-    message = (
-        f"{file.path} does not hold the weights of {backbone.name}: {found}. {_advice(file)}Name another network, or "
-        "leave --backbone out to have it recognized"
-    )
+    found = str(fits[0]) if fits else f"its names begin with {first_of(list(file.tensors))}"
+    message = f"{file.path} does not hold the weights of {backbone.name}: {found}. {_advice(file)}{_others(file)}"
     raise CheckpointError(message)
+
+
+def _others(file: WeightsFile) -> str:
+    """Which registered network its weights are of instead."""
+    backbones = map(find_backbone, backbone_names())
+    fits = [(backbone.name, _fits(backbone, file, least_share=_LEAST_SHARE)) for backbone in backbones]
+    names = [name for name, found in fits if found and found[0].fits]
+    return f"It holds those of {names[0]}" if names else "Give the code that its weights were trained with"
 
 
 def _recognized(file: WeightsFile, wanted: str | None) -> LoadedBackbone:

@@ -103,9 +103,7 @@ def _notes(taken: _Looked, seen: Sequence[_Looked], file: WeightsFile) -> tuple[
             for looked in different
         )
         place = taken.fit.place.rstrip(".")
-        notes.append(
-            f"took the weights {place!r}; --backbone, or the network's name in it, ends in another: {others_said}"
-        )
+        notes.append(f"took the weights {place!r}; others by the end of --backbone: {others_said}")
     if not taken.soundness.sound or taken.soundness.constant:
         notes.append(f"{taken.soundness}: is the network trained?")
     return tuple(notes)

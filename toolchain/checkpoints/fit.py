@@ -51,8 +51,8 @@ class Fit:
 
     @property
     def share(self) -> float:
-        """Of the network's tensors, those that are there in its shapes."""
-        return len(self.names) / max(self.expected, 1)
+        """How close it comes: of the tensors that the network or its place has, those that both have."""
+        return len(self.names) / max(self.expected + len(self.unknown), 1)
 
     def __str__(self) -> str:
         """The first differences."""
