@@ -33,6 +33,7 @@ from efq.runtime.errors import CheckpointError, LoweringError
 from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.networks import network_kind
 from efq.toolchain.teachers import open_teacher
+from efq.toolchain.teachers.formats import CHECKPOINT, find_format
 
 FOREIGN_WORDS = re.compile(r"weights_only|re-run|\x1b|0x[0-9a-f]{6}|WeightsUnpickler|Traceback|pickle_module")
 DTYPES = (
@@ -165,7 +166,7 @@ def outcome(path: Path) -> str:
         kind = network_kind(path)
         if kind != "teacher":
             return f"another kind: {kind}"
-        teacher = open_teacher(path, TEACHER)
+        teacher = open_teacher(path, TEACHER if find_format(path) is CHECKPOINT else None)
     except CheckpointError as error:
         text = str(error)
         assert not FOREIGN_WORDS.search(text), text
