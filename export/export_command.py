@@ -47,6 +47,7 @@ _OF_CALIBRATION = (
 @click.option("--calibrate", type=PATH, help="Quantize a float MODEL on this folder of faces.")
 @click.option("--list", "listing", type=PATH, help="Calibrate only on the images this file names.")
 @identity_level_option
+@click.option("--resize", is_flag=True, help="With --calibrate: stretch images of another size than the network's.")
 @click.option(
     "--recipe", type=TEXT, default="prelu", show_default=True, help="With --calibrate: the recipe to lower by."
 )
@@ -76,6 +77,7 @@ def main(
     calibrate: Path | None,
     listing: Path | None,
     identity_level: IdentityLevel | None,
+    resize: bool,
     recipe: str,
     backbone: str | None,
     teacher_input: str | None,
@@ -115,7 +117,7 @@ def main(
     found = find_target(target)
     engine = engine_settings(target, builds_engine=found.builds_engine, **engine_values)
     wide = full_range or not found.products_saturate
-    teacher = _TeacherOptions(backbone=backbone, input=teacher_input, accept=accept_teacher)
+    teacher = _TeacherOptions(backbone=backbone, input=teacher_input, accept=accept_teacher, resize=resize)
     licences = Licences(
         teacher=teacher_licence, data=data_licence, student=licence, reason=licence_reason, dataset=data_name
     )
@@ -165,6 +167,7 @@ class _TeacherOptions:
     backbone: str | None
     input: str | None
     accept: bool
+    resize: bool
 
 
 def _student(
@@ -210,6 +213,7 @@ def _student(
         recipe=recipe,
         full_range=full_range,
         accept_teacher=options.accept,
+        resize=options.resize,
         licences=licences,
         progress=progress,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -369,3 +370,47 @@ def test_the_template_of_a_size(size: str, alignment: str, tmp_path: Path) -> No
     teacher = open_teacher(path, f"{__name__}:pooling_network", size)
     assert teacher.contract.alignment == alignment
     assert declared(str(teacher.input)) == teacher.input
+
+
+class NormalizesItself(nn.Module):
+    """As SFace: pixels of 0 to 255 in, (x - 127.5) / 128 inside."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(channels, 32, 3, 2, 1), nn.PReLU(32), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.body((images - 127.5) * 0.0078125)
+        return result
+
+
+@pytest.mark.parametrize(("text", "color"), [(None, "rgb"), ("0..255", "rgb"), ("bgr", "bgr"), ("gray", "gray")])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_what_an_onnx_file_does_itself_comes_after_what_is_said(
+    channels: int, text: str | None, color: ColorOrder, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.onnx"
+    original = randomize(NormalizesItself(channels))
+    export_float(original, path, channels)
+    images = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if channels == 1 and color == "bgr":
+        with raises_naming(UsageError, "gray", "bgr"):
+            open_teacher(path, None, text)
+        return
+    color = "gray" if channels == 1 else color
+    teacher = open_teacher(path, None, text)
+    assert str(teacher.input) == f"{color},0..255"
+    planes = images.permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        wanted = original(planes if color == "rgb" else in_order(planes, color, channels))
+        torch.testing.assert_close(teacher.normalized(images), wanted, atol=1e-3, rtol=1e-3)
+    again = open_teacher(path, None, str(teacher.input))
+    torch.testing.assert_close(again.normalized(images), teacher.normalized(images))
+
+
+def export_float(network: nn.Module, path: Path, channels: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(), (torch.zeros(1, channels, 112, 112),), str(path), dynamo=False, input_names=["x"]
+        )

@@ -36,6 +36,7 @@ def calibrate_teacher(
     recipe: str = "prelu",
     full_range: bool = False,
     accept_teacher: bool = False,
+    resize: bool = False,
     seed: int = 0,
     licences: Licences | None = None,
     progress: ShowProgress = no_progress,
@@ -44,8 +45,8 @@ def calibrate_teacher(
 
     Up to 128 of the faces are held out from calibration for that, a fifth of small sets; of fewer than 20 none. All of
     them count as its training images: it is not evaluated on them. `full_range` adds to the recipe that weights of 8
-    bits use all of them. Raises InputError as `check_pictures` does, TeacherError as `check_teacher`,
-    UsageError as `find_origin`.
+    bits use all of them; `resize` is that of `open_faces`. Raises InputError as `check_pictures` does, TeacherError as
+    `check_teacher`, UsageError as `find_origin`.
     """
     origin = find_origin(teacher, licences or Licences())
     untrained = lowering_recipe(recipe, full_range=full_range)
@@ -55,6 +56,7 @@ def calibrate_teacher(
         max_images=_LARGEST_SET,
         identity_level=identity_level,
         contract=teacher.contract,
+        resize=resize,
         seed=seed,
         progress=progress,
     )
