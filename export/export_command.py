@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from efq.export.engine_options import engine_options, engine_settings
+from efq.export.serving.kind import check_interface
+from efq.export.serving_options import Serving, serving_of, serving_options
 from efq.runtime.commands.options import PATH, TEXT, refuse_unused
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
-from efq.runtime.files import refuse_inputs, reserved
+from efq.runtime.faces.interface import EXPECTED, USUAL, Interface
+from efq.runtime.files import refuse_inputs, reserved, temporary_folder
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.face_options import identity_level_option
 from efq.toolchain.licence_options import label_options, licence_options
@@ -57,6 +60,13 @@ _OF_CALIBRATION = (
 @teacher_options
 @licence_options
 @label_options
+@click.option(
+    "--interface",
+    "interface_text",
+    type=TEXT,
+    metavar="FORM[,...]",
+    help=f"What the graph takes: {EXPECTED}.  [default: {USUAL}]",
+)
 @click.option("--name", type=TEXT, help="Name of the artifact.")
 @click.option(
     "--full-range",
@@ -64,6 +74,7 @@ _OF_CALIBRATION = (
     help="Keep all 8 bits of a student made with them: for CPUs with VNNI only, elsewhere slower or refused.",
 )
 @engine_options
+@serving_options
 @click.option("--allow-float", is_flag=True, help="Write the artifact even when multiply-adds run in float.")
 @click.option("--force", is_flag=True, help="Replace an existing artifact folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing; -o is only checked.")
@@ -87,23 +98,29 @@ def main(
     data_name: str | None,
     licence: str | None,
     licence_reason: str | None,
+    interface_text: str | None,
     name: str | None,
     full_range: bool,
     allow_float: bool,
     force: bool,
     dry_run: bool,
     as_json: bool,
-    **engine_values: Any,
+    **values: Any,
 ) -> None:
-    """Export MODEL, a student made by efq-distill, for an integer runtime.
+    """Export MODEL, a student made by efq-distill, for an integer runtime, and for the servers that are named.
 
     The artifact folder holds the ONNX graph, a manifest, checksums and a model card. Exit code 3: multiply-adds would
-    run in float. A float checkpoint is refused, unless --calibrate quantizes it without training.
+    run in float. A float checkpoint is refused, unless --calibrate quantizes it without training. For a server MODEL
+    may be an artifact, too.
     """
-    if output is None and not dry_run:
-        message = "expected the artifact folder to write: add -o DIR, or --dry-run to see the plan"
+    serving = serving_of(values)
+    if model.is_dir() and serving.places:
+        refuse_unused(_OF_STUDENTS | values.keys(), f"with {model}, an artifact, which is only laid out for servers")
+        _serve(model, serving, force=force)
+        return
+    if output is None and not dry_run and not serving.places:
+        message = "expected the artifact folder to write: add -o DIR, a server to write for, or --dry-run"
         raise UsageError(message)
-
     if output is not None:
         inputs = {"the model": model, "the faces": calibrate, "the list": listing, "the recipe": Path(recipe)}
         refuse_inputs(output, inputs)
@@ -114,8 +131,10 @@ def main(
     from efq.export.targets import find_target
     from efq.toolchain.distillation import Licences
 
+    interface = _interface(interface_text, serving)
     found = find_target(target)
-    engine = engine_settings(target, builds_engine=found.builds_engine, **engine_values)
+    found.check_interface(interface)
+    engine = engine_settings(target, builds_engine=found.builds_engine, **values)
     wide = full_range or not found.products_saturate
     teacher = _TeacherOptions(backbone=backbone, input=teacher_input, accept=accept_teacher, resize=resize)
     licences = Licences(
@@ -134,30 +153,64 @@ def main(
         allow_float=allow_float,
     )
     check_bits(student, bits)
-    if dry_run or output is None:
-        _print_plan(export_plan(student, found, full_range=full_range), as_json)
+    if dry_run:
+        _print_plan(export_plan(student, found, full_range=full_range, interface=interface), as_json)
         return
+    place = output or click.get_current_context().with_resource(temporary_folder("efq-serve")) / "artifact"
     result = export_student(
         student,
         found,
-        output,
+        place,
         bits=bits,
         full_range=full_range,
         name=name,
         allow_float=allow_float,
         force=force,
+        interface=interface,
         engine=engine,
         progress=progress,
     )
+    _serve(place, serving, force=force)
     if as_json:
-        print(json.dumps(result.to_dict()))
+        print(json.dumps(result.to_dict() | {"directory": None if output is None else str(output)}))
         return
     print(result.coverage or "Integer coverage: not measured, as no engine was built")
     if result.engine is not None:
         print(f"engine: {result.engine['plan_bytes']:,} bytes, built in {result.engine['build_seconds']} s")
     for sentence in (*result.notes, *found.bit_sentences(result.manifest)):
         print(sentence)
-    print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: efq-embed {output} FACE.jpg -o out.npz")
+    if output is not None:
+        tried = f"efq-embed {output} FACE.jpg -o out.npz"
+        print(f"wrote {output}: model.onnx has {result.model_bytes:,} bytes; try: {tried}")
+
+
+_OF_STUDENTS = frozenset(
+    {
+        *_OF_CALIBRATION,
+        *("bits", "target", "output", "licence", "licence_reason", "interface_text", "name", "full_range"),
+        *("allow_float", "dry_run"),
+    }
+)
+"""Parameters that do nothing with an artifact, besides those of engines."""
+
+
+def _interface(text: str | None, serving: Serving) -> Interface:
+    """What is asked for, else what the servers feed. Raises UsageError for one that they do not feed."""
+    if text is None:
+        return serving.interface or USUAL
+    asked = Interface.parse(text)
+    for kind, _ in serving.places:
+        check_interface(kind, asked)
+    return asked
+
+
+def _serve(artifact: Path, serving: Serving, *, force: bool) -> None:
+    """Lay the artifact out for each server and say where. Raises what `efq.export.serving.serve` raises."""
+    from efq.export.serving.serve import serve
+
+    for kind, place in serving.places:
+        serve(artifact, kind, place, serving.options, force=force)
+        log(f"wrote {place} for {kind.title}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

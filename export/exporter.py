@@ -18,6 +18,7 @@ from efq.export.artifact.writer import write_artifact
 from efq.export.changes import StudentChanges
 from efq.export.coverage.report import CoverageReport
 from efq.export.engine_settings import EngineSettings
+from efq.export.surface import with_interface
 from efq.export.targets.table import find_target
 from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
@@ -25,6 +26,7 @@ from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.backends.calls import LENGTH_TOLERANCE
 from efq.runtime.errors import ParityError, UsageError
+from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.files import temporary_folder
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.runtime.probe.probe import Probe
@@ -84,15 +86,16 @@ def export_student(
     name: str | None = None,
     allow_float: bool = False,
     force: bool = False,
+    interface: Interface = USUAL,
     engine: EngineSettings | None = None,
     rehearsal: bool = False,
     progress: ShowProgress = no_progress,
 ) -> Export:
     """Write the artifact of `student` for `target`, or that of such a name, into `directory`.
 
-    `engine` is for targets that build one. Where the target's products may saturate, weights of 8 bits are quantized
-    anew to 7, whose products are exact on every CPU, unless `full_range`. In a `rehearsal` the student was not
-    calibrated on faces, and its embeddings may all be the same.
+    `interface` is the graph's surface, `engine` for targets that build one. Where the target's products may saturate,
+    weights of 8 bits are quantized anew to 7, whose products are exact on every CPU, unless `full_range`. In a
+    `rehearsal` the student was not calibrated on faces, and its embeddings may all be the same.
     Raises UsageError when the student was not made for `bits` or `full_range`, or the folder is taken, CoverageError
     (exit 3) when multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings
     are not the student's, or the student's are none or all the same; where an engine is built LintError for a graph
@@ -104,19 +107,24 @@ def export_student(
     if engine is not None and not target.builds_engine:
         message = f"expected no engine settings for the target {target.name}, which builds no engine: leave them out"
         raise UsageError(message)
+    target.check_interface(interface)
     check_bits(student, bits)
     images = check_images(student)
     alike = {} if rehearsal else {ALIKE: check_student(student, images)}
     options = ExportOptions(
-        full_range=full_range, allow_float=allow_float, engine=engine or EngineSettings(), progress=progress
+        full_range=full_range,
+        allow_float=allow_float,
+        interface=interface,
+        engine=engine or EngineSettings(),
+        progress=progress,
     )
     prepared = target.prepare(student, images, options)
-    model = target.write(prepared.form)
+    model = with_interface(target.write(prepared.form), interface, student.contract)
     with temporary_folder("efq-export") as folder:
         checked = target.check(prepared, model, images, folder, options)
         parity = {**checked.parity, **alike}
-        probe = make_probe(prepared, target, model, folder, rehearsal=rehearsal)
-        manifest = make_manifest(prepared, target, checked.coverage, name, probe)
+        probe = make_probe(prepared, target, model, folder, options, rehearsal=rehearsal)
+        manifest = make_manifest(prepared, target, checked.coverage, name, probe, interface)
         write_artifact(
             directory,
             model=model,
@@ -173,14 +181,20 @@ def check_images(student: Student) -> NDArray[np.uint8]:
 
 
 def make_probe(
-    prepared: Prepared, target: ExportTarget, model: onnx.ModelProto, folder: Path, *, rehearsal: bool = False
+    prepared: Prepared,
+    target: ExportTarget,
+    model: onnx.ModelProto,
+    folder: Path,
+    options: ExportOptions,
+    *,
+    rehearsal: bool = False,
 ) -> Probe | None:
     """The probe of an artifact; None for a target without, and in a rehearsal whose student gives no embedding of it.
 
     Raises ParityError for such a student otherwise.
     """
     image = probe_face(prepared.student.contract.height, prepared.student.contract.width)
-    found = target.embed_probe(prepared, model, image[np.newaxis], folder)
+    found = target.embed_probe(prepared, model, image[np.newaxis], folder, options)
     if found is None:
         return None
     if not abs(float(np.linalg.norm(found)) - 1) < LENGTH_TOLERANCE:  # NaN too
@@ -197,6 +211,7 @@ def make_manifest(
     coverage: CoverageReport | None,
     name: str | None,
     probe: Probe | None = None,
+    interface: Interface = USUAL,
 ) -> Manifest:
     """The manifest of an artifact of a student prepared for `target`."""
     student = prepared.student
@@ -221,6 +236,7 @@ def make_manifest(
         tools=installed_versions((*_TOOLS, *find_row(target.name).packages)),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         probe=None if probe is None else probe.record(),
+        interface=None if interface.is_usual else interface.to_dict(),
     )
 
 

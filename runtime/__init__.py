@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from efq.runtime.faces.aligner import Aligner
     from efq.runtime.faces.alignment import align
     from efq.runtime.faces.images import decode_image, read_image
+    from efq.runtime.faces.interface import Interface
     from efq.runtime.probe.probe import Probe
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "IncompatibleArtifactError",
     "InputContract",
     "InputError",
+    "Interface",
     "LintError",
     "LoweringError",
     "Manifest",
@@ -79,6 +81,7 @@ _HOMES = {
     "Embedder": "embedder",
     "EvaluationRecord": "artifact.parity",
     "InputContract": "artifact.contract",
+    "Interface": "faces.interface",
     "Manifest": "artifact.manifest",
     "ParityRecord": "artifact.parity",
     "Probe": "probe.probe",

@@ -64,8 +64,9 @@ def make_onnx_plan(path: Path, limits: tuple[int, int, int], **changes: Any) -> 
     """A plan that computes the ONNX file at `path` in ONNX Runtime."""
     (images,), (embeddings,) = (onnx.load(path).graph.input, onnx.load(path).graph.output)
     shapes = [[d.dim_value for d in port.type.tensor_type.shape.dim][1:] for port in (images, embeddings)]
+    dtype = onnx.TensorProto.DataType.Name(onnx.load(path).graph.input[0].type.tensor_type.elem_type)
     ports = {
-        "inputs": [["images", "UINT8", [-1, *shapes[0]]]],
+        "inputs": [["images", dtype, [-1, *shapes[0]]]],
         "outputs": [["embeddings", "FLOAT", [-1, *shapes[1]]]],
         "profile": [[size, *shapes[0]] for size in limits],
     }
@@ -318,7 +319,9 @@ class Context:
         engine.cuda.enqueue(stream, run)
         return True
 
-    def _buffers(self, state: State) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _buffers(self, state: State) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         addresses = dict(state.addresses)
-        source = self.engine.cuda.memory(addresses["images"], state.batch * int(np.prod(self.engine.shape)))
+        dtype = np.dtype({"UINT8": np.uint8, "FLOAT": np.float32}[self.engine.description["inputs"][0][1]])
+        size = state.batch * int(np.prod(self.engine.shape)) * dtype.itemsize
+        source = self.engine.cuda.memory(addresses["images"], size).view(dtype)
         return source, self.engine.cuda.memory(addresses["embeddings"], state.batch * self.engine.size * 4)

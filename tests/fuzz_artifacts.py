@@ -35,6 +35,7 @@ from networks import NETWORKS, make_student, random_images, randomize
 from onnx import helper
 from text_mutations import text_cases
 
+from efq.export.surface import with_interface
 from efq.export.targets import find_target
 from efq.export.targets.tensorrt.symmetric_student import symmetric_form
 from efq.runtime import Embedder, Manifest
@@ -42,6 +43,7 @@ from efq.runtime.artifact.folder import MANIFEST_FILE, MODEL_FILE, model_metadat
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.backends.openvino_core import import_openvino
 from efq.runtime.errors import EfqError
+from efq.runtime.faces.interface import USUAL, Interface
 
 DEADLINE = 30  # seconds of computing for a model
 PATIENCE = 600.0  # seconds in which a busy machine has to give it those
@@ -61,17 +63,29 @@ class Original:
         return self.manifest.input.height
 
 
+SURFACES = {
+    "preactivation": Interface.parse("float-nchw,bgr,imagenet"),
+    "pooling": Interface.parse("uint8-nchw,bgr"),
+    "convolution-head": Interface.parse("float-nchw,raw"),
+}
+
+
 def make_originals() -> list[Original]:
-    """The graphs of the targets, of every kind of tiny network."""
+    """The graphs of the targets, of every kind of tiny network; some of another surface."""
     found = []
     for name, network in NETWORKS.items():
+        interface = SURFACES.get(name, USUAL)
         student = make_student(randomize(network()), images=8, weight_bits=4 if name == "bottleneck" else 8)
         for target in TARGETS:
             prepared = symmetric_form(student, random_images(2).numpy())[0] if target == "trt" else student
             manifest = make_manifest(
-                name=f"{name}-{target}", target=target, input=student.contract, embedding_size=student.embedding_size
+                name=f"{name}-{target}",
+                target=target,
+                input=student.contract,
+                embedding_size=student.embedding_size,
+                interface=None if interface.is_usual else interface.to_dict(),
             )
-            model = find_target(target).write(prepared)
+            model = with_interface(find_target(target).write(prepared), interface, student.contract)
             helper.set_model_props(model, model_metadata(manifest))
             found.append(Original(manifest, model.SerializeToString()))
     return found

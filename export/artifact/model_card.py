@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from efq.export.artifact.front_matter import front_matter
+from efq.export.artifact.interface_section import interface_section
 from efq.export.artifact.markdown import code, plain, table
 from efq.export.artifact.origin import origin_section
 from efq.export.targets import find_target
@@ -33,6 +34,7 @@ def model_card(manifest: Manifest, coverage: Mapping[str, Any], parity: ParityRe
         _title(manifest),
         _use(manifest),
         _input(manifest),
+        interface_section(manifest),
         _thresholds(manifest.thresholds),
         _coverage(coverage),
         _parity(parity),

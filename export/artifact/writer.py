@@ -28,11 +28,20 @@ from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
+from efq.runtime.faces.normalization import NORMALIZATIONS
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
 from efq.runtime.lineage.lineage import check_licence
 from efq.runtime.probe.probe import Probe
 from efq.runtime.reading import FILE_LIMIT, open_regular
 from efq.runtime.targets import find_target
+
+_PIXEL_RANGES = {
+    None: "NominalRange_0_255",
+    NORMALIZATIONS["0..255"]: "NominalRange_0_255",
+    NORMALIZATIONS["0..1"]: "Normalized_0_1",
+    NORMALIZATIONS["-1..1"]: "Normalized_1_1",
+}
+"""ONNX's words (https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md); it has none for other normalizations."""
 
 
 def write_artifact(
@@ -130,10 +139,12 @@ def _copy_file(source: str, place: str) -> None:
 
 def onnx_metadata(manifest: Manifest) -> dict[str, str]:
     """The metadata_props of model.onnx: ONNX's standard keys for images, then EFQ's contract."""
+    surface = manifest.surface
+    pixel_range = _PIXEL_RANGES.get(surface.normalization)
     return {
-        "Image.BitmapPixelFormat": "Rgb8",
+        "Image.BitmapPixelFormat": f"{surface.color_order.capitalize()}8",
         "Image.ColorSpaceGamma": "SRGB",
-        "Image.NominalPixelRange": "NominalRange_0_255",
+        **({} if pixel_range is None else {"Image.NominalPixelRange": pixel_range}),
         "model_author": f"efq {importlib.metadata.version('efq')}",
         "model_license": manifest.licence,
         **model_metadata(manifest),

@@ -26,6 +26,7 @@ from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model
 from efq.runtime.errors import ParityError
+from efq.runtime.faces.interface import USUAL, Interface
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import FULL_BITS, REDUCED_BITS
 from efq.toolchain.student import Student
@@ -48,8 +49,11 @@ class QdqTarget(ExportTarget):
     least_cosine: float = 0.999
 
     @abc.abstractmethod
-    def open_model(self, path: Path, *, reduced_range: bool) -> Model:
-        """The model file in the target's runtime, on one thread; `reduced_range`: its weights have 7 bits or fewer."""
+    def open_model(self, path: Path, *, reduced_range: bool, interface: Interface = USUAL) -> Model:
+        """The model file in the target's runtime, on one thread; `reduced_range`: its weights have 7 bits or fewer.
+
+        `interface` is given to a target that `has_interfaces` only.
+        """
 
     @abc.abstractmethod
     def collect_evidence(self, path: Path, *, images: NDArray[Any], runs: int) -> Evidence:
@@ -75,10 +79,11 @@ class QdqTarget(ExportTarget):
     ) -> Checked:
         path = folder / MODEL_FILE
         path.write_bytes(model.SerializeToString())
-        coverage = coverage_report(self.collect_evidence(path, images=images, runs=COVERAGE_RUNS))
+        interface = options.interface
+        batch = interface.one_batch(images)
+        coverage = coverage_report(self.collect_evidence(path, images=batch, runs=COVERAGE_RUNS))
         coverage.check(allow_float=options.allow_float)
-        reduced_range = prepared.changes.reduced_range is True
-        with contextlib.closing(self.open_model(path, reduced_range=reduced_range)) as opened:
+        with contextlib.closing(self._open(path, prepared, interface)) as opened:
             least = _least_cosine(prepared.form, opened, images)
         if not least >= self.least_cosine:  # NaN too
             message = (
@@ -90,11 +95,21 @@ class QdqTarget(ExportTarget):
         return Checked(parity={"images": len(images), "least_cosine_to_integer_student": least}, coverage=coverage)
 
     def embed_probe(
-        self, prepared: Prepared, model: onnx.ModelProto, images: NDArray[np.uint8], folder: Path
+        self,
+        prepared: Prepared,
+        model: onnx.ModelProto,
+        images: NDArray[np.uint8],
+        folder: Path,
+        options: ExportOptions,
     ) -> NDArray[np.float32] | None:
-        reduced_range = prepared.changes.reduced_range is True
-        with contextlib.closing(self.open_model(folder / MODEL_FILE, reduced_range=reduced_range)) as opened:
+        with contextlib.closing(self._open(folder / MODEL_FILE, prepared, options.interface)) as opened:
             return opened.run(images)
+
+    def _open(self, path: Path, prepared: Prepared, interface: Interface) -> Model:
+        reduced_range = prepared.changes.reduced_range is True
+        if not self.has_interfaces:
+            return self.open_model(path, reduced_range=reduced_range)
+        return self.open_model(path, reduced_range=reduced_range, interface=interface)
 
     def bit_sentences(self, manifest: Manifest) -> list[str]:
         weights, reduced_range = manifest.bits["weights"], manifest.reduced_range

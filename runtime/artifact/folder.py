@@ -30,6 +30,7 @@ CHECKSUMS_FILE = "checksums.sha256"
 ENGINE_FOLDER = "engine"
 
 CONTRACT_KEY = "efq.contract"
+INTERFACE_KEY = "efq.interface"
 SCHEMA_VERSION_KEY = "efq.schema_version"
 
 LARGEST_MODEL = 2**31
@@ -140,9 +141,11 @@ class Artifact:
 
 def model_metadata(manifest: Manifest) -> dict[str, str]:
     """The metadata_props that model.onnx carries, so that a model and a manifest of two artifacts cannot be mixed."""
+    interface = {} if manifest.surface.is_usual else {INTERFACE_KEY: str(manifest.surface)}
     return {
         CONTRACT_KEY: json.dumps(manifest.input.to_dict(), sort_keys=True),
         SCHEMA_VERSION_KEY: str(manifest.schema_version),
+        **interface,
     }
 
 

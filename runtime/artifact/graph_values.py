@@ -11,6 +11,9 @@ from efq.runtime.artifact.onnx_model import FLOAT, FLOAT16, INT64, Node, Tensor
 IMAGES = "the graph's input"
 """The origin of the images, where that of other values is an operator."""
 
+SURFACE = "the graph's surface"
+"""The origin of images that are no bytes with their channels last, until they are: see `efq.export.surface`."""
+
 PIXELS = "the images as numbers"
 """The origin of what the first operator gives, where that is a DequantizeLinear."""
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import SchemaError
+from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.lineage.lineage import Lineage
 from efq.runtime.probe.probe import check_probe_record
 
@@ -110,7 +111,7 @@ class Manifest:
             _SCHEMA.expect(self.schema_version > 1, field, "no such key in version 1", getattr(self, field))
         if self.probe is not None:
             check_probe_record(self.probe, _SCHEMA)
-
+        _ = self.surface
         _ = self.origin
 
     @property
@@ -126,6 +127,11 @@ class Manifest:
         except ValueError as error:
             message = f"{error}, as lineage of {_SCHEMA.file}; {_SCHEMA.remedy}"
             raise SchemaError(message) from error
+
+    @property
+    def surface(self) -> Interface:
+        """What the graph takes: `interface`, read. Raises SchemaError where that does not fit."""
+        return USUAL if self.interface is None else Interface.from_dict(self.interface)
 
     @property
     def reduced_range(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from efq.runtime.artifact.contract import LARGEST_SIDE
-from efq.runtime.artifact.graph_values import IMAGES, Activation, Constant, GraphError, Value
+from efq.runtime.artifact.graph_values import IMAGES, SURFACE, Activation, Constant, GraphError, Value
 from efq.runtime.artifact.layers import PRODUCTS, multiply_adds
 from efq.runtime.artifact.onnx_model import FLOAT, UINT8, Node, OnnxModel, Port, read_onnx_model
 from efq.runtime.artifact.operators import apply
@@ -27,6 +27,9 @@ MOST_ELEMENTS = 2**24
 
 MOST_ELEMENTS_TOGETHER = 2**28
 """Of all values for one image; IResNet-100 has 6.3e7."""
+
+MOST_ELEMENTS_OF_A_BATCH = 64 * MOST_ELEMENTS_TOGETHER
+"""Of all values for a batch of a fixed size."""
 
 MOST_PASSES = 2**22
 """Sum over the nodes of the square of the paths to each from the products before it, which OpenVINO's passes follow
@@ -78,6 +81,9 @@ def _check_graph(model: OnnxModel) -> None:
             _bound(size, MOST_ELEMENTS, f"values at once ({node.operator})")
     _bound(computed, 4 * stored, "values computed of constants")
     _bound(elements, MOST_ELEMENTS_TOGETHER, "values in all")
+    (images,) = model.inputs
+    if isinstance(images.dims[0], int):
+        _bound(elements * images.dims[0], MOST_ELEMENTS_OF_A_BATCH, "values in all of a batch")
     _bound(work, MOST_MULTIPLY_ADDS, "multiply-adds")
     _check_output(model, values)
 
@@ -91,10 +97,12 @@ def _given(model: OnnxModel) -> dict[str, Value]:
     images = _only(model.inputs, "input")
     _name_new(images.name, values)
     sides = [side for side in images.dims[1:] if isinstance(side, int) and 0 < side <= LARGEST_SIDE]
-    if images.dtype != UINT8 or len(images.dims) != 4 or len(sides) != 3:
+    fits = len(images.dims) == 4 and len(sides) == 3
+    channels_first = fits and sides[0] == 3 and (images.dtype == FLOAT or sides[2] != 3)
+    if not fits or (images.dtype != UINT8 and not (images.dtype == FLOAT and channels_first)):
         message = f"the input {images.name!r} of type {images.dtype} and shape {list(images.dims)}, no images"
         raise GraphError(message)
-    values[images.name] = Activation(UINT8, tuple(sides), IMAGES)
+    values[images.name] = Activation(images.dtype, tuple(sides), SURFACE if channels_first else IMAGES)
     return values
 
 

@@ -17,6 +17,7 @@ from efq.runtime.artifact.graph_values import (
     FLOATS,
     IMAGES,
     PIXELS,
+    SURFACE,
     Activation,
     Constant,
     Value,
@@ -60,7 +61,7 @@ def _quantize(node: Node, inputs: Sequence[Value]) -> Value:
     expect(value.dtype in FLOATS and scale.dtype == value.dtype, "a scale of another type than its input")
     expect_positive(scale)
     expect(zero_point.dtype in (UINT8, INT8) and zero_point.shape == (), "a zero point that is no byte")
-    return Activation(zero_point.dtype, value.shape, node.operator)
+    return Activation(zero_point.dtype, value.shape, _origin(node, value))
 
 
 def _dequantize(node: Node, inputs: Sequence[Value]) -> Value:
@@ -85,8 +86,14 @@ def _cast(node: Node, inputs: Sequence[Value]) -> Value:
     if isinstance(value, Constant):
         expect((value.dtype, wanted) in ((BFLOAT16, FLOAT), (INT4, INT8), (INT16, INT32)), "types it is not cast to")
         return Constant(int(wanted), value.shape)  # type: ignore[arg-type]
-    expect((value.dtype, wanted) in ((UINT8, FLOAT16), (FLOAT16, FLOAT)), "types it is not cast to")
-    return Activation(int(wanted), value.shape, node.operator)  # type: ignore[arg-type]
+    kinds = ((UINT8, FLOAT16), (FLOAT16, FLOAT))
+    if value.origin == SURFACE:
+        kinds = ((UINT8, FLOAT), (FLOAT, FLOAT16))
+    elif value.origin == IMAGES:
+        kinds = ((UINT8, FLOAT), (UINT8, FLOAT16))
+    expect((value.dtype, wanted) in kinds, "types it is not cast to")
+    origin = SURFACE if wanted == FLOAT and value.dtype == UINT8 else node.operator
+    return Activation(int(wanted), value.shape, origin)  # type: ignore[arg-type]
 
 
 def _multiply(node: Node, inputs: Sequence[Value]) -> Value:
@@ -141,7 +148,22 @@ def _by_channel(node: Node, inputs: Sequence[Value]) -> Value:
     for constant in constants:
         fits = constant.dtype == value.dtype and constant.shape in ((), channels)
         expect(fits, f"a constant of the shape {constant.shape} for a value of the shape {value.shape}")
-    return Activation(value.dtype, value.shape, node.operator)
+    return Activation(value.dtype, value.shape, _origin(node, value))
+
+
+def _origin(node: Node, value: Value) -> str:
+    """That of the output of an operator that the graph's surface may be made of."""
+    assert isinstance(value, Activation)
+    return SURFACE if value.origin == SURFACE else node.operator
+
+
+def _reverse(node: Node, inputs: Sequence[Value]) -> Value:
+    """B, G, R to R, G, B, of images."""
+    value, order = inputs
+    assert isinstance(value, Activation)
+    axis = integer(node, "axis", 0)
+    expect(numbers(order, 3) == (2, 1, 0) and axis in (1, 3) and value.shape[axis - 1] == 3, "no three channels")
+    return Activation(value.dtype, value.shape, value.origin)
 
 
 def _clip(node: Node, inputs: Sequence[Value]) -> Value:
@@ -200,6 +222,9 @@ def _every(node: Node, inputs: Sequence[Value]) -> Value:
 def _gather(node: Node, inputs: Sequence[Value]) -> Value:
     """Channels by their numbers."""
     value, chosen = inputs
+    assert isinstance(value, Activation)
+    if value.origin in (IMAGES, SURFACE):
+        return _reverse(node, inputs)
     fits = node.attributes.get("axis") == 1 and len(value.shape) in (1, 3) and len(chosen.shape) == 1
     expect(fits, f"no list of channels of a value of the shape {value.shape}")
     channels = numbers(chosen, chosen.shape[0])
@@ -213,10 +238,13 @@ def _transpose(node: Node, inputs: Sequence[Value]) -> Value:
     order = node.attributes.get("perm")
     to_first = order == _CHANNELS_FIRST and value.origin in (IMAGES, PIXELS, "Reshape", "Mul")
     to_last = order == _CHANNELS_LAST and value.origin in ("QuantizeLinear", "Min") and value.dtype == UINT8
-    expect(len(value.shape) == 3 and (to_first or to_last), f"the order {order!r:.80} behind {value.origin}")
+    to_images = order == _CHANNELS_LAST and value.origin == SURFACE and value.shape[0] == 3
+    fits = to_first or to_last or to_images
+    expect(len(value.shape) == 3 and fits, f"the order {order!r:.80} behind {value.origin}")
     height, width, channels = value.shape
     shape = (channels, height, width) if to_first else (width, channels, height)
-    return Activation(value.dtype, shape, node.operator)
+    surface = IMAGES if value.dtype == UINT8 else SURFACE
+    return Activation(value.dtype, shape, surface if to_images else node.operator)
 
 
 def _pad(node: Node, inputs: Sequence[Value]) -> Value:

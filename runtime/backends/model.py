@@ -101,17 +101,18 @@ def runtime_failure(error: Exception, *, runtime: str, doing: str, place: object
     return IncompatibleArtifactError(f"{expected}; export the model again with efq-export, or update {runtime}")
 
 
-def check_port(kind: str, found: Sequence[Port], expected: Port, path: Path) -> None:
+def check_port(kind: str, found: Sequence[Port], expected: Port, path: Path, *, batch: int | None = None) -> None:
     """Check the only `kind` ("input", "output") of a model: `expected.shape` is that of one image.
 
-    The batch size must be free. Raises IncompatibleArtifactError.
+    The batch size must be `batch`, free for None. Raises IncompatibleArtifactError.
     """
     name, dtype, shape = expected
     fits = len(found) == 1 and found[0][:2] == (name, dtype) and found[0].shape[1:] == shape
-    if not fits or isinstance(found[0].shape[0], int):
+    if not fits or (found[0].shape[0] if isinstance(found[0].shape[0], int) else None) != batch:
         described = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in found)
+        wanted = ["N" if batch is None else batch, *shape]
         message = (
-            f"expected one {kind} {name} {dtype} {['N', *shape]} in {path}, found {described}; "
+            f"expected one {kind} {name} {dtype} {wanted} in {path}, found {described}; "
             "export the model again with efq-export"
         )
         raise IncompatibleArtifactError(message)

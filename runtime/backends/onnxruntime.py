@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.threads.lifetime import Lifetime
 from efq.runtime.backends.threads.single_image import SingleImageThreads
 from efq.runtime.backends.threads.workers import Workers
+from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.machine.forks import loading
 
@@ -52,11 +53,17 @@ class OnnxRuntimeModel:
     name = "onnxruntime"
 
     def __init__(
-        self, path: Path, *, threads: int | None, reduced_range: bool = False, content: bytes | None = None
+        self,
+        path: Path,
+        *,
+        threads: int | None,
+        reduced_range: bool = False,
+        content: bytes | None = None,
+        interface: Interface = USUAL,
     ) -> None:
         """Load the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
 
-        The file is read once: what becomes of it afterwards changes nothing.
+        The file is read once: what becomes of it afterwards changes nothing. `interface` is the graph's surface.
 
         Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
         unless `reduced_range` says that they have 7 bits, which always fit.
@@ -64,11 +71,12 @@ class OnnxRuntimeModel:
         MissingDependencyError for one older than EFQ was tested with, UsageError for a thread count below one.
         """
         self._path = path
+        self._interface = interface
         count = thread_count(threads)
         content = read_model(path) if content is None else content
         self._lifetime = Lifetime(_Sessions(content, path, count, exact_anyway=reduced_range))
         self._single = SingleImageThreads() if count > 1 else None
-        self._workers = Workers(count, part_size=part_size(len(content)), cpus=cpus_to_bind(count))
+        self._workers = Workers(count, part_size=interface.batch or part_size(len(content)), cpus=cpus_to_bind(count))
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -77,16 +85,15 @@ class OnnxRuntimeModel:
             return dict(self._lifetime.held().together.get_modelmeta().custom_metadata_map)
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
-        """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
-
-        Raises IncompatibleArtifactError.
-        """
-        image = Port(INPUT_NAME, f"tensor({contract.dtype})", (contract.height, contract.width, 3))
+        """Check names, dtypes and shapes of the model's input and output. Raises IncompatibleArtifactError."""
+        interface = self._interface
+        dtype = "tensor(float)" if interface.is_float else "tensor(uint8)"
+        image = Port(INPUT_NAME, dtype, interface.image_shape(contract))
         embedding = Port(OUTPUT_NAME, "tensor(float)", (embedding_size,))
         with self._lifetime.call():
             session = self._lifetime.held().together
-            check_port("input", _ports(session.get_inputs()), image, self._path)
-            check_port("output", _ports(session.get_outputs()), embedding, self._path)
+            check_port("input", _ports(session.get_inputs()), image, self._path, batch=interface.batch)
+            check_port("output", _ports(session.get_outputs()), embedding, self._path, batch=interface.batch)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
@@ -95,7 +102,7 @@ class OnnxRuntimeModel:
             if len(images) == 1:
                 return self._run_single(sessions, images)
             session = sessions.of_one_thread()
-            return self._workers.run(images, lambda part: _run(session, part))
+            return self._workers.run(images, lambda part: self._run(session, part))
 
     def close(self) -> None:
         """Free the sessions and end the threads. Waits for calls that are running; later ones raise UsageError."""
@@ -104,13 +111,16 @@ class OnnxRuntimeModel:
 
     def _run_single(self, sessions: _Sessions, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._single is None:
-            return _run(sessions.together, image)
+            return self._run(sessions.together, image)
         all_threads = self._single.use_all()
         session = sessions.together if all_threads else sessions.of_one_thread()
         start = time.perf_counter()
-        embedding = _run(session, image)
+        embedding = self._run(session, image)
         self._single.record(all_threads=all_threads, seconds=time.perf_counter() - start)
         return embedding
+
+    def _run(self, session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._interface.feed(images, lambda batch: _run(session, batch))
 
 
 class _Sessions:
@@ -132,8 +142,8 @@ class _Sessions:
             return self._of_one_thread
 
 
-def _run(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: images})[0], np.float32)
+def _run(session: onnxruntime.InferenceSession, batch: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: batch})[0], np.float32)
 
 
 def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:

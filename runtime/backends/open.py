@@ -107,5 +107,6 @@ def _load(artifact: Artifact, content: bytes, threads: int, backend: str) -> Mod
         threads=threads,
         reduced_range=artifact.manifest.reduced_range,
         content=content,
+        interface=artifact.manifest.surface,
     )
     return model_of(artifact, model)

@@ -32,6 +32,7 @@ from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.threads.lifetime import Lifetime
 from efq.runtime.backends.threads.workers import Workers
 from efq.runtime.errors import DeviceError, EfqError
+from efq.runtime.faces.interface import USUAL, Interface
 
 
 class OpenVinoModel:
@@ -45,10 +46,17 @@ class OpenVinoModel:
     name = "openvino"
 
     def __init__(
-        self, path: Path, *, threads: int | None, reduced_range: bool = False, content: bytes | None = None
+        self,
+        path: Path,
+        *,
+        threads: int | None,
+        reduced_range: bool = False,
+        content: bytes | None = None,
+        interface: Interface = USUAL,
     ) -> None:
         """Load the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
 
+        `interface` is the graph's surface.
         `reduced_range` says that the weights have 7 bits, without which 8-bit products saturate on some CPUs.
         Raises DeviceError when they would on this one, MissingDependencyError without openvino,
         IncompatibleArtifactError when the file is no model that this OpenVINO can load, UsageError for a thread count
@@ -61,15 +69,17 @@ class OpenVinoModel:
             )
             raise DeviceError(message)
         self._path = path
+        self._interface = interface
         self._threads = thread_count(threads)
         content = read_model(path) if content is None else content
         networks = _Networks(content, path, self._threads)
         self._metadata = onnx_metadata_of(content, path)
-        most = part_size(len(content))
-        self._sizes = sorted({most, SMALL_PART, 1}, reverse=True)  # eight images on two threads are four on each
+        most = interface.batch or part_size(len(content))
+        # eight images on two threads are four on each
+        self._sizes = sorted({most, SMALL_PART, 1}, reverse=True) if interface.batch is None else [most]
         self._lifetime = Lifetime(networks)
         self._workers = Workers(self._threads, part_size=most)
-        networks.requests(1, shared=False)
+        networks.requests(self._sizes[-1], shared=False)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -78,23 +88,21 @@ class OpenVinoModel:
         return self._metadata
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
-        """Check names, dtypes and shapes of the model's input and output; the batch size must be dynamic.
-
-        Raises IncompatibleArtifactError.
-        """
-        image = Port(INPUT_NAME, contract.dtype, (contract.height, contract.width, 3))
+        """Check names, dtypes and shapes of the model's input and output. Raises IncompatibleArtifactError."""
+        interface = self._interface
+        image = Port(INPUT_NAME, interface.dtype, interface.image_shape(contract))
         embedding = Port(OUTPUT_NAME, "float32", (embedding_size,))
         with self._lifetime.call():
             model = self._lifetime.held().model
-            check_port("input", _ports(model.inputs), image, self._path)
-            check_port("output", _ports(model.outputs), embedding, self._path)
+            check_port("input", _ports(model.inputs), image, self._path, batch=interface.batch)
+            check_port("output", _ports(model.outputs), embedding, self._path, batch=interface.batch)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
         with self._lifetime.call():
             networks = self._lifetime.held()
             if len(images) == 1:
-                return networks.requests(1, shared=False).run(images)
+                return self._interface.feed(images, networks.requests(self._sizes[-1], shared=False).run)
             return self._workers.run(images, lambda part: self._run_part(networks, part))
 
     def close(self) -> None:
@@ -108,8 +116,9 @@ class OpenVinoModel:
     def _run_part(self, networks: _Networks, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         embeddings = []
         while len(images):
-            size = next(size for size in self._sizes if size <= len(images))
-            embeddings.append(networks.requests(size, shared=self._threads > 1).run(images[:size]))
+            size = next((size for size in self._sizes if size <= len(images)), self._sizes[-1])
+            requests = networks.requests(size, shared=self._threads > 1)
+            embeddings.append(self._interface.feed(images[:size], requests.run))
             images = images[size:]
         return np.concatenate(embeddings)
 
@@ -172,9 +181,9 @@ class _Requests:
         self._compiled = compiled
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         with self._request() as request:
-            request.infer([np.ascontiguousarray(images)], share_inputs=True)
+            request.infer([np.ascontiguousarray(batch)], share_inputs=True)
             return np.array(request.get_output_tensor(0).data, np.float32)
 
     @contextlib.contextmanager

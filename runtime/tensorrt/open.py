@@ -99,6 +99,7 @@ def open_engine(
         cuda=cuda,
         allow_host_code=fingerprint.options.version_compatible,
         runtime_cache=_read_runtime_cache(artifact.directory / ENGINE_FOLDER, fingerprint),
+        interface=artifact.manifest.surface,
     )
     try:
         opened.check_signature(artifact.manifest.input, artifact.manifest.embedding_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,12 @@ from model_mutations import (
     nested_functions,
     transpose_before_pad,
 )
+from networks import NETWORKS, make_student, randomize
 from onnx import TensorProto, helper, numpy_helper
 
-from efq.runtime import IncompatibleArtifactError
+from efq.export import find_target
+from efq.export.surface import with_interface
+from efq.runtime import IncompatibleArtifactError, Interface
 from efq.runtime.artifact.model_check import check_model
 from efq.runtime.artifact.onnx_metadata import onnx_metadata_of
 
@@ -245,3 +249,61 @@ def test_a_port_of_another_type_or_shape_is_refused(tiny: onnx.ModelProto) -> No
         tiny.graph.input.append(helper.make_tensor_value_info("images", dtype, dims))
         with raises_naming(IncompatibleArtifactError, "images"):
             check(tiny)
+
+
+def _port(graph: onnx.GraphProto, place: int, size: int) -> None:
+    graph.input[0].type.tensor_type.shape.dim[place].dim_value = size
+
+
+def _port_type(graph: onnx.GraphProto) -> None:
+    graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+
+
+def _axis(graph: onnx.GraphProto, axis: int) -> None:
+    next(node for node in graph.node if node.op_type == "Gather").attribute[0].i = axis
+
+
+def _order(graph: onnx.GraphProto) -> None:
+    next(tensor for tensor in graph.initializer if tensor.name == "image_channels").raw_data = np.array(
+        [0, 1, 9], np.int64
+    ).tobytes()
+
+
+def _gather_later(graph: onnx.GraphProto) -> None:
+    """Behind the first convolution."""
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    place = list(graph.node).index(first)
+    gathered = helper.make_node("Gather", [first.output[0], "image_channels"], ["gathered"], axis=1)
+    for node in graph.node[place + 1 :]:
+        node.input[:] = ["gathered" if name == first.output[0] else name for name in node.input]
+    graph.node.insert(place + 1, gathered)
+
+
+def _nothing_quantized(graph: onnx.GraphProto) -> None:
+    """The floats themselves are laid out as bytes are."""
+    quantizer = next(node for node in graph.node if node.op_type == "QuantizeLinear")
+    for node in graph.node:
+        node.input[:] = [quantizer.input[0] if name == quantizer.output[0] else name for name in node.input]
+    graph.node.remove(quantizer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda graph: _port(graph, 1, 4),
+        lambda graph: _port(graph, 0, 2**40),
+        _port_type,
+        *(lambda graph, axis=axis: _axis(graph, axis) for axis in (2, 0, -1, 4)),
+        _order,
+        _gather_later,
+        _nothing_quantized,
+    ],
+)
+def test_a_surface_is_what_efq_writes(change: Callable[[onnx.GraphProto], None]) -> None:
+    student = make_student(randomize(NETWORKS["bottleneck"]()), images=8)
+    usual = find_target("ort-cpu").write(student)
+    model = with_interface(usual, Interface.parse("float-nchw,bgr,imagenet"), student.contract)
+    check(model)
+    change(model.graph)
+    with pytest.raises(IncompatibleArtifactError):
+        check(model)

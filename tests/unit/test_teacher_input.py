@@ -15,11 +15,12 @@ from torch import Tensor, fx, nn
 
 from efq.runtime import InputContract
 from efq.runtime.errors import CheckpointError, UsageError
+from efq.runtime.faces.normalization import NORMALIZATIONS
 from efq.toolchain.lowering import float_graph
 from efq.toolchain.teachers import Normalization, open_teacher
 from efq.toolchain.teachers.color_channels import LuminanceInFront, ReversedColors, taking_rgb
 from efq.toolchain.teachers.declared_input import DeclaredInput
-from efq.toolchain.teachers.teacher_input import NORMALIZATIONS, ColorOrder, TeacherInput
+from efq.toolchain.teachers.teacher_input import ColorOrder, TeacherInput
 
 DEFAULT = TeacherInput(color_order="rgb", normalization=Normalization(mean=(127.5,) * 3, std=(128.0,) * 3))
 

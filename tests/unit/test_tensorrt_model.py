@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from fake_cuda import FakeCuda
 from fake_tensorrt import (
@@ -18,13 +20,20 @@ from fake_tensorrt import (
     RtxConfig,
     embed,
     faces,
+    make_onnx_plan,
     make_plan,
     open_model,
     trt,
 )
 from messages import names, raises_naming
+from networks import NETWORKS, make_student, random_images, randomize
 
+from efq.export import find_target
+from efq.export.engine_settings import EngineSettings
+from efq.export.surface import with_interface
+from efq.export.targets.target import ExportOptions
 from efq.runtime import DeviceError, EngineError, InputContract, InputError, UsageError
+from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.tensorrt.run.model import TensorRTModel
 
 FORMS = ("10.3", "10.16", "rtx")
@@ -46,6 +55,26 @@ def test_embeddings_are_those_of_the_network_for_every_batch_size(cuda: FakeCuda
         assert embeddings.dtype == np.float32
         assert embeddings.shape == (count, SIZE)
         np.testing.assert_array_equal(embeddings, embed(images))
+
+
+@pytest.mark.parametrize("text", ["float-nchw,bgr,raw", "float-nchw,imagenet", "uint8-nchw"])
+def test_every_surface_is_fed(text: str, cuda: FakeCuda, tmp_path: Path) -> None:
+    target, interface = find_target("trt"), Interface.parse(text)
+    student = make_student(randomize(NETWORKS["bottleneck"]()))
+    images = random_images(9).numpy()
+    form = target.prepare(student, images, ExportOptions(engine=EngineSettings(build=False))).form
+    found = {}
+    for surface in (USUAL, interface):
+        path = tmp_path / f"{surface}.onnx"
+        onnx.save(with_interface(target.write(form), surface, student.contract), path)
+        model, _ = open_model(cuda, plan=make_onnx_plan(path, (1, 2, 4)), interface=surface)
+        model.check_signature(student.contract, 16)
+        found[surface] = model.run(images)
+        with pytest.raises(InputError):
+            model.run(images.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(found[interface], found[USUAL])
+    with pytest.raises(EngineError):
+        open_model(cuda, plan=make_onnx_plan(path, (1, 2, 4)))[0].check_signature(student.contract, 16)
 
 
 def test_views_and_read_only_images_are_accepted(cuda: FakeCuda) -> None:

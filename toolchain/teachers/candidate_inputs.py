@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efq.runtime.faces.normalization import NORMALIZATIONS
 from efq.toolchain.evaluation.separation import Separation, measure_separation
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.teachers.color_channels import LUMINANCE
 from efq.toolchain.teachers.teacher import Teacher
-from efq.toolchain.teachers.teacher_input import COLOR_ORDERS, NORMALIZATIONS, ColorOrder, TeacherInput
+from efq.toolchain.teachers.teacher_input import COLOR_ORDERS, ColorOrder, TeacherInput
 
 SIZES = ((160, 160), (224, 224))
 """Usual ones besides 112x112."""

@@ -8,9 +8,9 @@ from typing import Self
 
 from efq.runtime.artifact.contract import LARGEST_SIDE
 from efq.runtime.errors import UsageError
-from efq.runtime.faces.normalization import Normalization
+from efq.runtime.faces.normalization import NORMALIZATIONS, Normalization, Numbers, mean_and_std
 from efq.runtime.faces.templates import CUSTOM, TEMPLATES
-from efq.toolchain.teachers.teacher_input import COLOR_ORDERS, NORMALIZATIONS, ColorOrder, TeacherInput
+from efq.toolchain.teachers.teacher_input import COLOR_ORDERS, ColorOrder, TeacherInput
 
 EXPECTED = (
     f"{', '.join(COLOR_ORDERS[:-1])} or {COLOR_ORDERS[-1]}, a normalization ({', '.join(NORMALIZATIONS)}, or MEAN/STD "
@@ -19,11 +19,6 @@ EXPECTED = (
 )
 
 _SIZE = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})", re.ASCII)
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_NUMBERS = rf"({_NUMBER}(?::{_NUMBER}){{0,2}})"
-_MEAN_AND_STD = re.compile(f"{_NUMBERS}/{_NUMBERS}", re.ASCII)
-
-Numbers = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,25 +87,10 @@ def _part(part: str, text: str) -> tuple[str, object]:
         if max(height, width) > LARGEST_SIDE:
             raise _unknown(text)
         return "size", (height, width)
-    return "normalization", NORMALIZATIONS.get(part) or _mean_and_std(part, text)
-
-
-def _mean_and_std(part: str, text: str) -> Numbers:
-    match = _MEAN_AND_STD.fullmatch(part)
-    if match is None:
+    normalization = NORMALIZATIONS.get(part) or mean_and_std(part)
+    if normalization is None:
         raise _unknown(text)
-    mean, std = (_three(group, text) for group in match.groups())
-    if not all(value > 0 for value in std):
-        raise _unknown(text)
-    return mean, std
-
-
-def _three(group: str, text: str) -> tuple[float, ...]:
-    found = tuple(float(part) for part in group.split(":"))
-    found = found * 3 if len(found) == 1 else found
-    if len(found) != 3 or not all(abs(value) <= 1e6 for value in found):
-        raise _unknown(text)
-    return found
+    return "normalization", normalization
 
 
 def _check_template(name: str, size: tuple[int, int]) -> None:

@@ -11,9 +11,10 @@ from types import MappingProxyType
 
 from onnx import TensorProto
 
+from efq.runtime.faces.normalization import NORMALIZATIONS
 from efq.toolchain.graph.from_onnx import ImportedNetwork
 from efq.toolchain.graph.from_onnx.image_normalization import InnerNormalization, find_normalization
-from efq.toolchain.teachers.teacher_input import NORMALIZATIONS, ColorOrder, TeacherInput
+from efq.toolchain.teachers.teacher_input import ColorOrder, TeacherInput
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal, Self
 
-import numpy as np
-
-from efq.runtime.faces.normalization import Normalization
+from efq.runtime.faces.normalization import Normalization, text_of
 from efq.runtime.faces.templates import usual_alignment
 
 ColorOrder = Literal["rgb", "bgr", "gray"]
 COLOR_ORDERS: tuple[ColorOrder, ...] = ("rgb", "bgr", "gray")
 
 _SAME = 0.01  # no network tells normalizations apart whose ends differ by a hundredth of their range
-
-
-def _uniform(mean: float, std: float) -> Normalization:
-    return Normalization(mean=(mean,) * 3, std=(std,) * 3)
-
-
-NORMALIZATIONS: Mapping[str, Normalization] = MappingProxyType(
-    {
-        "-1..1": _uniform(127.5, 127.5),
-        "0..1": _uniform(0.0, 255.0),
-        "imagenet": Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
-        "0..255": _uniform(0.0, 1.0),
-        "-127.5..127.5": _uniform(127.5, 1.0),
-    }
-)
-"""The usual ones by name. InsightFace's (x - 127.5) / 128 is 127.5/128; it differs from -1..1 by rounding only."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,29 +45,9 @@ class TeacherInput:
 
     def __str__(self) -> str:
         """As `DeclaredInput.parse` reads it; size and template only where they are not 112x112 and the usual one."""
-        parts = [self.color_order, self._normalization()]
+        parts = [self.color_order, text_of(self.normalization, reverse=self.color_order == "bgr")]
         if self.size != (112, 112):
             parts.append(f"{self.size[0]}x{self.size[1]}")
         if self.alignment != usual_alignment(*self.size):
             parts.append(self.alignment)
         return ",".join(parts)
-
-    def _normalization(self) -> str:
-        for name, known in NORMALIZATIONS.items():
-            if _close(known, self.normalization):
-                return name
-        mean, std = (_numbers(values, self.color_order) for values in (self.normalization.mean, self.normalization.std))
-        return f"{mean}/{std}"
-
-
-def _close(one: Normalization, two: Normalization) -> bool:
-    return all(
-        math.isclose(a, b, abs_tol=1e-9) for a, b in zip((*one.mean, *one.std), (*two.mean, *two.std), strict=True)
-    )
-
-
-def _numbers(values: tuple[float, ...], color: ColorOrder) -> str:
-    """Every digit: what is recorded is read again, and has to be the same."""
-    ordered = values[::-1] if color == "bgr" else values
-    shown = [np.format_float_positional(value, trim="-") for value in ordered]
-    return shown[0] if len(set(shown)) == 1 else ":".join(shown)

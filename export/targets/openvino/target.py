@@ -20,14 +20,15 @@ from efq.export.targets.openvino.evidence import collect_openvino_evidence
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.openvino import OpenVinoModel
+from efq.runtime.faces.interface import USUAL, Interface
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpenVino(QdqTarget):
     """Rounds otherwise than the reference where it fuses."""
 
-    def open_model(self, path: Path, *, reduced_range: bool) -> Model:
-        return OpenVinoModel(path, threads=1, reduced_range=reduced_range)
+    def open_model(self, path: Path, *, reduced_range: bool, interface: Interface = USUAL) -> Model:
+        return OpenVinoModel(path, threads=1, reduced_range=reduced_range, interface=interface)
 
     def collect_evidence(self, path: Path, *, images: NDArray[Any], runs: int) -> Evidence:
         return collect_openvino_evidence(path, images=images, runs=runs)
@@ -46,6 +47,8 @@ TARGET = OpenVino(
     name="openvino",
     description="OpenVINO on CPUs: the graph of ort-cpu, whose first convolution OpenVINO runs as it is",
     products_saturate=True,
+    has_interfaces=True,
+    triton_backend="openvino",
     passes=(LATE_CLAMPS, FUSE_PRELUS, FUSE_ACTIVATIONS, PADDED_AVERAGES, STRIDED_POSITIONS, QUANTIZED_IMAGE),
     least_cosine=0.97,
 )

@@ -17,14 +17,15 @@ from efq.export.targets.ort_cpu.evidence import collect_evidence
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
+from efq.runtime.faces.interface import USUAL, Interface
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OrtCpu(QdqTarget):
     """Rounds as the integer reference does."""
 
-    def open_model(self, path: Path, *, reduced_range: bool) -> Model:
-        return OnnxRuntimeModel(path, threads=1, reduced_range=reduced_range)
+    def open_model(self, path: Path, *, reduced_range: bool, interface: Interface = USUAL) -> Model:
+        return OnnxRuntimeModel(path, threads=1, reduced_range=reduced_range, interface=interface)
 
     def collect_evidence(self, path: Path, *, images: NDArray[Any], runs: int) -> Evidence:
         return collect_evidence(path, images=images, runs=runs)
@@ -44,5 +45,7 @@ TARGET = OrtCpu(
     description="ONNX Runtime on CPUs: uint8 activations, int8 weights per channel, int32 bias with scale x * w",
     products_saturate=True,
     probe_cosine=0.999,
+    has_interfaces=True,
+    triton_backend="onnxruntime",
     passes=(LATE_CLAMPS, HARDSIGMOID_CONVOLUTIONS, FOUR_PIXEL_STEM),
 )

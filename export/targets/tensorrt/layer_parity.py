@@ -19,8 +19,10 @@ from torch.nn import functional
 
 from efq.export.references.float16 import Float16Reference
 from efq.export.targets.tensorrt.graph import IMAGE_QUANTIZER
+from efq.runtime.backends.model import INPUT_NAME
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.errors import ParityError
+from efq.runtime.faces.interface import USUAL, Interface
 from efq.toolchain.student import Student
 
 MOST_DIFFERING = 1e-5
@@ -65,9 +67,11 @@ class LayerParity:
         raise ParityError(message)
 
 
-def layer_parity(student: Student, model: onnx.ModelProto, images: NDArray[np.uint8]) -> LayerParity:
+def layer_parity(
+    student: Student, model: onnx.ModelProto, images: NDArray[np.uint8], interface: Interface = USUAL
+) -> LayerParity:
     """Compare `model`, run by ONNX Runtime as written, with its symmetric `student` on uint8 (N, H, W, 3) images."""
-    embeddings, integers = _run(model, images)
+    embeddings, integers = _run(model, interface.prepare(images))
     batch = torch.from_numpy(images)
     forced = Float16Reference(student, {name: torch.from_numpy(values) for name, values in integers.items()})
     forced_cosines = _cosines(forced(batch), embeddings)
@@ -88,7 +92,7 @@ def layer_parity(student: Student, model: onnx.ModelProto, images: NDArray[np.ui
     )
 
 
-def _run(model: onnx.ModelProto, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.int8]]]:
+def _run(model: onnx.ModelProto, batch: NDArray[Any]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.int8]]]:
     """Unit-length embeddings, and every activation's integers by the name of its QuantizeLinear."""
     onnxruntime = import_onnxruntime()
     exposed = onnx.ModelProto()
@@ -103,7 +107,7 @@ def _run(model: onnx.ModelProto, images: NDArray[np.uint8]) -> tuple[NDArray[np.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    embeddings, *integers = map(np.asarray, session.run(["embeddings", *quantized], {"images": images}))
+    embeddings, *integers = map(np.asarray, session.run(["embeddings", *quantized], {INPUT_NAME: batch}))
     return embeddings, dict(zip(quantized.values(), integers, strict=True))
 
 

@@ -49,6 +49,7 @@ class TensorRTTarget(ExportTarget):
     opset: int = 19
     ir_version: int = 9
     builds_engine: bool = True
+    has_interfaces: bool = True
 
     def prepare(self, student: Student, images: NDArray[np.uint8], options: ExportOptions) -> Prepared:
         """Raises MissingDependencyError or DeviceError, too, when this machine cannot build the engine asked for."""
@@ -73,7 +74,7 @@ class TensorRTTarget(ExportTarget):
         capabilities = options.engine.options.compute_capabilities
         for finding in check(model, target=self.name, compute_capabilities=capabilities):
             _logger.info("lint: %s", finding)
-        parity = layer_parity(prepared.form, model, images)
+        parity = layer_parity(prepared.form, model, images, options.interface)
         parity.check()
         if not options.engine.build:
             return Checked(
@@ -93,7 +94,12 @@ class TensorRTTarget(ExportTarget):
         return Checked(parity=parity.to_dict(), coverage=coverage, engine=report, add_files=add_engine)
 
     def embed_probe(
-        self, prepared: Prepared, model: onnx.ModelProto, images: NDArray[np.uint8], folder: Path
+        self,
+        prepared: Prepared,
+        model: onnx.ModelProto,
+        images: NDArray[np.uint8],
+        folder: Path,
+        options: ExportOptions,
     ) -> NDArray[np.float32] | None:
         """By the reference: an artifact may be written where there is no GPU, and for one of another kind."""
         return torch_embedding(Float16Reference(prepared.form), torch.device("cpu"))(images)
@@ -156,6 +162,7 @@ def _report(built: BuiltEngine) -> Mapping[str, Any]:
 
 TRT = TensorRTTarget(
     name="trt",
+    triton_backend="tensorrt",
     description="TensorRT 10 and 11 on NVIDIA GPUs: int8 activations with zero point 0, int8 weights per channel, "
     "float16 in between; the engine is built on the GPU it runs on",
 )

@@ -19,17 +19,28 @@ PROFILE = 0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IOTensor:
-    """An input or output of an engine; `shape` is that of one image or embedding, without the batch."""
+    """An input or output of an engine; `shape` is that of one image or embedding, without the batch.
+
+    dtype: "uint8" or "float32".
+    """
 
     name: str
     shape: tuple[int, ...]
+    dtype: str
 
 
 class Engine:
-    """A deserialized plan with one input, uint8, and one output, float32, both batches."""
+    """A deserialized plan with one input, uint8 or float32, and one output, float32, both batches."""
 
     def __init__(
-        self, plan: bytes, *, module: TensorRT, cuda_graphs: bool, allow_host_code: bool, runtime_cache: bytes
+        self,
+        plan: bytes,
+        *,
+        module: TensorRT,
+        cuda_graphs: bool,
+        allow_host_code: bool,
+        runtime_cache: bytes,
+        input_dtype: str = "uint8",
     ) -> None:
         """Deserialize `plan` on the current GPU.
 
@@ -42,8 +53,9 @@ class Engine:
         # A version-compatible plan carries a library that runs in this process: code, not only data.
         self._runtime.engine_host_code_allowed = allow_host_code
         self._engine = _deserialize(self._runtime, plan, module, self.recorder)
-        self.input = self._io_tensor("input", module.TensorIOMode.INPUT, module.DataType.UINT8)
-        self.output = self._io_tensor("output", module.TensorIOMode.OUTPUT, module.DataType.FLOAT)
+        self._data_types = {"uint8": module.DataType.UINT8, "float32": module.DataType.FLOAT}
+        self.input = self._io_tensor("input", module.TensorIOMode.INPUT, input_dtype)
+        self.output = self._io_tensor("output", module.TensorIOMode.OUTPUT, "float32")
         self.activation_bytes = int(self._engine.device_memory_size_v2)  # what a context needs while it runs
         self.limits = self._batch_limits()
         self.settings = RuntimeSettings(self._engine, module, cuda_graphs=cuda_graphs, runtime_cache=runtime_cache)
@@ -69,21 +81,21 @@ class Engine:
         """Free the weights. No execution context may be left."""
         del self.settings, self._engine, self._runtime
 
-    def _io_tensor(self, kind: str, mode: Any, dtype: Any) -> IOTensor:
-        engine = self._engine
+    def _io_tensor(self, kind: str, mode: Any, dtype: str) -> IOTensor:
+        engine, types = self._engine, self._data_types
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         names = [name for name in names if engine.get_tensor_mode(name) == mode]
         if len(names) != 1:
             message = f"expected an engine with one {kind}, found {len(names)} {names}; build it with efq-export"
             raise EngineError(message)
         found, shape = engine.get_tensor_dtype(names[0]), tuple(engine.get_tensor_shape(names[0]))
-        if found != dtype or not shape or min(shape[1:], default=1) < 1:
+        if found != types[dtype] or not shape or min(shape[1:], default=1) < 1:
             message = (
-                f"expected the {kind} of the engine as {dtype} of a shape fixed but for the batch, "
+                f"expected the {kind} of the engine as {types[dtype]} of a shape fixed but for the batch, "
                 f"found {names[0]} {found} {shape}; build it with efq-export"
             )
             raise EngineError(message)
-        return IOTensor(name=names[0], shape=shape[1:])
+        return IOTensor(name=names[0], shape=shape[1:], dtype=dtype)
 
     def _batch_limits(self) -> BatchLimits:
         shapes = [tuple(shape) for shape in self._engine.get_tensor_profile_shape(self.input.name, PROFILE)]

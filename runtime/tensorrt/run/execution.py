@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +105,8 @@ class ExecutionStream:
         self._engine = engine
         self._cuda = cuda
         self._graphs = graphs
-        self._images = BatchBuffer(cuda, engine.input.shape, np.uint8)
-        self._embeddings = BatchBuffer(cuda, engine.output.shape, np.float32)
+        self._images = BatchBuffer(cuda, engine.input.shape, engine.input.dtype)
+        self._embeddings = BatchBuffer(cuda, engine.output.shape, engine.output.dtype)
         self._contexts: dict[int, BucketContext] = {}
         self._memory: DevicePointer | None = None
         self._stream = cuda.create_stream()
@@ -116,8 +117,11 @@ class ExecutionStream:
             self.close()
             raise
 
-    def run(self, images: NDArray[np.uint8], bucket: int, embeddings: NDArray[np.float32]) -> None:
-        """Embed at most `bucket` images into `embeddings`, float32 (N, d). Raises DeviceError."""
+    def run(self, images: NDArray[Any], bucket: int, embeddings: NDArray[np.float32]) -> None:
+        """Embed at most `bucket` images, as the engine takes them, into `embeddings`, float32 (N, d).
+
+        Raises DeviceError.
+        """
         context = self._prepare(bucket)
         rows = self._images.rows(bucket)
         rows[: len(images)] = images

@@ -13,6 +13,7 @@ from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME
 from efq.runtime.cuda.seam import Cuda
 from efq.runtime.errors import EngineError, InputError, UsageError
+from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.tensorrt.api import TensorRT
 from efq.runtime.tensorrt.run.batching import BatchLimits, checked_buckets, default_buckets, split
 from efq.runtime.tensorrt.run.context_pool import ContextPool
@@ -44,12 +45,13 @@ class TensorRTModel:
         contexts: int = CONTEXTS,
         allow_host_code: bool = False,
         runtime_cache: bytes = b"",
+        interface: Interface = USUAL,
     ) -> None:
         """Deserialize `plan` with `module` (`efq.runtime.tensorrt.module.import_tensorrt`) on the GPU of `cuda`.
 
         `batch_buckets` None takes sizes that waste little within the engine's limits. `allow_host_code` is needed for
         version-compatible plans, which carry a library that is loaded into this process: only for plans you trust.
-        `runtime_cache` is what `serialized_runtime_cache` gave an earlier process.
+        `runtime_cache` is what `serialized_runtime_cache` gave an earlier process. `interface` is the graph's surface.
         Raises EngineError for a plan that is damaged or made for another TensorRT, GPU or network, DeviceError where
         the GPU or driver cannot run it, UsageError for buckets outside the engine's limits or no contexts.
         """
@@ -61,7 +63,9 @@ class TensorRTModel:
                 cuda_graphs=cuda_graphs,
                 allow_host_code=allow_host_code,
                 runtime_cache=runtime_cache,
+                input_dtype=interface.dtype,
             )
+        self._interface = interface
         limits = self._engine.limits
         self.buckets = default_buckets(limits) if batch_buckets is None else checked_buckets(batch_buckets, limits)
         self._graphs = GraphPolicy(
@@ -70,6 +74,12 @@ class TensorRTModel:
             refusal=cuda.capture_refusal,
         )
         self._pool = ContextPool(self._create_stream, contexts)
+
+    @property
+    def _image_shape(self) -> tuple[int, ...]:
+        """Of an image as `run` takes it."""
+        shape = self._engine.input.shape
+        return shape if self._interface.layout == "NHWC" else (*shape[1:], shape[0])
 
     @property
     def batch_limits(self) -> BatchLimits:
@@ -88,7 +98,7 @@ class TensorRTModel:
 
     def check_signature(self, contract: InputContract, embedding_size: int) -> None:
         """Check names and shapes of the engine's input and output. Raises EngineError."""
-        expected = (INPUT_NAME, (contract.height, contract.width, 3)), (OUTPUT_NAME, (embedding_size,))
+        expected = (INPUT_NAME, self._interface.image_shape(contract)), (OUTPUT_NAME, (embedding_size,))
         found = tuple((port.name, port.shape) for port in (self._engine.input, self._engine.output))
         if found != expected:
             message = f"expected an engine with (input, output) {expected}, found {found}; build it with efq-export"
@@ -104,7 +114,7 @@ class TensorRTModel:
         embeddings = np.empty((len(images), *self._engine.output.shape), np.float32)
         with self._cuda.current_device(), self._pool.lease() as stream:
             for part, bucket in split(len(images), self.buckets):
-                stream.run(images[part], bucket, embeddings[part])
+                stream.run(self._interface.prepare(images[part]), bucket, embeddings[part])
         return embeddings
 
     def device_milliseconds(self, batch: int, repeats: int) -> list[float]:
@@ -142,7 +152,7 @@ class TensorRTModel:
         return ExecutionStream(self._engine, cuda=self._cuda, graphs=self._graphs)
 
     def _check_images(self, images: NDArray[np.uint8]) -> None:
-        shape = self._engine.input.shape
+        shape = self._image_shape
         fits = isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == shape
         if not fits or not len(images):
             found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__

@@ -1,0 +1,1 @@
+"""What servers want of an artifact: a file a server, found through `table.py`."""
