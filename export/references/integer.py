@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efq.export.qdq.passes.hardsigmoid_convolutions import SLOPE_INTEGER, SLOPE_SCALE, shift_of
 from efq.export.qdq.weights import integer_layer
 from efq.toolchain.graph.operations import (
     IMAGE_SCALE,
@@ -123,6 +124,16 @@ def _multiply(call: Call, inputs: list[_Value]) -> _Value:
     return _in_float(call, inputs)
 
 
+def _hardsigmoid(call: Call, inputs: list[_Value]) -> _Value:
+    """Of maps it is a convolution of one weight a channel."""
+    (value,) = inputs
+    if not isinstance(value, _Levels) or value.integers.dim() != 4:
+        return _in_float(call, inputs)
+    sums = value.integers.double() * SLOPE_INTEGER + shift_of(value.scale)
+    scale = np.float32(value.scale) * np.float32(SLOPE_SCALE)
+    return _Accumulator(sums=sums.clamp(0, 1 / scale), scales=torch.full((sums.shape[1],), float(scale)))
+
+
 def _scale_preserving(call: Call, inputs: list[_Value]) -> _Value:
     first = inputs[0]
     if not isinstance(first, _Levels):
@@ -201,6 +212,7 @@ _HANDLERS: dict[type[nn.Module], Handler[_Value]] = {
     ActivationQuantizer: _quantizer,
     Add: _add,
     Multiply: _multiply,
+    nn.Hardsigmoid: _hardsigmoid,
     **dict.fromkeys(SCALE_PRESERVING, _scale_preserving),
     nn.Module: _in_float,
 }

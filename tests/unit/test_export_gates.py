@@ -17,7 +17,12 @@ from efq.export import export_student, find_target
 from efq.export.coverage.elementwise import FLOAT_ISLAND, FUSED, INTEGERS
 from efq.export.coverage.report import CoverageReport
 from efq.export.engine_settings import EngineSettings
-from efq.export.qdq.passes.hardsigmoid_convolutions import hardsigmoid_convolutions
+from efq.export.qdq.passes.hardsigmoid_convolutions import (
+    SLOPE_INTEGER,
+    SLOPE_SCALE,
+    hardsigmoid_convolutions,
+    shift_of,
+)
 from efq.export.targets.target import ExportOptions
 from efq.runtime import Embedder
 from efq.runtime.artifact.model_check import check_model
@@ -126,9 +131,8 @@ def test_a_hardsigmoid_written_as_a_convolution_is_the_hardsigmoid() -> None:
     """Of every byte of several grids, but for ties."""
     for scale, zero_point in ((0.05, 128), (0.01, 3), (0.3, 200)):
         levels = (np.arange(256) - zero_point) * np.float32(scale)
-        shift = round(0.5 / (scale * 254 / 2**16))
-        sums = (np.arange(256) - zero_point) * 43 + shift
-        found = np.clip(np.rint(sums * (scale * 254 / 2**16) * 255), 0, 255)
+        sums = (np.arange(256) - zero_point) * SLOPE_INTEGER + shift_of(scale)
+        found = np.clip(np.rint(sums * (scale * SLOPE_SCALE) * 255), 0, 255)
         wanted = np.rint(np.clip(levels / 6 + 0.5, 0, 1) * 255)
         assert np.abs(found - wanted).max() <= 1
         assert (found != wanted).mean() < 0.05

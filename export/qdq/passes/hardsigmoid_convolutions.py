@@ -24,7 +24,9 @@ from efq.toolchain.graph.traversal import calls, is_flat, module_of, producer, r
 from efq.toolchain.graph.walker import Call
 from efq.toolchain.quantizers import ActivationQuantizer
 
-_WEIGHT, _SCALE = 43, 254 / 2**16  # 1 / 6 to 6e-5, a byte and a bfloat16 number
+SLOPE_INTEGER, SLOPE_SCALE = 43, 254 / 2**16
+"""Their product is 1 / 6 to 6e-5: a weight of 7 bits and its scale, a bfloat16 number."""
+
 _MOST_SHIFT = 2**30
 
 
@@ -45,6 +47,11 @@ def hardsigmoid_convolutions(network: fx.GraphModule, contract: InputContract) -
             replace_module(network, node, HardsigmoidConvolution(_channels_of(network, producer(node))))
             rewritten += 1
     return PassResult(changed=rewritten)
+
+
+def shift_of(input_scale: float) -> int:
+    """1 / 2 as the bias of a convolution that reads a tensor of that scale."""
+    return round(0.5 / (input_scale * SLOPE_SCALE))
 
 
 def _ends_at_1(reader: nn.Module | None) -> bool:
@@ -73,13 +80,13 @@ def _channels_of(network: fx.GraphModule, node: fx.Node) -> int:
 def write_hardsigmoid(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> QdqValue:
     """A depthwise 1x1 Conv, which no report needs to name."""
     source, channels = quantized_input(call, inputs), call.module.channels
-    value, shift = writer.float_of(source), round(0.5 / (source.grid.scale * _SCALE))
+    value, shift = writer.float_of(source), shift_of(source.grid.scale)
     if shift > _MOST_SHIFT:
         return writer.node(*operator_of(call.module, [value], writer.constant))
     layer = IntegerLayer(
         bits=8,
-        weights=np.full((channels, 1, 1, 1), _WEIGHT, np.int8),
-        scales=np.full(channels, _SCALE, np.float32),
+        weights=np.full((channels, 1, 1, 1), SLOPE_INTEGER, np.int8),
+        scales=np.full(channels, SLOPE_SCALE, np.float32),
         bias=np.full(channels, shift, np.int32),
     )
     return write_conv(writer, layer, source, value, {"group": channels})

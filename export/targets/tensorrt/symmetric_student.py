@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from efq.export.targets.tensorrt.lint.scales_and_zero_points import LEAST_FLOAT16_SCALE
 from efq.runtime.errors import UsageError
 from efq.toolchain.graph.description import clone_network
 from efq.toolchain.graph.operations import (
@@ -191,7 +192,7 @@ def _behind_prelu(before: _Range, slopes: Tensor) -> _Range:
 
 @torch.no_grad()
 def _round_scales(network: fx.GraphModule) -> None:
-    """Every activation scale to a float16 number."""
+    """Every activation scale to a float16 number that TensorRT keeps: a tensor of next to nothing gets a wider one."""
     for _, quantizer in calls(network, ActivationQuantizer):
         assert isinstance(quantizer, ActivationQuantizer)
-        quantizer.log_scale.copy_(quantizer.scale.half().double().log())
+        quantizer.log_scale.copy_(quantizer.scale.clamp(min=LEAST_FLOAT16_SCALE).half().double().log())
