@@ -131,7 +131,7 @@ def _hardsigmoid(call: Call, inputs: list[_Value]) -> _Value:
         return _in_float(call, inputs)
     sums = value.integers.double() * SLOPE_INTEGER + shift_of(value.scale)
     scale = np.float32(value.scale) * np.float32(SLOPE_SCALE)
-    return _Accumulator(sums=sums.clamp(0, 1 / scale), scales=torch.full((sums.shape[1],), float(scale)))
+    return _Accumulator(sums=sums.clamp(0, 1 / float(scale)), scales=torch.full((sums.shape[1],), float(scale)))
 
 
 def _scale_preserving(call: Call, inputs: list[_Value]) -> _Value:
