@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from fuzz_students import damaged
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from onnx_graphs import model, node
 from onnx_graphs import random as numbers
@@ -215,6 +214,16 @@ def _whole(proto: ModelProto, some: object, weight: object, names: list[str], dr
 
 
 _CHANGES = (_attribute, _attribute, _shape, _numbers, _numbers, _names, _nodes, _nodes, _whole)
+
+
+def damaged(data: bytes, draw: random.Random) -> bytes:
+    """Cut off, or with some bytes changed."""
+    if draw.random() < 0.3:
+        return data[: draw.randrange(len(data))]
+    copy_ = bytearray(data)
+    for _ in range(draw.choice((1, 1, 4, 32))):
+        copy_[draw.randrange(min(len(copy_), draw.choice((200, len(copy_)))))] = draw.randrange(256)
+    return bytes(copy_)
 
 
 def file_of(protos: list[ModelProto], draw: random.Random) -> bytes:

@@ -300,6 +300,18 @@ def test_sizes_that_the_file_leaves_open(tmp_path: Path) -> None:
     assert found.network(torch.zeros(2, 3, 160, 160)).shape == (2, 20)
 
 
+def test_what_old_exporters_meant(tmp_path: Path) -> None:
+    """Slopes of (C,), a BatchNorm of channels with spatial 0: ONNX Runtime refuses both."""
+    nodes = [node("BatchNormalization", ["x", "s", "b", "m", "v"], "n", spatial=0), node("PRelu", ["n", "a"])]
+    weights = {name: np.abs(random(3, seed=place)) for place, name in enumerate("sbmva")}
+    found = imported(flat(nodes, weights, opset=8), tmp_path)
+    assert kinds(found) == ["BatchNorm2d", "PReLU"]
+    images = torch.randn(2, 3, 9, 10)
+    s, b, m, v, a = (torch.from_numpy(weights[name]).reshape(3, 1, 1) for name in "sbmva")
+    values = (images - m) / (v + 1e-5).sqrt() * s + b
+    torch.testing.assert_close(found.network(images), torch.where(values > 0, values, a * values).flatten(1))
+
+
 def test_old_opsets_are_refused(tmp_path: Path) -> None:
     with raises_naming(CheckpointError, "6", "7"):
         imported(flat([node("Relu", ["x"])], opset=6), tmp_path)

@@ -106,6 +106,8 @@ def test_the_teacher_check_compares_with_onnx_runtime(tmp_path: Path, monkeypatc
     assert teacher.verify is not None
     images = random_images(3, size=112).numpy()
     teacher.verify(teacher.input, images)
+    with raises_naming(CheckpointError, "112x112", "56x56"):
+        teacher.verify(teacher.input, images[:, ::2, ::2])
     monkeypatch.setattr(walk, "OPERATORS", {**walk.OPERATORS, "Relu": walk.OPERATORS["Sigmoid"]})
     with raises_naming(CheckpointError, "Relu", "model.onnx"):
         teacher.verify(teacher.input, images)

@@ -93,11 +93,16 @@ def _stated_licence(proto: ModelProto) -> str | None:
 def compare_on_faces(path: Path, teacher_input: TeacherInput, faces: NDArray[np.uint8]) -> None:
     """Compare the ONNX file in ONNX Runtime with its import on faces (N, H, W, 3) RGB, fed as `teacher_input` says.
 
-    Raises CheckpointError, naming the first node that differs, where a cosine is below 1 - 1e-6.
+    Raises CheckpointError, naming the first node that differs, where a cosine is below 1 - 1e-6, and for faces of
+    another size than the file's.
     """
     from efq.toolchain.graph.from_onnx import compare_with_onnx, import_onnx
 
     imported = import_onnx(path)
+    (height, width), found = imported.image.size, faces.shape[1:3]
+    if imported.image.size_known and found != (height, width):
+        message = f"expected images of {height}x{width}, which are all that {path} takes, found {found[0]}x{found[1]}"
+        raise CheckpointError(message)
     images = torch.from_numpy(np.ascontiguousarray(faces)).permute(0, 3, 1, 2).float()
     least = compare_with_onnx(imported, _as_fed(teacher_input, images, imported.image.channels))
     if least is not None:

@@ -46,7 +46,7 @@ def compare_with_onnx(imported: ImportedNetwork, images: Tensor) -> float | None
         try:
             (embeddings,) = session.run([imported.output], _feed(session, imported, batch))
         except Exception as error:  # of ONNX Runtime's kernels
-            _logger.warning("ONNX Runtime does not run %s: %s", imported.model.path, _line(error))
+            _warn(imported.model, error)
             return None
         wanted = torch.from_numpy(np.array(embeddings, dtype=np.float32)).reshape(len(batch), -1)[:real].double()
         with torch.inference_mode():
@@ -82,7 +82,7 @@ def first_difference(imported: ImportedNetwork, image: Tensor, tolerance: float 
     try:
         wanted = session.run(list(nodes), _feed(session, imported, batch))
     except Exception as error:
-        _logger.warning("ONNX Runtime does not run %s: %s", model.path, _line(error))
+        _warn(model, error)
         return None
     recorder = _Recorder(imported.network)
     with torch.inference_mode():
@@ -145,9 +145,10 @@ def _session(
     try:
         return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        _logger.warning("ONNX Runtime does not open %s: %s", model.path, _line(error))
+        _warn(model, error)
         return None
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0][:300]
+def _warn(model: OnnxModel, error: Exception) -> None:
+    reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
+    _logger.warning("ONNX Runtime does not run %s, so its embeddings were not compared: %s", model.path, reason)

@@ -26,7 +26,8 @@ def reshape(call: OperatorCall, source: Value) -> Value:
         refuse(f"a shape {target[:8]}", "the file is damaged: fetch it again")
     if isinstance(source, Tensor):
         return call.call(torch.reshape, source, tuple(target))
-    return viewed(call, source, _with_batch(source.shape, target, call.fixed_batch))
+    free = -1 in target[1:] or any(size % BATCH == 0 for size in target[1:])
+    return viewed(call, source, _with_batch(source.shape, target, call.fixed_batch), flat=free)
 
 
 def _with_batch(shape: tuple[int, ...], target: list[int], fixed: int | None) -> list[int]:
@@ -63,8 +64,11 @@ def _described(count: int) -> str:
     return f"{count // BATCH:,} numbers an image" if count % BATCH == 0 else f"{count:,} numbers"
 
 
-def viewed(call: OperatorCall, source: Activation, sizes: Sequence[int]) -> Activation:
-    """`source` in another shape of as many numbers, in the order of the ONNX graph."""
+def viewed(call: OperatorCall, source: Activation, sizes: Sequence[int], *, flat: bool = False) -> Activation:
+    """`source` in another shape of as many numbers, in the order of the ONNX graph.
+
+    flat: whether (N, C) is whatever the image has, or else C numbers, which an image of another size does not have.
+    """
     if tuple(sizes) == source.shape:
         return source
     node = _in_memory_order(call, source)
@@ -73,7 +77,7 @@ def viewed(call: OperatorCall, source: Activation, sizes: Sequence[int]) -> Acti
         refuse("a shape that mixes the images of a batch", "")
     if tuple(sizes) == shape_of(node):
         return plain(node)
-    if list(sizes) == [BATCH, math.prod(shape_of(node)[1:])]:
+    if flat and list(sizes) == [BATCH, math.prod(shape_of(node)[1:])]:
         return plain(call.builder.call(torch.flatten, node, 1))
     shape = tuple(-1 if axis in free else size for axis, size in enumerate(sizes))
     return plain(call.builder.call(torch.reshape, node, shape))
@@ -97,7 +101,7 @@ def flatten(call: OperatorCall) -> Value:
         return call.call(torch.reshape, source, tuple(sizes))
     if axis == 0 and call.fixed_batch == 1:
         sizes = [BATCH, sizes[1] // BATCH]
-    return viewed(call, source, sizes)
+    return viewed(call, source, sizes, flat=True)
 
 
 def squeeze(call: OperatorCall, source: Value, axes: list[int] | None) -> Value:
