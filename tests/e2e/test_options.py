@@ -11,7 +11,7 @@ import click
 import fuzz_options
 import pytest
 
-TESTS = Path(__file__).parent.parent
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 BOUNDLESS = (click.types.IntParamType, click.types.FloatParamType, click.types.StringParamType, click.Path)
 """Types of click without a range; FloatRange, IntRange and those of runtime/commands/options.py have one."""
 
@@ -42,7 +42,7 @@ def test_every_option_has_a_range() -> None:
 
 @pytest.mark.slow
 def test_combinations_of_extreme_options_end_well() -> None:
-    """As `python tests/fuzz_options.py` with many more."""
-    words = [sys.executable, str(TESTS / "fuzz_options.py"), "--count", "25", "--seed", "1"]
+    """As `python tests/scripts/fuzz_options.py` with many more."""
+    words = [sys.executable, str(SCRIPTS / "fuzz_options.py"), "--count", "25", "--seed", "1"]
     run = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"EFQ_FACES": ""})
     assert run.returncode == 0, run.stdout + run.stderr

@@ -1,4 +1,4 @@
-"""Commands that are interrupted, killed or out of room: the scripts beside this folder, for a few runs."""
+"""Commands that are interrupted, killed or out of room: tests/scripts, for a few runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from failing_writes import supported
 
-TESTS = Path(__file__).parent.parent
+FOLDER = Path(__file__).parents[1] / "scripts"
 SCRIPTS = {
     "interrupted": ("interrupt.py", "--command", "embed", "--count", "2", "--new", "0.5"),
     "out of room": ("full_disk.py", "--command", "embed", "--most", "2"),
@@ -21,5 +21,5 @@ SCRIPTS = {
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_trial_breaks(name: str) -> None:
     script, *more = SCRIPTS[name]
-    run = subprocess.run([sys.executable, str(TESTS / script), *more], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, str(FOLDER / script), *more], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

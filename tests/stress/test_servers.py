@@ -19,7 +19,7 @@ from servers import FACES, KINDS
 
 from efq.runtime import Embedder
 
-TESTS = Path(__file__).parents[1]
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 BACKENDS = ("onnxruntime", "openvino")
 CLIENTS, REQUESTS = 4, 3
 
@@ -29,7 +29,7 @@ CLIENTS, REQUESTS = 4, 3
 )
 def test_servers_answer(tiny_artifact: Path, backend: str, kind: str) -> None:
     pytest.importorskip(backend)
-    with started([str(TESTS / "servers.py"), kind, str(tiny_artifact), backend]) as server:
+    with started([str(SCRIPTS / "servers.py"), kind, str(tiny_artifact), backend]) as server:
         assert server.stdout is not None
         check_answers(int(server.stdout.readline()), tiny_artifact, backend)
         server.terminate()
@@ -42,7 +42,7 @@ def test_servers_answer(tiny_artifact: Path, backend: str, kind: str) -> None:
 def test_gunicorn_preloads(tiny_artifact: Path, worker_class: str, backend: str) -> None:
     pytest.importorskip(backend)
     port = free_port()
-    options = ["--preload", "--workers", "2", "--threads", "2", "--worker-class", worker_class, "--chdir", str(TESTS)]
+    options = ["--preload", "--workers", "2", "--threads", "2", "--worker-class", worker_class, "--chdir", str(SCRIPTS)]
     command = ["-m", "gunicorn", *options, "--bind", f"127.0.0.1:{port}", "wsgi:application"]
     with started(command, EFQ_ARTIFACT=str(tiny_artifact), EFQ_BACKEND=backend) as server:
         wait_for(port)

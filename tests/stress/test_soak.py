@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from soak import Part, Use
 
-SCRIPT = Path(__file__).parents[1] / "soak.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "soak.py"
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads Linux's counts")

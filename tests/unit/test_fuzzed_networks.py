@@ -11,7 +11,7 @@ import fuzz_graphs
 import fuzz_networks
 import pytest
 import torch
-from fuzz_students import MARK
+from counting import MARK
 from networks import make_student, random_images, randomize, teacher_network
 from torch import nn
 

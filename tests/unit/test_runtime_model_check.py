@@ -226,7 +226,7 @@ def test_many_small_things_are_refused_before_they_are_counted_to_the_end(inside
 
 
 def test_any_hostile_change_is_accepted_or_refused_in_words(originals: list[Original]) -> None:
-    """The runtimes get what is accepted in tests/fuzz_artifacts.py, in processes of their own."""
+    """The runtimes get what is accepted in tests/scripts/fuzz_artifacts.py, in processes of their own."""
     for seed in range(40):
         draw = random.Random(seed)
         content, what = mutated_model(draw.choice(originals).model, draw)

@@ -13,7 +13,7 @@ import pytest
 from efq.runtime import Embedder
 from efq.runtime.backends.telemetry import switch_off_onnxruntime
 
-TESTS = Path(__file__).parents[1]
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 SERVE = """
 import os, sys, time
 import numpy as np
@@ -52,7 +52,7 @@ def confined(*command: str) -> int:
     """The exit code of Python where nothing may be written, and no socket opened (confined.py)."""
     kept = {key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "EFQ_TELEMETRY")}
     environment = kept | {"PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, *command], env=environment, cwd=TESTS, check=False).returncode
+    return subprocess.run([sys.executable, *command], env=environment, cwd=SCRIPTS, check=False).returncode
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "auto"])

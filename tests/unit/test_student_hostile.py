@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from fuzz_students import CODE, MARK, mutated_file, outcome
+from counting import MARK
+from fuzz_students import CODE, mutated_file, outcome
 from messages import raises_naming
 from networks import NETWORKS, make_student, random_images, randomize
 

@@ -1,7 +1,7 @@
 """Open and call mutated artifacts, many of them.
 
-    python tests/fuzz_artifacts.py texts --count 20000 --seed 0
-    python tests/fuzz_artifacts.py models --count 2000 --seed 0
+    python tests/scripts/fuzz_artifacts.py texts --count 20000 --seed 0
+    python tests/scripts/fuzz_artifacts.py models --count 2000 --seed 0
 
 `texts`: manifest, checksums, parity record, training data, remembered choice, engine options and fingerprint, in this
 process. `models`: model.onnx with hashes that fit, each in a process of its own with limits of time and memory.
@@ -29,7 +29,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import tests_folder  # noqa: F401
 from artifacts import make_manifest
+from counting import print_counts
 from model_mutations import mutated_model
 from networks import NETWORKS, make_student, random_images, randomize
 from onnx import helper
@@ -195,8 +197,7 @@ def main() -> None:
             counts["HOLE" if is_hole else found] += 1
             if is_hole:
                 print(f"{name}: {found}", flush=True)
-    for found, count in counts.most_common():
-        print(f"{count:7,}  {found}")
+    print_counts(counts)
     sys.exit("HOLE" in counts)
 
 

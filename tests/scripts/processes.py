@@ -1,4 +1,4 @@
-"""What programs do with an Embedder, each in a process of its own: `python tests/processes.py --rounds 10`.
+"""What programs do with an Embedder, each in a process of its own: `python tests/scripts/processes.py --rounds 10`.
 
 A scenario prints "right" once everything it computed had the bytes it should have, and ends as programs do: its exit
 code has to be 0, within a deadline. Linux.
@@ -28,6 +28,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import tests_folder  # noqa: F401
 
 from efq.runtime import Embedder, UsageError
 

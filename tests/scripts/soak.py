@@ -1,4 +1,4 @@
-"""Open and call an Embedder for long: `python tests/soak.py --reopenings 300 --calls 100000 --seed 0`.
+"""Open and call an Embedder for long: `python tests/scripts/soak.py --reopenings 300 --calls 100000 --seed 0`.
 
 Each backend has a process of its own. It opens, calls and closes an artifact again and again, then calls one from many
 threads, in batches of mixed sizes. Every answer has to have the bytes of the first; threads and open files may not
@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import tests_folder  # noqa: F401
 
 from efq.runtime import Embedder
 

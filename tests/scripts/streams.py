@@ -1,4 +1,4 @@
-"""Commands whose streams are closed, full, without a reader or of another encoding: `python tests/streams.py`.
+"""Commands whose streams are closed, full, without a reader or of another encoding: `python tests/scripts/streams.py`.
 
 Each runs in a new interpreter, over a folder with a name that is not ASCII. The result has to be written and whole, the
 exit code 0, or 1 where what is printed to stdout is lost, and nothing is to be on stderr that is no line of the
@@ -20,7 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from tiny_commands import DEADLINE, Command, commands, make_inputs
 
-TESTS = Path(__file__).parent
+SCRIPTS = Path(__file__).parent
 PRINTING = {"export", "calibrate", "embed", "bench", "demo", "evaluate", "inspect", "doctor", "help"}
 ASCII = {"PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 CASES: dict[str, tuple[str, dict[str, str]]] = {
@@ -40,7 +40,7 @@ def problems_of(name: str, command: Command, case: str, folder: Path) -> list[st
     """Run it so in `folder`; what did not hold."""
     script, environment = CASES[case]
     output = ("-o", command.output) if command.output else ()
-    words = [sys.executable, str(TESTS / "tiny_commands.py"), command.module, *command.arguments, *output]
+    words = [sys.executable, str(SCRIPTS / "tiny_commands.py"), command.module, *command.arguments, *output]
     places = {"TMPDIR": str(folder.parent), "EFQ_CACHE": str(folder / "cache"), "EFQ_FACES": ""}
     found = subprocess.run(
         ["bash", "-c", script, "bash", *words],

@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).parent
+import tests_folder  # noqa: F401
+
 DEADLINE = 300.0
 RECIPE = 'activation = "relu"\nsteps = 12\nidentities_per_batch = 4\ncalibration_images = 16\nfitting_images = 16\n'
 _PEOPLE, _IMAGES = 8, 3

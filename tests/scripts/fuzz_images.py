@@ -1,4 +1,4 @@
-"""Read mutated images and landmark files, many of them: `python tests/fuzz_images.py --count 20000 --seed 0`.
+"""Read mutated images and landmark files, many of them: `python tests/scripts/fuzz_images.py --count 20000 --seed 0`.
 
 Counts what came of them. Anything but an EfqError or an image, or more than a second or a gigabyte, is a hole: it is
 printed with the seed of its mutation, and the exit code is 1. The libraries' own words on stderr are dropped.
@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tests_folder  # noqa: F401
+from counting import print_counts
 from image_files import FACE, FORMS, OTHER_FORMS, image_file
 
 from efq.runtime import align
@@ -129,8 +131,7 @@ def main() -> None:
                 print(f"{arguments.seed}/{number}: {found}", flush=True)
             counts[found] += 1
     print(f"at most {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024:.0f} MB more than at first")
-    for found, count in counts.most_common():
-        print(f"{count:7,}  {found}")
+    print_counts(counts)
     raise SystemExit(any(found.startswith("HOLE") for found in counts))
 
 

@@ -1,4 +1,4 @@
-"""End commands at random moments: `python tests/interrupt.py --command all --signal INT --count 200 --seed 0`.
+"""End commands at random moments: `python tests/scripts/interrupt.py --command all --signal INT --count 200 --seed 0`.
 
 Each run is of a tiny network, half of them over an older output with --force; some, as --new says, start in a new
 interpreter, so that the signal may come while modules load. After SIGINT: exit code 130 and one line (or the run had

@@ -1,4 +1,4 @@
-"""Open damaged teachers, many of them: `python tests/fuzz_checkpoints.py --count 20000 --seed 0`.
+"""Open damaged teachers, many of them: `python tests/scripts/fuzz_checkpoints.py --count 20000 --seed 0`.
 
 A network's weights as torch.save, safetensors and pickle write them, with bytes changed, values replaced, tensors of
 other dtypes, shapes, layouts and devices, pickles of strangers. Each is a CheckpointError in EFQ's own words, or a
@@ -9,10 +9,8 @@ printed with the seed of its mutation, and the exit code is 1.
 from __future__ import annotations
 
 import argparse
-import collections
 import io
 import json
-import os
 import pickle
 import random
 import re
@@ -24,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tests_folder  # noqa: F401
 import torch
-from fuzz_students import MARK, damaged, value
+from counting import MARK, count_attempts, parser
+from fuzz_students import damaged, value
 from networks import MEAN, STD, TEACHER, random_images, randomize, teacher_network
 from torch import Tensor
 
@@ -182,39 +182,21 @@ def outcome(path: Path) -> str:
 
 def main() -> None:
     """Count; exit 1 for a hole."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="The one mutation of that number.")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, count=2000).parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    counts: collections.Counter[str] = collections.Counter()
     weights = dict(randomize(teacher_network()).state_dict())
-    numbers = range(arguments.count) if arguments.only is None else (arguments.only,)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "teacher.pt"
-        for number in numbers:
-            draw = random.Random(f"{arguments.seed}/{number}")
+
+        def attempt(draw: random.Random, number: int) -> str:
             try:
                 path.write_bytes(file_of(weights, draw))
             except (RuntimeError, TypeError, NotImplementedError, IndexError) as error:
-                counts[f"torch writes no such file ({type(error).__name__})"] += 1
-                continue
-            try:
-                found = outcome(path)
-            except Exception as error:
-                if arguments.only is not None:
-                    raise
-                found = f"HOLE {type(error).__name__}"
-                print(f"{arguments.seed}/{number}: {error!r}"[:400], flush=True)
-            if os.environ.pop(MARK, None):
-                found = "HOLE code ran"
-                print(f"{arguments.seed}/{number}: code ran", flush=True)
-            counts[found] += 1
-    for found, count in counts.most_common():
-        print(f"{count:7,}  {found}")
-    raise SystemExit(any(found.startswith("HOLE") for found in counts))
+                return f"torch writes no such file ({type(error).__name__})"
+            return outcome(path)
+
+        count_attempts(arguments, attempt)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Take random networks all the way, many of them: `python tests/fuzz_networks.py --count 2000 --seed 0`.
+"""Take random networks all the way, many of them: `python tests/scripts/fuzz_networks.py --count 2000 --seed 0`.
 
 Each is drawn from a grammar of layers, functions and heads, some of which have no integer form. Whatever is traced has
 to come to an artifact that agrees with its student, or be refused as an EfqError that names a layer or a line and no
@@ -7,8 +7,6 @@ place in memory. Anything else is a hole: it is printed with the seed of its net
 
 from __future__ import annotations
 
-import argparse
-import collections
 import dataclasses
 import os
 import random
@@ -19,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tests_folder  # noqa: F401
 import torch
+from counting import count_attempts, parser
 from networks import make_student, random_images, randomize
 from torch import Tensor, nn
 from torch.nn import functional
@@ -315,33 +315,17 @@ def check_words(error: EfqError) -> None:
 
 def main() -> None:
     """Count; exit 1 for a hole."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="The one network of that number.")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, count=500).parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    counts: collections.Counter[str] = collections.Counter()
-    numbers = range(arguments.count) if arguments.only is None else (arguments.only,)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EFQ_CACHE"] = folder
-        for number in numbers:
-            draw = random.Random(f"{arguments.seed}/{number}")
+
+        def attempt(draw: random.Random, number: int) -> str:
             torch.manual_seed(number)
-            try:
-                found = outcome(drawn_network(draw), draw, Path(folder))
-            except Exception as error:
-                if arguments.only is not None:
-                    raise
-                found = f"HOLE {type(error).__name__}"
-                print(f"{arguments.seed}/{number}: {error!r}"[:400], flush=True)
-            if found.startswith("refused by the export"):
-                print(f"{arguments.seed}/{number}: {found}", flush=True)
-            counts[found.partition(":")[0]] += 1
-    for found, count in sorted(counts.items()):
-        print(f"{count:7,}  {found}")
-    raise SystemExit(any("HOLE" in found for found in counts))
+            return outcome(drawn_network(draw), draw, Path(folder))
+
+        count_attempts(arguments, attempt)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Damage JPEG files of faces in many ways: `python tests/damage_images.py ARTIFACT FACES --count 25 --seed 0`.
+"""Damage JPEG files of faces in many ways: `python tests/scripts/damage_images.py ARTIFACT FACES --count 25 --seed 0`.
 
 FACES is a folder of aligned faces. For each kind of damage and of JPEG: how many were refused, and of those that were
 read the lowest cosine of the embedding to that of the whole image. Not in one of them may it be below 0.5 (exit 1).

@@ -1,4 +1,4 @@
-"""Load mutated students, many of them: `python tests/fuzz_students.py --count 20000 --seed 0`.
+"""Load mutated students, many of them: `python tests/scripts/fuzz_students.py --count 20000 --seed 0`.
 
 Of the fields of a student or of the bytes of its file. Counts what came of them: a CheckpointError, or a student that
 runs, that efq-inspect describes and that every target plans to write or refuses as an EfqError; some (--checked) are
@@ -7,17 +7,16 @@ also exported whole. Anything else is a hole: it is printed with the seed of its
 
 from __future__ import annotations
 
-import argparse
-import collections
 import io
 import json
-import os
 import random
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import tests_folder  # noqa: F401
 import torch
+from counting import MARK, count_attempts, parser
 from networks import NETWORKS, make_student, randomize
 
 from efq.export import export_student, find_target
@@ -27,7 +26,6 @@ from efq.runtime.errors import CheckpointError, EfqError
 from efq.toolchain.networks import network_kind
 from efq.toolchain.student import FORMAT, load_student, save_student
 
-MARK = "EFQ_RAN_CODE"
 TARGETS = ("ort-cpu", "openvino", "trt")
 CODE = f"__import__('os').environ.__setitem__('{MARK}', '1')"
 NAMES = (
@@ -152,38 +150,22 @@ def outcome(path: Path, *, checked: bool = False) -> str:
 
 def main() -> None:
     """Count; exit 1 for a hole."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checked", type=float, default=0.02, help="Share that is exported whole.")
-    parser.add_argument("--only", type=int, help="The one mutation of that number.")
-    arguments = parser.parse_args()
+    options = parser(__doc__, count=2000)
+    options.add_argument("--checked", type=float, default=0.02, help="Share that is exported whole.")
+    arguments = options.parse_args()
     torch.set_num_threads(1)
-    counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "student.pt"
         originals = []
         for name in NETWORKS:
             save_student(make_student(randomize(NETWORKS[name]())), path)
             originals.append((path.read_bytes(), torch.load(path, weights_only=True)))
-        numbers = range(arguments.count) if arguments.only is None else (arguments.only,)
-        for number in numbers:
-            draw = random.Random(f"{arguments.seed}/{number}")
+
+        def attempt(draw: random.Random, number: int) -> str:
             path.write_bytes(mutated_file(*draw.choice(originals), draw))
-            try:
-                found = outcome(path, checked=draw.random() < arguments.checked)
-            except Exception as error:
-                if arguments.only is not None:
-                    raise
-                found = f"HOLE: {type(error).__name__}"
-                print(f"{arguments.seed}/{number}: {error!r}"[:300], flush=True)
-            if os.environ.pop(MARK, None):
-                found = "HOLE: code ran"
-                print(f"{arguments.seed}/{number}: code ran", flush=True)
-            counts[found] += 1
-    for found, count in counts.most_common():
-        print(f"{count:7,}  {found}")
-    raise SystemExit(any(found.startswith("HOLE") for found in counts))
+            return outcome(path, checked=draw.random() < arguments.checked)
+
+        count_attempts(arguments, attempt)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Servers of embeddings: `python tests/servers.py KIND ARTIFACT BACKEND` prints its port and serves until SIGTERM.
+"""Servers of embeddings: `python tests/scripts/servers.py KIND ARTIFACT BACKEND` prints its port, serves until SIGTERM.
 
 A POST of the bytes of faces is answered with those of their embeddings. Where there are workers, the Embedder was
 opened and used before them, as with `gunicorn --preload` (wsgi.py); "spawn" and "forkserver" workers are sent it.

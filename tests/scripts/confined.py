@@ -1,4 +1,4 @@
-"""Serve where nothing may be written or connected to: `python tests/confined.py ARTIFACT BACKEND`.
+"""Serve where nothing may be written or connected to: `python tests/scripts/confined.py ARTIFACT BACKEND`.
 
 The kernel ends the process as soon as it opens a socket, or a file to write, or names, moves or removes one.
 A filter of system calls (seccomp, https://docs.kernel.org/userspace-api/seccomp_filter.html) holds for native libraries

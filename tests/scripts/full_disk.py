@@ -1,4 +1,4 @@
-"""Commands on a disk that fails: `python tests/full_disk.py --seed 0`, with `unshare -rm` before it and --tmpfs after.
+"""Commands on a disk that fails: `python tests/scripts/full_disk.py --seed 0`; --tmpfs after `unshare -rm python ...`.
 
 Outputs, caches and temporary files are on that disk, the inputs elsewhere. At first each call that changes the disk is
 counted, then each fails in turn, once or from there on, with ENOSPC, EDQUOT, EROFS or EIO (failing_writes.py). With

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tests_folder  # noqa: F401
 from artifacts import make_artifact, make_manifest, reference_embeddings
 
 from efq.export.artifact.model_card import model_card

@@ -1,4 +1,4 @@
-"""Run commands with random options: `python tests/fuzz_options.py --count 2000 --seed 0`.
+"""Run commands with random options: `python tests/scripts/fuzz_options.py --count 2000 --seed 0`.
 
 Each run is in this process, on tiny inputs, with up to four options of extreme values. It has to end in time with an
 exit code of EFQ, without a traceback, with what it was given unchanged and no temporary file. What does not hold is
@@ -15,16 +15,16 @@ import random
 import shlex
 import signal
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import click
+import tests_folder  # noqa: F401
 from click.testing import CliRunner
+from counting import print_counts
 
-TESTS = Path(__file__).parent
 CODES = {0, 1, 2, 3, 4, 5, 130}
 DEADLINE = 60
 NUMBERS = (
@@ -224,7 +224,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--deadline", type=int, default=DEADLINE, help="Seconds of one run.")
     chosen = parser.parse_args(arguments)
-    sys.path.insert(0, str(TESTS))
     table = commands() if chosen.command == "all" else {chosen.command: commands()[chosen.command]}
     counts: collections.Counter[str] = collections.Counter()
     before_all, environment = Path.cwd(), os.environ.copy()
@@ -250,8 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
             os.chdir(before_all)
             os.environ.clear()
             os.environ.update(environment)
-    for found, count in counts.most_common():
-        print(f"{count:7,}  {found}")
+    print_counts(counts)
     return int("HOLE" in counts)
 
 
