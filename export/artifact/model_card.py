@@ -122,7 +122,8 @@ def _elementwise(coverage: Mapping[str, Any]) -> str:
     if not isinstance(shares, list | tuple) or not shares:
         return ""
     rows = [
-        (share["operations"], str(share["nodes"]), share["arithmetic"], _share(share["time_share"])) for share in shares
+        (plain(share["operations"]), str(share["nodes"]), plain(share["arithmetic"]), _share(share["time_share"]))
+        for share in shares
     ]
     total = coverage.get("float_time_share")
     said = "" if total is None else f"\nIn float, conversions included: {_share(total)} of the time.\n"

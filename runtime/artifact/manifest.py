@@ -188,5 +188,19 @@ def _check_coverage(coverage: Mapping[str, Any]) -> None:
             _SCHEMA.expect(isinstance(node, Mapping), f"coverage.{key}", "objects", node)
             for name in ("name", "op_type"):
                 _SCHEMA.expect_text(f"coverage.{key}.{name}", node.get(name))
+    shares = coverage.get("elementwise", [])
+    _SCHEMA.expect(isinstance(shares, list | tuple), "coverage.elementwise", "a list", shares)
+    for share in shares:
+        _SCHEMA.expect(isinstance(share, Mapping), "coverage.elementwise", "objects", share)
+        for name in ("operations", "arithmetic"):
+            _SCHEMA.expect_text(f"coverage.elementwise.{name}", share.get(name))
+        _SCHEMA.expect_count("coverage.elementwise.nodes", share.get("nodes"))
+        _expect_share("coverage.elementwise.time_share", share.get("time_share"))
+    _expect_share("coverage.float_time_share", coverage.get("float_time_share"))
     _SCHEMA.expect_text("coverage.runtime", coverage.get("runtime", ""))
     _SCHEMA.expect_count("coverage.images", coverage.get("images", 0))
+
+
+def _expect_share(field: str, value: object) -> None:
+    if value is not None:
+        _SCHEMA.expect_between(field, value, 0, 1.001)  # of sums of times in different orders

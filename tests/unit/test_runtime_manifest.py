@@ -79,6 +79,13 @@ def test_unknown_and_missing_keys_are_named() -> None:
         {"input": VALUES["input"] | {"color_order": "BGR"}},
         {"input": VALUES["input"] | {"height": "112"}},
         {"input": {}},
+        {"coverage": {"elementwise": 3}},
+        {"coverage": {"elementwise": [{"operations": "Add", "nodes": 1}]}},
+        {"coverage": {"elementwise": [{"operations": "Add", "nodes": 1, "arithmetic": "x", "time_share": "y"}]}},
+        {"coverage": {"float_time_share": float(2)}},
+        {"lineage": {"colour": "red"}},
+        {"lineage": {"licence_reason": "a\x1b[2J"}},
+        {"lineage": []},
     ],
 )
 def test_values_that_do_not_fit_are_refused(changes: dict[str, object]) -> None:

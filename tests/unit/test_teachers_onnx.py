@@ -113,11 +113,15 @@ def test_the_teacher_check_compares_with_onnx_runtime(tmp_path: Path, monkeypatc
         teacher.verify(teacher.input, images)
 
 
-def test_the_licence_in_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["metadata", "description", "graph"])
+def test_the_licence_in_the_file(place: str, tmp_path: Path) -> None:
     proto = recognizer()
-    helper.set_model_props(proto, {"license": "Apache-2.0"})
+    if place == "metadata":
+        helper.set_model_props(proto, {"License": "Creative Commons BY-NC 4.0"})
+    else:
+        (proto if place == "description" else proto.graph).doc_string = "Trained by x.\nLicense: CC BY-NC 4.0"
     teacher = opened(proto, tmp_path)
-    assert (teacher.licence, teacher.licence_source) == ("Apache-2.0", IN_FILE)
+    assert (teacher.licence, teacher.licence_source) == ("CC-BY-NC-4.0", IN_FILE)
 
 
 def test_a_backbone_is_no_option_of_an_onnx_file(tmp_path: Path) -> None:

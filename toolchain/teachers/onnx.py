@@ -17,6 +17,7 @@ from efq.runtime.errors import CheckpointError, UsageError
 from efq.runtime.file_kinds import FIRST_BYTES, ONNX, kind_of_bytes
 from efq.runtime.lineage.lineage import BY_HASH, IN_FILE
 from efq.runtime.lineage.spdx import UNKNOWN
+from efq.runtime.lineage.statement import stated_licence
 from efq.runtime.reading import FILE_LIMIT, open_regular, sha256_file
 from efq.toolchain.teachers.color_channels import LUMINANCE
 from efq.toolchain.teachers.teacher import Teacher
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 _CHECKED_IMAGES = 4
-_LICENCE_KEYS = ("licence", "license")
-_LONGEST_LICENCE = 200
 
 _logger = logging.getLogger(__name__)
 
@@ -83,11 +82,9 @@ class OnnxFormat:
 
 
 def _stated_licence(proto: ModelProto) -> str | None:
-    """What the file's own metadata says, on one line."""
-    for entry in proto.metadata_props:
-        if entry.key.lower() in _LICENCE_KEYS and entry.value.strip():
-            return " ".join(entry.value.split())[:_LONGEST_LICENCE]
-    return None
+    """What the file's own metadata or its descriptions say."""
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    return stated_licence(metadata, f"{proto.doc_string}\n{proto.graph.doc_string}")
 
 
 def compare_on_faces(path: Path, teacher_input: TeacherInput, faces: NDArray[np.uint8]) -> None:

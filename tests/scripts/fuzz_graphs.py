@@ -1,4 +1,4 @@
-"""Take random graphs of a student's operations all the way, many of them: `python tests/fuzz_graphs.py --count 500`.
+"""Take random graphs of a student's operations all the way: `python tests/scripts/fuzz_graphs.py --count 500 --seed 0`.
 
 What `fuzz_networks.py` does with torch networks, behind the tracing: gates, swishes, selected channels, pads on any
 side, clipped ReLUs and everything else in any order. Lowering has to leave the float function as it was, and each
@@ -7,8 +7,6 @@ graph has to come to an artifact that agrees with its student, or be refused as 
 
 from __future__ import annotations
 
-import argparse
-import collections
 import os
 import random
 import tempfile
@@ -16,7 +14,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import tests_folder  # noqa: F401
 import torch
+from counting import count_attempts, parser
 from fuzz_networks import check_words
 from graphs import faces, make_graph_student
 from networks import randomize
@@ -251,33 +251,17 @@ def outcome(graph: fx.GraphModule, draw: random.Random, folder: Path) -> str:
 
 def main() -> None:
     """Count; exit 1 for a hole."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="The one graph of that number.")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, count=300).parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    counts: collections.Counter[str] = collections.Counter()
-    numbers = range(arguments.count) if arguments.only is None else (arguments.only,)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EFQ_CACHE"] = folder
-        for number in numbers:
-            draw = random.Random(f"{arguments.seed}/{number}")
+
+        def attempt(draw: random.Random, number: int) -> str:
             torch.manual_seed(number)
-            try:
-                found = outcome(drawn_graph(draw), draw, Path(folder))
-            except Exception as error:
-                if arguments.only is not None:
-                    raise
-                found = f"HOLE {type(error).__name__}"
-                print(f"{arguments.seed}/{number}: {error!r}"[:400], flush=True)
-            if found.startswith("refused"):
-                print(f"{arguments.seed}/{number}: {found}"[:300], flush=True)
-            counts[found.partition(":")[0]] += 1
-    for found, count in sorted(counts.items()):
-        print(f"{count:7,}  {found}")
-    raise SystemExit(any("HOLE" in found for found in counts))
+            return outcome(drawn_graph(draw), draw, Path(folder))
+
+        count_attempts(arguments, attempt)
 
 
 if __name__ == "__main__":
