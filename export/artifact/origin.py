@@ -70,18 +70,18 @@ def _consequence(manifest: Manifest) -> str:
     teacher, data = (Licence.parse(_licence(record["licence"])) for record in (manifest.teacher, manifest.data))
     derived = "The weights are derived from the teacher's"
     if not teacher.is_known:
-        return f"{derived}, whose licence is not known: ask its owner before use.\n"
-    if not Licence.parse(manifest.licence).keeps(teacher):
-        judged = (
-            "whether the reason above holds is for you to judge" if manifest.origin.licence_reason else "ask its owner"
-        )
-        return f"{derived}, whose terms ({plain(teacher)}) this artifact's licence does not keep: {judged}.\n"
-    terms = "non-commercial terms hold" if teacher.is_restricted else "terms hold"
-    text = f"{derived}, so its {terms} for this artifact too.\n"
+        text = f"{derived}, whose licence is not known: ask its owner before use.\n"
+    elif Licence.parse(manifest.licence).keeps(teacher):
+        terms = "non-commercial terms hold" if teacher.is_restricted else "terms hold"
+        text = f"{derived}, so its {terms} for this artifact too.\n"
+    else:
+        reason = manifest.origin.licence_reason
+        judged = "whether the reason above holds is for you to judge" if reason else "ask its owner before use"
+        text = f"{derived}, whose terms ({plain(teacher)}) this artifact's licence does not keep: {judged}.\n"
     if Demand.NO_DERIVATIVES in teacher.demands:
         text += "They allow no derived works: do not pass it on.\n"
     if data.is_restricted and not teacher.is_restricted:
-        text += "It was fine-tuned on faces whose terms are non-commercial, and these hold as well.\n"
+        text += "It was made with faces whose terms are non-commercial, and these hold as well.\n"
     if not data.is_known and manifest.data["images"]:
         text += "The licence of the faces was not stated.\n"
     return text
