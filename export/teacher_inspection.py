@@ -36,6 +36,8 @@ def inspect_teacher(path: Path, backbone: str | None = None, teacher_input: str 
         "input": str(teacher.input),
         "input_known": _how_known(teacher),
         "licence": teacher.licence,
+        "licence_source": teacher.licence_source or "nothing says it",
+        "provenance": teacher.provenance or "not stated",
         "sha256": teacher.sha256,
         "dead_channels": str(DeadChannels.of_network(teacher.network)),
         **_integer_form(teacher, images),

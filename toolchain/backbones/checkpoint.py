@@ -33,6 +33,7 @@ class LoadedBackbone:
     """A network with the weights of a file, in eval mode.
 
     notes: where in the file they were, and what was left out; doubts: those of them that may be a mistake.
+    texts: of the file's metadata or beside its weights.
     """
 
     backbone: Backbone
@@ -40,6 +41,7 @@ class LoadedBackbone:
     place: str
     notes: tuple[str, ...]
     doubts: tuple[str, ...]
+    texts: Mapping[str, str]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def _loaded(backbone: Backbone, chosen: Chosen, file: WeightsFile, made: nn.Modu
     fill(network, weights, backbone.name)
     notes = (*_where(chosen.fit, file), *chosen.notes)
     return LoadedBackbone(
-        backbone=backbone, network=network.eval(), place=chosen.fit.place, notes=notes, doubts=chosen.notes
+        backbone=backbone, network=network.eval(), place=chosen.fit.place, notes=notes, doubts=chosen.notes, texts=file.texts
     )
 
 

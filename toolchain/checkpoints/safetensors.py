@@ -37,8 +37,8 @@ class HeaderEntry:
     length: int
 
 
-def read_header(path: Path) -> dict[str, HeaderEntry]:
-    """The tensors of a safetensors file by name, in the order of their bytes.
+def read_header(path: Path) -> tuple[dict[str, HeaderEntry], dict[str, str]]:
+    """The tensors of a safetensors file by name, in the order of their bytes, and the texts of its metadata.
 
     Raises CheckpointError for a header that is none, and for tensors whose bytes overlap, leave gaps, are not in the
     file, or are not as many as their shapes need.
@@ -61,7 +61,9 @@ def read_header(path: Path) -> dict[str, HeaderEntry]:
         end += entry.length
     if end != size:
         _refuse(path, f"{size:,} bytes where its header says {end:,}: it is truncated or damaged; fetch it again")
-    return ordered
+    metadata = header.get(_METADATA)
+    texts = metadata.items() if isinstance(metadata, dict) else ()
+    return ordered, {key: value for key, value in texts if isinstance(value, str)}
 
 
 def _entry(name: str, value: object, begin: int, path: Path) -> HeaderEntry:

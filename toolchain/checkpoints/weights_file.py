@@ -51,7 +51,8 @@ class StoredTensor:
 class WeightsFile:
     """tensors: by name, that of a tensor in dicts is their keys with dots between. modules,
     foreign: what else the file holds and is not made, networks pickled whole by where they are, and others' objects.
-    format, keys: of the file and of what it holds first, for messages.
+    format, keys: of the file and of what it holds first, for messages. texts: by
+    key, of its metadata or beside the weights.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class WeightsFile:
     modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     foreign: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def load(self, names: Iterable[str]) -> dict[str, Tensor]:
         """These tensors, on the CPU. Raises CheckpointError for one without dense numbers, naming it."""
@@ -107,11 +109,12 @@ def open_weights(path: Path) -> WeightsFile:
     with open_regular(path, limit=FILE_LIMIT, expected=_EXPECTED, error_class=CheckpointError) as file:
         kind = kind_of_bytes(file.read(FIRST_BYTES))
     if kind is SAFETENSORS:
+        header, texts = read_header(path)
         tensors = {
             name: StoredTensor(shape=entry.shape, dtype=entry.dtype, begin=entry.begin, steps=_contiguous(entry.shape))
-            for name, entry in read_header(path).items()
+            for name, entry in header.items()
         }
-        return WeightsFile(path=path, format="safetensors", tensors=tensors, keys=tuple(tensors))
+        return WeightsFile(path=path, format="safetensors", tensors=tensors, keys=tuple(tensors), texts=texts)
     return _of_outline(path, read_outline(path))
 
 
@@ -129,8 +132,10 @@ def _of_outline(path: Path, outline: Outline) -> WeightsFile:
         tensors[place] = _of_array(record) if isinstance(record, ArrayRecord) else _of_tensor(record, outline)
     content = outline.content
     keys = tuple(map(str, content)) if isinstance(content, dict) else (_called(content),)
+    values = content.items() if isinstance(content, dict) else ()
+    texts = {str(key): value for key, value in values if isinstance(key, str) and isinstance(value, str)}
     return WeightsFile(
-        path=path, format=outline.form, tensors=tensors, modules=modules, foreign=outline.foreign, keys=keys
+        path=path, format=outline.form, tensors=tensors, modules=modules, foreign=outline.foreign, keys=keys, texts=texts
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.faces.normalization import Normalization
-from efq.runtime.lineage.lineage import PUBLISHED
+from efq.runtime.lineage.lineage import IN_FILE, PUBLISHED
 from efq.runtime.lineage.spdx import UNKNOWN
+from efq.runtime.lineage.statement import stated_licence
 from efq.toolchain.backbones.checkpoint import open_backbone
 from efq.toolchain.backbones.registry import checked_size
 from efq.toolchain.checkpoints.weights_file import looks_like_weights
@@ -30,13 +31,15 @@ class CheckpointFormat:
         normalization = Normalization(mean=found.mean, std=found.std)
         own = getattr(network, "input_size", None)
         size = found.size if own is None else checked_size(own, found.name)
+        stated = stated_licence(loaded.texts)
+        published = None if found.licence == UNKNOWN else PUBLISHED
         return Teacher.of_network(
             network,
             name=found.name,
             normalization=normalization,
             path=path,
-            licence=found.licence,
-            licence_source=None if found.licence == UNKNOWN else PUBLISHED,
+            licence=stated or found.licence,
+            licence_source=IN_FILE if stated else published,
             provenance=found.provenance,
             contract=None if size is None else InputContract(height=size[0], width=size[1]),
             notes=loaded.notes,

@@ -1,4 +1,4 @@
-"""Open damaged ONNX files, many of them: `python tests/fuzz_onnx.py --count 20000 --seed 0`.
+"""Open damaged ONNX files, many of them: `python tests/scripts/fuzz_onnx.py --count 20000 --seed 0`.
 
 Small networks as exporters write them, with bytes changed, and with nodes, attributes, shapes, types, names and weights
 replaced. Each is a CheckpointError in EFQ's own words, or a network that gives embeddings, those of ONNX Runtime where
@@ -7,8 +7,6 @@ that runs the file. Anything else is a hole: it is printed with the number of it
 
 from __future__ import annotations
 
-import argparse
-import collections
 import copy
 import random
 import re
@@ -20,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import tests_folder  # noqa: F401
 import torch
+from counting import count_attempts, parser
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from onnx_graphs import model, node
 from onnx_graphs import random as numbers
@@ -255,40 +255,24 @@ def outcome(path: Path) -> str:
 
 def main() -> None:
     """Count; exit 1 for a hole."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="The one mutation of that number.")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, count=2000).parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    counts: collections.Counter[str] = collections.Counter()
     protos = bases()
-    numbers_ = range(arguments.count) if arguments.only is None else (arguments.only,)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        for number in numbers_:
-            draw = random.Random(f"{arguments.seed}/{number}")
+
+        def attempt(draw: random.Random, number: int) -> str:
             try:
                 path.write_bytes(file_of(protos, draw))
             except (ValueError, TypeError, KeyError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
-                counts[f"onnx writes no such file ({type(error).__name__})"] += 1
-                continue
+                return f"onnx writes no such file ({type(error).__name__})"
             begun = time.monotonic()
-            try:
-                found = outcome(path)
-            except Exception as error:
-                if arguments.only is not None:
-                    raise
-                found = f"HOLE {type(error).__name__}"
-                print(f"{arguments.seed}/{number}: {error!r}"[:500], flush=True)
-            if time.monotonic() - begun > SLOWEST:
-                found = "HOLE slow"
-                print(f"{arguments.seed}/{number}: {time.monotonic() - begun:.0f} s", flush=True)
-            counts[found] += 1
-    for found, count in counts.most_common():
-        print(f"{count:7,}  {found}")
-    raise SystemExit(any(found.startswith("HOLE") for found in counts))
+            found = outcome(path)
+            seconds = time.monotonic() - begun
+            return found if seconds <= SLOWEST else f"HOLE slow: {seconds:.0f} s"
+
+        count_attempts(arguments, attempt)
 
 
 if __name__ == "__main__":
