@@ -26,6 +26,7 @@ from torch.nn.utils import parametrizations, prune
 from efq.runtime.errors import CheckpointError, UsageError
 from efq.toolchain.backbones import find_backbone, load_backbone
 from efq.toolchain.backbones.checkpoint import LoadedBackbone, open_backbone
+from efq.toolchain.teachers import open_teacher
 
 Weights = dict[str, Any]
 NETWORK = randomize(teacher_network())
@@ -338,6 +339,18 @@ def test_safetensors(tmp_path: Path) -> None:
     names(" ".join(loaded.notes), "safetensors", "backbone", "head.weight")
     path.write_bytes(safetensors({name: value.bfloat16() for name, value in WEIGHTS.items() if value.dim()}))
     check_weights(open_backbone(path, TEACHER), {name: value.bfloat16() for name, value in WEIGHTS.items()})
+
+
+def test_a_licence_beside_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(safetensors(WEIGHTS, {"__metadata__": {"format": "pt", "license": "cc by-nc 4.0"}}))
+    licensed = open_teacher(path, TEACHER)
+    torch.save({"state_dict": WEIGHTS, "License": "MIT License", "epoch": 3}, path)
+    beside = open_teacher(path, TEACHER)
+    torch.save(WEIGHTS, path)
+    silent = open_teacher(path, TEACHER)
+    found = [(teacher.licence, teacher.licence_source) for teacher in (licensed, beside, silent)]
+    assert found == [("CC-BY-NC-4.0", "in the file"), ("MIT", "in the file"), ("unknown", None)]
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,12 @@ def _loaded(backbone: Backbone, chosen: Chosen, file: WeightsFile, made: nn.Modu
     fill(network, weights, backbone.name)
     notes = (*_where(chosen.fit, file), *chosen.notes)
     return LoadedBackbone(
-        backbone=backbone, network=network.eval(), place=chosen.fit.place, notes=notes, doubts=chosen.notes, texts=file.texts
+        backbone=backbone,
+        network=network.eval(),
+        place=chosen.fit.place,
+        notes=notes,
+        doubts=chosen.notes,
+        texts=file.texts,
     )
 
 

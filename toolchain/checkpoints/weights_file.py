@@ -135,7 +135,13 @@ def _of_outline(path: Path, outline: Outline) -> WeightsFile:
     values = content.items() if isinstance(content, dict) else ()
     texts = {str(key): value for key, value in values if isinstance(key, str) and isinstance(value, str)}
     return WeightsFile(
-        path=path, format=outline.form, tensors=tensors, modules=modules, foreign=outline.foreign, keys=keys, texts=texts
+        path=path,
+        format=outline.form,
+        tensors=tensors,
+        modules=modules,
+        foreign=outline.foreign,
+        keys=keys,
+        texts=texts,
     )
 
 
