@@ -16,7 +16,7 @@ import click
 
 from efq.export.engine_options import engine_options, engine_settings
 from efq.export.serving.kind import check_interface
-from efq.export.serving_options import Serving, serving_of, serving_options
+from efq.export.serving.options import Serving, serving_of, serving_options
 from efq.runtime.commands.options import PATH, TEXT, refuse_unused
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import UsageError
