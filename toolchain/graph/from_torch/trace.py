@@ -15,8 +15,7 @@ from efq.toolchain.graph.from_torch.conversion import convert
 from efq.toolchain.graph.from_torch.exporting.export import export_network
 from efq.toolchain.graph.from_torch.names import Names
 from efq.toolchain.graph.from_torch.reading import Reader
-from efq.toolchain.graph.from_torch.rewrites.fold_pads import fold_pads
-from efq.toolchain.graph.from_torch.rewrites.fold_selections import fold_selections
+from efq.toolchain.graph.from_torch.rewrites.affines_before_selections import affines_before_selections
 from efq.toolchain.graph.from_torch.rewrites.maps_instead_of_features import maps_instead_of_features
 from efq.toolchain.graph.from_torch.rewrites.merge_affines import merge_affines
 from efq.toolchain.graph.from_torch.rewrites.recognize_activations import recognize_activations
@@ -41,7 +40,7 @@ def trace(
     image = graph.image(mean, std, (_CHANNELS, height, width))
     embedding = convert(exported, Context(graph, Reader(graph), exported.batch), image)
     result = graph.finish(embedding)
-    for rewrite in (maps_instead_of_features, recognize_activations, merge_affines, fold_pads, fold_selections):
+    for rewrite in (maps_instead_of_features, recognize_activations, affines_before_selections, merge_affines):
         rewrite(result)
     _refuse_leftovers(result)
     result.graph.eliminate_dead_code()

@@ -44,8 +44,8 @@ def _as_maps(
         return _convolved(network, node, module, shape, user, unflatten)
     if module is None or isinstance(module, _NOT_ON_FEATURES) or not (one_pixel or not list(module.parameters())):
         message = (
-            f"{described(unflatten)} makes maps of {(1, *shape)} out of features, which has no integer form: expected the "
-            "features of a pooled map, one row and column each"
+            f"{described(unflatten)} makes maps of {(1, *shape)} out of features, which has no integer form: expected "
+            "the features of a pooled map, one row and column each"
         )
         raise LoweringError(message)
     if isinstance(module, Concat | SelectChannels) and not one_pixel:
