@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from efq.runtime.errors import LoweringError, UsageError
 from efq.toolchain.graph.from_torch import trace
-from efq.toolchain.graph.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput, Maximum
+from efq.toolchain.graph.operations import SCALE_PRESERVING, WEIGHTED, Add, Concat, ImageInput, Maximum, QuantizedConv2d
 from efq.toolchain.graph.traversal import calls, module_of, producer
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.activations.exact_prelu import exact_prelu
@@ -153,18 +153,18 @@ def test_a_batchnorm_on_flattened_maps_that_nothing_takes_in_is_refused() -> Non
 class ReluBesideAddition(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(3, 4, 3)
+        self.layer, self.other = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer(x)
-        return torch.flatten(x + torch.relu(x), 1)
+        return torch.flatten(self.other(x) + torch.relu(x), 1)
 
 
 def test_a_relu_beside_another_reader_clamps_what_is_quantized_for_both() -> None:
     graph = exact(ReluBesideAddition())
     insert_quantizers(graph, RECIPE)
-    (addition, _) = next(calls(graph, Add))
-    shared, clamped = addition.all_input_nodes
-    assert producer(clamped) is shared
+    other = next(node for node, _ in calls(graph, QuantizedConv2d) if node.target == "other")
+    shared = producer(other)
+    (clamped,) = [user for user in shared.users if user is not other]
     found = [module_of(graph, node) for node in (shared, clamped)]
     assert [module.signed for module in found if isinstance(module, ActivationQuantizer)] == [True, False]
