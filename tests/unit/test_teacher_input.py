@@ -191,7 +191,8 @@ class Gated(nn.Module):
 
 
 def test_colors_in_front_of_a_network_whose_weights_cannot_take_them() -> None:
-    for network in (Functional(), Normalizing(), FirstChannel()):
+    assert check_takes_rgb(normalizing := Normalizing().eval(), "bgr", 3) is normalizing
+    for network in (Functional(), FirstChannel()):
         before = {key: value.clone() for key, value in network.state_dict().items()}
         found = check_takes_rgb(network.eval(), "bgr", 3)
         assert isinstance(found, ReversedColors)

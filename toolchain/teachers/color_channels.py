@@ -62,13 +62,13 @@ def taking_rgb(network: nn.Module, color_order: ColorOrder, *, channels: int, si
     mixture = torch.tensor((LUMINANCE,) * channels if gray else _REVERSED)
     layers = _reading_layers(in_front, network, images, channels)
     first = next((place for place, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)), 0)
-    for chosen in (layers, layers[: first + 1]):
+    for chosen in (layers, [*layers, *_normalizing_modules(network)], layers[: first + 1]):
         before = [
             dict(layer.__dict__, _parameters=dict(layer._parameters), _buffers=dict(layer._buffers)) for layer in chosen
         ]
         for layer in chosen:
             _mix(layer, mixture)
-        if chosen and _computes(network, images, wanted):
+        if layers and _computes(network, images, wanted):
             return network
         for layer, state in zip(chosen, before, strict=True):
             layer.__dict__.update(state)
@@ -97,10 +97,26 @@ def _reading_layers(in_front: nn.Module, network: nn.Module, images: Tensor, cha
     return found
 
 
+def _normalizing_modules(network: nn.Module) -> list[nn.Module]:
+    """Those with tensors of their own of a number for each of three channels, as means of an image are."""
+    return [
+        module for module in network.modules() if any(_is_of_channels(value) for value in _own_tensors(module).values())
+    ]
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+
+
+def _is_of_channels(tensor: Tensor) -> bool:
+    """(3, 1, 1), with any more dimensions of 1 in front."""
+    return tensor.dim() >= 3 and tensor.numel() == 3 and tensor.shape[-3] == 3
+
+
 def _computes(network: nn.Module, images: Tensor, wanted: Tensor) -> bool:
     try:
         found = network(images)
-    except (RuntimeError, ValueError, TypeError):
+    except Exception:  # of the network's own code, too
         return False
     error, length = (torch.linalg.vector_norm(values, dim=1) for values in (found - wanted, wanted))
     return bool((error <= _TOLERANCE * length).all())
@@ -112,10 +128,11 @@ def _mix(layer: nn.Module, mixture: Tensor) -> None:
         weight = torch.einsum("oikl,ic->ockl", layer.weight.double(), mixture.to(layer.weight).double())
         layer.weight, layer.in_channels = nn.Parameter(weight.to(layer.weight).contiguous(), requires_grad=False), 3
         return
-    assert isinstance(layer, nn.BatchNorm2d)
     chosen = mixture.argmax(0)  # each of the three channels is one of the image's, or all are the same
-    for name, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
-        if tensor.dim() == 1:
-            mixed = tensor[chosen].clone()
+    is_norm = isinstance(layer, nn.BatchNorm2d)
+    for name, tensor in _own_tensors(layer).items():
+        if (is_norm and tensor.dim() == 1) or _is_of_channels(tensor):
+            mixed = tensor.index_select(0 if is_norm else -3, chosen)
             setattr(layer, name, nn.Parameter(mixed, requires_grad=False) if name in layer._parameters else mixed)
-    layer.num_features = 3
+    if is_norm:
+        layer.num_features = 3  # type: ignore[assignment]
