@@ -53,8 +53,9 @@ def randomize(network: Network, *, seed: int = 0, slopes: tuple[float, ...] = SL
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             assert module.running_mean is not None
             assert module.running_var is not None
-            uniform(module.weight, 0.7, 1.4)
-            uniform(module.bias, -0.3, 0.3)
+            if module.affine:
+                uniform(module.weight, 0.7, 1.4)
+                uniform(module.bias, -0.3, 0.3)
             uniform(module.running_mean, -0.3, 0.3)
             uniform(module.running_var, 0.5, 2.0)
         elif isinstance(module, nn.PReLU):

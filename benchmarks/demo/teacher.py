@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.progress import ShowProgress, no_progress
-from efq.toolchain.backbones.mobilefacenet import Bottleneck, ConvBlock
+from efq.toolchain.backbones.networks.mobilefacenet import Bottleneck, ConvBlock
 from efq.toolchain.data.faces import FaceSet
 from efq.toolchain.data.sampler import IdentityBalancedSampler
 

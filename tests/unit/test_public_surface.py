@@ -69,6 +69,7 @@ SURFACE = {
         "read_checkpoint",
         "register",
     },
+    "toolchain.backbones.networks": set(),
     "toolchain.checkpoints": set(),
     "toolchain.data": {
         *(

@@ -225,7 +225,7 @@ def test_a_teacher_fed_otherwise(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_size_of_an_iresnet_is_read_off_its_weights(tmp_path: Path) -> None:
-    from efq.toolchain.backbones.iresnet import IResNet
+    from efq.toolchain.backbones.networks.iresnet import IResNet
 
     for cells, side, alignment in ((7, 112, "arcface-112"), (10, 160, "custom")):
         path = tmp_path / f"{side}.pt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from efq.runtime.errors import CheckpointError, UsageError
 from efq.toolchain.backbones.building import build, fill, meta_shapes, shapes_of
-from efq.toolchain.backbones.registry import Backbone, backbone_names, find_backbone
+from efq.toolchain.backbones.registry import Backbone, backbone_names, backbones_by_keys, find_backbone
 from efq.toolchain.checkpoints.choice import Chosen, choose
 from efq.toolchain.checkpoints.fit import Fit, Shapes, first_of, fits_of, left_out, shown
 from efq.toolchain.checkpoints.reparametrized import how_to_save, resolved
@@ -24,6 +24,8 @@ from efq.toolchain.checkpoints.weights_file import StoredTensor, WeightsFile, op
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _CLOSEST = 3
 _LEAST_SHARE = 0.3  # of a network's names that are there, where a file may be of any network
+
+_Looked = tuple[Backbone, list[Fit]]
 
 _logger = logging.getLogger(__name__)
 
@@ -103,19 +105,18 @@ def _others(file: WeightsFile) -> str:
 
 
 def _recognized(file: WeightsFile, wanted: str | None) -> LoadedBackbone:
-    """Of the registered networks that fit, the one that leaves least out."""
-    looked = []
-    for backbone in map(find_backbone, backbone_names()):
-        fits = _fits(backbone, file, least_share=_LEAST_SHARE)
-        if not fits:
-            continue
-        if fits[0].fits and not fits[0].left_out:
-            return _loaded(backbone, choose(fits, file, wanted=wanted), file)
-        looked.append((backbone, fits))
-    fitting = [(backbone, fits) for backbone, fits in looked if fits[0].fits]
-    if fitting:
-        backbone, fits = min(fitting, key=lambda pair: len(pair[1][0].left_out))
-        return _loaded(backbone, choose(fits, file, wanted=wanted), file)
+    """Of the registered networks that fit, the one that leaves least out; those with telling names are tried first."""
+    likely = backbones_by_keys(file.tensors)
+    others = tuple(backbone for backbone in map(find_backbone, backbone_names()) if backbone not in likely)
+    looked: list[_Looked] = []
+    for backbones in (likely, others):
+        found = _looked_at(backbones, file)
+        fitting = [(backbone, fits) for backbone, fits in found if fits[0].fits]
+        if fitting:
+            backbone, fits = _least_left_out(fitting, file)
+            loaded = _loaded(backbone, choose(fits, file, wanted=wanted), file)
+            return dataclasses.replace(loaded, notes=(*loaded.notes, *_also(backbone, likely)))
+        looked += found
     looked.sort(key=lambda pair: -pair[1][0].share)
     closest = [f"{backbone.name} ({fits[0]})" for backbone, fits in looked[:_CLOSEST]]
     message = (
@@ -124,6 +125,37 @@ def _recognized(file: WeightsFile, wanted: str | None) -> LoadedBackbone:
         + f". {_advice(file)}For any other network give its code, with --backbone package.module:factory"
     )
     raise CheckpointError(message)
+
+
+def _looked_at(backbones: Iterable[Backbone], file: WeightsFile) -> list[_Looked]:
+    """Each with its fits, where there are any; up to the first that leaves nothing out."""
+    looked = []
+    for backbone in backbones:
+        fits = _fits(backbone, file, least_share=_LEAST_SHARE)
+        if fits:
+            looked.append((backbone, fits))
+            if fits[0].fits and not fits[0].left_out and not backbone.by_name_only:
+                break
+    return looked
+
+
+def _least_left_out(fitting: Sequence[_Looked], file: WeightsFile) -> _Looked:
+    """Raises CheckpointError where those that fit compute otherwise, and none of them is the usual one."""
+    usual = [pair for pair in fitting if not pair[0].by_name_only]
+    if not usual:
+        names = " and ".join(backbone.name for backbone, _ in fitting)
+        message = (
+            f"expected a network that its weights tell, found in {file.path} those of {names}: name the one it is with "
+            "--backbone"
+        )
+        raise CheckpointError(message)
+    return min(usual, key=lambda pair: len(pair[1][0].left_out))
+
+
+def _also(backbone: Backbone, likely: Iterable[Backbone]) -> list[str]:
+    """What to say of networks whose weights have the same names, and that compute otherwise."""
+    others = [other.name for other in likely if other.by_name_only and other.keys == backbone.keys]
+    return [f"taken as {backbone.name}; --backbone {name} has weights of these names, too" for name in others]
 
 
 def _fits(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -15,17 +15,21 @@ from efq.runtime.errors import UsageError
 
 Triple = tuple[float, float, float]
 Weights = Mapping[str, Tensor]
+ColorOrder = Literal["rgb", "bgr"]
+COLOR_ORDERS: tuple[ColorOrder, ...] = ("rgb", "bgr")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backbone:
     """A float network by name.
 
-    `build(**arguments)` makes the module: float32 (N, 3, 112, 112) normalized RGB in, (N, d) raw embeddings out.
-    The input is (pixel - mean) / std for pixels in 0..255. `size` is its height and width; None where that is not
-    known, or where the built module's own `input_size` says it. `arguments_of` reads the arguments of `build` off a
-    state dict, so that one name covers every embedding size and width. `licence` is that of the weights it is published
-    with, `provenance` a line on what they were trained on.
+    `build(**arguments)` makes the module: float32 (N, 3, H, W) in, (N, d) raw embeddings out. The input is
+    (pixel - mean) / std for pixels in 0..255, mean and std those of R, G and B, its channels in `color_order`.
+    `size` is its height and width; None where that is not known, or where the built module's own `input_size` says it.
+    `arguments_of` reads the arguments of `build` off a state dict, so that one name covers every embedding size and
+    width. `keys` are some of its weights' names: a state dict without them is not tried. `by_name_only` is of a network
+    that computes otherwise than others of the same keys: no state dict is taken for it unless it is named.
+    `licence` is that of the weights it is published with, `provenance` a line on what they were trained on.
     """
 
     name: str
@@ -34,6 +38,9 @@ class Backbone:
     std: Triple = (127.5, 127.5, 127.5)
     arguments_of: Callable[[Weights], dict[str, Any]] = lambda weights: {}
     size: tuple[int, int] | None = (112, 112)
+    color_order: ColorOrder = "rgb"
+    keys: tuple[str, ...] = ()
+    by_name_only: bool = False
     licence: str = "unknown"
     provenance: str | None = None
 
@@ -57,12 +64,29 @@ def backbone_names() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
+def backbones_by_keys(names: Collection[str]) -> tuple[Backbone, ...]:
+    """The registered backbones whose `keys` are all in `names`, behind one prefix (`backbone.`) or none.
+
+    By name; those that have to be named come last.
+    """
+    found = [backbone for backbone in _REGISTRY.values() if _has_keys(names, backbone.keys)]
+    return tuple(sorted(found, key=lambda backbone: (backbone.by_name_only, backbone.name)))
+
+
+def _has_keys(names: Collection[str], keys: tuple[str, ...]) -> bool:
+    if not keys:
+        return True
+    places = [name.removesuffix(keys[0]) for name in names if name.endswith(keys[0])]
+    return any(all(place + key in names for key in keys) for place in places if place.endswith(".") or not place)
+
+
 def find_backbone(name: str) -> Backbone:
     """The backbone of a registered name, or of `package.module:factory`.
 
     A factory is called without arguments and returns an nn.Module; its attributes `input_mean` and `input_std`
-    (three floats each, in pixel units), where it has them, replace InsightFace's 127.5 and 127.5, and `input_size`
-    (height and width, or one number for both) says the size of its images; `licence` and `provenance` are a line each.
+    (three floats each, in pixel units, of R, G and B), where it has them, replace InsightFace's 127.5 and 127.5,
+    `input_color_order` ("rgb" or "bgr") says the order of its channels, and `input_size` (height and width, or one
+    number for both) the size of its images; `licence` and `provenance` are a line each.
     Raises UsageError when there is no such name, module or factory.
     """
     if ":" in name:
@@ -96,6 +120,7 @@ def _from_factory(name: str) -> Backbone:
         mean=mean,
         std=std,
         size=None if size is None else checked_size(size, name),
+        color_order=_color_order(factory, name),
         licence=_line(factory, "licence", name) or "unknown",
         provenance=_line(factory, "provenance", name),
     )
@@ -121,6 +146,15 @@ def _three(factory: Any, attribute: str, name: str) -> Triple:
         message = f"expected {attribute} of {name} to be three finite numbers, found {found!r}"
         raise UsageError(message) from error
     return one, two, three
+
+
+def _color_order(factory: Any, name: str) -> ColorOrder:
+    found = getattr(factory, "input_color_order", "rgb")
+    if found not in COLOR_ORDERS:
+        message = f"expected input_color_order of {name} to be one of {COLOR_ORDERS}, found {repr(found)[:60]}"
+        raise UsageError(message)
+    order: ColorOrder = found
+    return order
 
 
 def checked_size(size: Any, name: str) -> tuple[int, int]:

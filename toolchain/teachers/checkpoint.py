@@ -42,5 +42,6 @@ class CheckpointFormat:
             licence_source=IN_FILE if stated else published,
             provenance=found.provenance,
             contract=None if size is None else InputContract(height=size[0], width=size[1]),
+            color_order=found.color_order,
             notes=loaded.notes,
         )

@@ -232,11 +232,36 @@ _IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 _INSIGHTFACE_STD = (128.0, 128.0, 128.0)
 
-register(Backbone(name="mobilefacenet-y1", build=Y1, std=_INSIGHTFACE_STD, licence=_LICENCE))
-register(Backbone(name="mobilefacenet-112x96", build=MobileFaceNet112x96, std=_INSIGHTFACE_STD, licence=_LICENCE))
-register(Backbone(name="mobileface-v2", build=MobileFaceV2, std=_INSIGHTFACE_STD, licence=_LICENCE))
 register(
     Backbone(
-        name="mobilefacenet-relu6", build=ReLU6MobileFaceNet, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, licence=_LICENCE
+        name="mobilefacenet-y1", build=Y1, std=_INSIGHTFACE_STD, keys=("stem.conv.weight", "fbn.bias"), licence=_LICENCE
+    )
+)
+register(
+    Backbone(
+        name="mobilefacenet-112x96",
+        build=MobileFaceNet112x96,
+        std=_INSIGHTFACE_STD,
+        keys=("linear7.conv.weight", "linear1.conv.weight"),
+        licence=_LICENCE,
+    )
+)
+register(
+    Backbone(
+        name="mobileface-v2",
+        build=MobileFaceV2,
+        std=_INSIGHTFACE_STD,
+        keys=("stem.0.bias", "units.11.6.weight"),
+        licence=_LICENCE,
+    )
+)
+register(
+    Backbone(
+        name="mobilefacenet-relu6",
+        build=ReLU6MobileFaceNet,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        keys=("gdconv.depthwise.weight", "conv3.bias"),
+        licence=_LICENCE,
     )
 )

@@ -129,6 +129,7 @@ MOBILEFACENET = register(
         name="mobilefacenet",
         build=MobileFaceNet,
         arguments_of=_arguments_of,
+        keys=("layers.0.layers.0.weight", "conv_sep.layers.0.weight", "features.layers.2.weight"),
         licence="InsightFace weights: non-commercial research only",
     )
 )
