@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from efq.export.coverage.report import CoverageReport
     from efq.export.engine_settings import EngineSettings
     from efq.export.exporter import Export, export_student
-    from efq.export.inspection import inspect
+    from efq.export.inspection.inspect import inspect
     from efq.export.qdq.passes.graph_pass import GraphPass
     from efq.export.qdq.target import QdqTarget
     from efq.export.rehearsal import rehearse
@@ -45,7 +45,7 @@ __getattr__, __dir__ = lazy_names(
         "QdqTarget": "qdq.target",
         "export_student": "exporter",
         "find_target": "targets",
-        "inspect": "inspection",
+        "inspect": "inspection.inspect",
         "measure_coverage": "coverage.measurement",
         "rehearse": "rehearsal",
     },

@@ -77,7 +77,7 @@ def main(
     if probe is not None and not model.is_dir():
         message = f"expected an artifact folder for --probe, found {model}: name the folder that efq-export wrote"
         raise UsageError(message)
-    from efq.export.inspection import inspect
+    from efq.export.inspection.inspect import inspect
 
     found = inspect(model, backbone=backbone, teacher_input=teacher_input, embedding=probe)
     if faces is not None:

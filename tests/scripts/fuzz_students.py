@@ -20,7 +20,7 @@ from counting import MARK, count_attempts, parser
 from networks import NETWORKS, make_student, randomize
 
 from efq.export import export_student, find_target
-from efq.export.inspection import inspect
+from efq.export.inspection.inspect import inspect
 from efq.export.plan import export_plan
 from efq.runtime.errors import CheckpointError, EfqError
 from efq.toolchain.networks import network_kind

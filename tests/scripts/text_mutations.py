@@ -18,7 +18,7 @@ from artifacts import make_artifact, make_manifest, reference_embeddings
 
 from efq.export.artifact.model_card import model_card
 from efq.export.artifact.probe_face import probe_face
-from efq.export.inspection import inspect
+from efq.export.inspection.inspect import inspect
 from efq.runtime import Manifest, Probe
 from efq.runtime.artifact.folder import (
     CHECKSUMS_FILE,

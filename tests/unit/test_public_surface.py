@@ -120,6 +120,7 @@ SURFACE = {
     },
     "export.artifact": set(),
     "export.coverage": set(),
+    "export.inspection": set(),
     "export.qdq": set(),
     "export.qdq.passes": set(),
     "export.references": set(),

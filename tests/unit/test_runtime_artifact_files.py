@@ -14,7 +14,7 @@ from messages import raises_naming
 from text_mutations import full_parity
 
 from efq.export.artifact.writer import update_parity
-from efq.export.inspection import inspect
+from efq.export.inspection.inspect import inspect
 from efq.runtime import ChecksumError, Embedder, IncompatibleArtifactError, ParityRecord, SchemaError, UsageError
 from efq.runtime.artifact.folder import (
     CARD_FILE,

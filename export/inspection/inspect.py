@@ -30,11 +30,11 @@ def inspect(
     from efq.toolchain.networks import network_kind
 
     if network_kind(model) == "student":
-        from efq.export.student_layers import inspect_student
+        from efq.export.inspection.student import inspect_student
 
         _refuse_teacher_options(model, backbone, teacher_input)
         return inspect_student(model)
-    from efq.export.teacher_inspection import inspect_teacher
+    from efq.export.inspection.teacher import inspect_teacher
 
     return inspect_teacher(model, backbone, teacher_input)
 

@@ -1,0 +1,1 @@
+"""What efq-inspect says of a teacher, a student or an artifact."""
