@@ -60,13 +60,16 @@ class OnnxRuntimeModel:
         reduced_range: bool = False,
         content: bytes | None = None,
         interface: Interface = USUAL,
+        as_written: bool = False,
     ) -> None:
         """Load the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
 
         The file is read once: what becomes of it afterwards changes nothing. `interface` is the graph's surface.
 
         Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
-        unless `reduced_range` says that they have 7 bits, which always fit.
+        unless `reduced_range` says that they have 7 bits, which always fit. `as_written`: QuantizeLinear and
+        DequantizeLinear are computed where they stand, as in a graph that is another runtime's: ONNX Runtime 1.32
+        drops a Relu in front of a signed QuantizeLinear, whose integers then have its negative values.
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
         MissingDependencyError for one older than EFQ was tested with, UsageError for a thread count below one.
         """
@@ -74,7 +77,7 @@ class OnnxRuntimeModel:
         self._interface = interface
         count = thread_count(threads)
         content = read_model(path) if content is None else content
-        self._lifetime = Lifetime(_Sessions(content, path, count, exact_anyway=reduced_range))
+        self._lifetime = Lifetime(_Sessions(content, path, count, exact_anyway=reduced_range, as_written=as_written))
         self._single = SingleImageThreads() if count > 1 else None
         self._workers = Workers(count, part_size=interface.batch or part_size(len(content)), cpus=cpus_to_bind(count))
 
@@ -126,10 +129,11 @@ class OnnxRuntimeModel:
 class _Sessions:
     """One whose calls all threads share, and one for calls of one thread, made when it is first needed."""
 
-    def __init__(self, content: bytes, path: Path, threads: int, *, exact_anyway: bool) -> None:
-        self.together = _create_session(content, path, threads, exact_anyway=exact_anyway)
+    def __init__(self, content: bytes, path: Path, threads: int, *, exact_anyway: bool, as_written: bool) -> None:
+        self.together = _create_session(content, path, threads, exact_anyway=exact_anyway, as_written=as_written)
         self._path = path
         self._exact_anyway = exact_anyway
+        self._as_written = as_written
         self._lock = threading.RLock()
         self._of_one_thread = self.together if threads == 1 else None
         self._content = b"" if threads == 1 else content
@@ -137,7 +141,9 @@ class _Sessions:
     def of_one_thread(self) -> onnxruntime.InferenceSession:
         with self._lock:
             if self._of_one_thread is None:
-                self._of_one_thread = _create_session(self._content, self._path, 1, exact_anyway=self._exact_anyway)
+                self._of_one_thread = _create_session(
+                    self._content, self._path, 1, exact_anyway=self._exact_anyway, as_written=self._as_written
+                )
                 self._content = b""
             return self._of_one_thread
 
@@ -150,7 +156,9 @@ def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
     return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
 
 
-def _create_session(content: bytes, path: Path, threads: int, *, exact_anyway: bool) -> onnxruntime.InferenceSession:
+def _create_session(
+    content: bytes, path: Path, threads: int, *, exact_anyway: bool, as_written: bool
+) -> onnxruntime.InferenceSession:
     module = import_onnxruntime()
     options = module.SessionOptions()
     options.intra_op_num_threads = threads
@@ -158,6 +166,8 @@ def _create_session(content: bytes, path: Path, threads: int, *, exact_anyway: b
     options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = module.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry(*WAITING_OPTION)
+    if as_written:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     cpus = cpus_to_bind(threads)[1:]  # the calling thread is the first one, and not ONNX Runtime's to bind
     if cpus:
         # Counted from 1; a thread's CPUs are separated from the next thread's by a semicolon.

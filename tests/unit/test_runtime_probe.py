@@ -23,6 +23,7 @@ from onnx import numpy_helper
 
 from efq.export import export_student
 from efq.export.artifact.probe_face import probe_face
+from efq.export.engine_settings import EngineSettings
 from efq.runtime import (
     Artifact,
     ChecksumError,
@@ -283,3 +284,11 @@ def test_a_probe_is_what_was_written() -> None:
     np.testing.assert_array_equal(found.image, image)
     np.testing.assert_array_equal(found.embedding, embedding)
     assert found.least_cosine == 0.9
+
+
+def test_a_graph_of_another_runtime_is_computed_as_it_is_written(tmp_path: Path) -> None:
+    """ONNX Runtime's rewriting of Q/DQ graphs drops Relus in front of signed integers."""
+    student = make_student(randomize(NETWORKS["bottleneck"]()), activation="relu", symmetric_activations=True)
+    export_student(student, "trt", tmp_path / "artifact", bits=8, engine=EngineSettings(build=False))
+    with Embedder.open(tmp_path / "artifact", device="cpu", threads=1) as embedder:
+        assert embedder.check_probe() == pytest.approx(1, abs=1e-4)
