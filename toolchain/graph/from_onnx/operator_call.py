@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from onnx import AttributeProto, NodeProto, TensorProto
 from torch import Tensor, fx, nn
@@ -13,8 +14,14 @@ from efq.toolchain.graph.from_onnx.builder import Activation, GraphBuilder, Oper
 from efq.toolchain.graph.from_onnx.names import candidates_of
 from efq.toolchain.graph.from_onnx.refusal import refuse
 
+
+def _as_written(value: float) -> float:
+    """The shortest decimal of a float32: an epsilon of 1e-3, stored as 0.0010000000474974513, is 1e-3 again."""
+    return float(str(np.float32(value)))
+
+
 _READERS: dict[int, Callable[[AttributeProto], Any]] = {
-    AttributeProto.FLOAT: lambda attribute: float(attribute.f),
+    AttributeProto.FLOAT: lambda attribute: _as_written(attribute.f),
     AttributeProto.INT: lambda attribute: int(attribute.i),
     AttributeProto.STRING: lambda attribute: attribute.s.decode("utf-8", "replace"),
     AttributeProto.TENSOR: lambda attribute: attribute.t,
