@@ -4,8 +4,8 @@ Training simulates integers in float32 (`fake quantization`), which rounds a few
 an integer kernel, and each such value changes others after it. This reference does not: accumulators are exact, and the
 step back to 8 bits is the kernels' own float32 arithmetic, measured bit for bit against ONNX Runtime 1.32 on x86-64:
 convolution round(accumulator * ((x_scale * w_scale) / y_scale)), addition with two fused multiply-adds, product
-round(x * y * ((x_scale * y_scale) / z_scale) + zero point). Its embeddings
-are therefore the artifact's, and any difference is an error of the export.
+round(x * y * ((x_scale * y_scale) / z_scale) + zero point), mean round(sum * (x_scale / (y_scale * count))). Its
+embeddings are therefore the artifact's, and any difference is an error of the export.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from efq.toolchain.graph.operations import (
     SCALE_PRESERVING,
     Add,
     ChannelAffine,
+    GlobalAveragePool,
     ImageInput,
     Multiply,
     QuantizedConv2d,
@@ -77,7 +78,16 @@ class _Product:
     right: _Levels
 
 
-_Value = _Levels | _Accumulator | _Sum | _Product | Tensor
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Mean:
+    """The sums of whole 8-bit maps of `count` numbers each, of that scale."""
+
+    sums: Tensor
+    count: int
+    scale: float
+
+
+_Value = _Levels | _Accumulator | _Sum | _Product | _Mean | Tensor
 
 
 class IntegerReference(nn.Module):
@@ -122,6 +132,14 @@ def _multiply(call: Call, inputs: list[_Value]) -> _Value:
     if isinstance(left, _Levels) and isinstance(right, _Levels):
         return _Product(left=left, right=right)
     return _in_float(call, inputs)
+
+
+def _mean(call: Call, inputs: list[_Value]) -> _Value:
+    (value,) = inputs
+    if not isinstance(value, _Levels):
+        return _in_float(call, inputs)
+    sums = value.integers.double().sum((2, 3), keepdim=True)
+    return _Mean(sums=sums, count=value.integers[0, 0].numel(), scale=value.scale)
 
 
 def _hardsigmoid(call: Call, inputs: list[_Value]) -> _Value:
@@ -175,6 +193,9 @@ def _requantize(quantizer: ActivationQuantizer, value: _Value) -> _Levels:
         case _Product():
             factor = np.float32(value.left.scale) * np.float32(value.right.scale) / np.float32(scale)
             levels = torch.round(value.left.integers * value.right.integers * factor.item() + zero_point)
+        case _Mean():
+            factor = np.float32(value.scale) / (np.float32(scale) * np.float32(value.count))
+            levels = torch.round(value.sums.float() * factor.item()) + zero_point
         case _:
             levels = torch.round(_dequantized(value) / scale) + zero_point
     return _Levels(integers=levels.clamp(0, 2**quantizer.bits - 1) - zero_point, scale=scale, zero_point=zero_point)
@@ -197,6 +218,8 @@ def _dequantized(value: _Value) -> Tensor:
         return value.left.dequantized() + value.right.dequantized()
     if isinstance(value, _Product):
         return value.left.dequantized() * value.right.dequantized()
+    if isinstance(value, _Mean):
+        return (value.sums * (value.scale / value.count)).float()
     return value if isinstance(value, Tensor) else value.dequantized()
 
 
@@ -213,6 +236,7 @@ _HANDLERS: dict[type[nn.Module], Handler[_Value]] = {
     Add: _add,
     Multiply: _multiply,
     nn.Hardsigmoid: _hardsigmoid,
+    GlobalAveragePool: _mean,
     **dict.fromkeys(SCALE_PRESERVING, _scale_preserving),
     nn.Module: _in_float,
 }
