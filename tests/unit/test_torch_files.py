@@ -122,6 +122,7 @@ FILES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "array.pkl": (lambda: pickle.dumps(np.zeros(3)), ()),
 }
 OPENED_LATER = (
+    "model.onnx",
     "model.mar",
     "model.keras",
     "arrays.npz",
@@ -179,7 +180,7 @@ def test_onnx_is_none_of_the_others(producer: str) -> None:
 
 @pytest.mark.parametrize("command", ["distill", "export", "inspect"])
 def test_commands_say_what_was_found(command: str, tmp_path: Path) -> None:
-    (tmp_path / "model.pt").write_bytes(onnx_model())
+    (tmp_path / "model.pt").write_bytes(FILES["model.h5"][0]())
     module = __import__(
         f"efq.{'export' if command in ('export', 'inspect') else 'toolchain'}.{command}_command", fromlist=["main"]
     )
@@ -189,7 +190,7 @@ def test_commands_say_what_was_found(command: str, tmp_path: Path) -> None:
     }
     result = CliRunner().invoke(module.main, [str(tmp_path / "model.pt"), *options.get(command, [])])
     assert result.exit_code == 1, result.output
-    names(result.output, "ONNX", tmp_path / "model.pt")
+    names(result.output, "HDF5", "ONNX", tmp_path / "model.pt")
 
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
