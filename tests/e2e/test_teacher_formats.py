@@ -130,11 +130,18 @@ def test_what_has_no_integer_form_is_described_all_the_same(tmp_path: Path) -> N
     torch.save(odd_network().state_dict(), path)
     found = json.loads(run(inspect, path, "--backbone", f"{__name__}:odd_network", "--json").stdout)
     assert found["integer_form"].startswith("no: ")
-    assert "(Tanh)" in found["integer_form"]
+    assert "cumsum" in found["integer_form"]
+
+
+class Sums(torch.nn.Module):
+    """Sums over the channels before each."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.cumsum(1)
 
 
 def odd_network() -> torch.nn.Module:
-    layers = torch.nn.Conv2d(3, 8, 16, 16), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 49, 4)
+    layers = torch.nn.Conv2d(3, 8, 16, 16), Sums(), torch.nn.Flatten(), torch.nn.Linear(8 * 49, 4)
     return torch.nn.Sequential(*layers)
 
 
