@@ -16,14 +16,22 @@ from efq.toolchain.graph.from_torch.exporting.export import export_network
 from efq.toolchain.graph.from_torch.names import Names
 from efq.toolchain.graph.from_torch.reading import Reader
 from efq.toolchain.graph.from_torch.rewrites.affines_before_selections import affines_before_selections
+from efq.toolchain.graph.from_torch.rewrites.fold_uneven_pools import fold_uneven_pools
 from efq.toolchain.graph.from_torch.rewrites.maps_instead_of_features import maps_instead_of_features
 from efq.toolchain.graph.from_torch.rewrites.merge_affines import merge_affines
 from efq.toolchain.graph.from_torch.rewrites.recognize_activations import recognize_activations
-from efq.toolchain.graph.from_torch.student_graph import StudentGraph
+from efq.toolchain.graph.from_torch.student_graph import StudentGraph, shape_of
 from efq.toolchain.graph.operations import OPERATIONS
 from efq.toolchain.graph.source_lines import described
 
 _CHANNELS = 3
+_REWRITES = (
+    maps_instead_of_features,
+    recognize_activations,
+    affines_before_selections,
+    merge_affines,
+    fold_uneven_pools,
+)
 
 
 def trace(
@@ -40,7 +48,7 @@ def trace(
     image = graph.image(mean, std, (_CHANNELS, height, width))
     embedding = convert(exported, Context(graph, Reader(graph), exported.batch), image)
     result = graph.finish(embedding)
-    for rewrite in (maps_instead_of_features, recognize_activations, affines_before_selections, merge_affines):
+    for rewrite in _REWRITES:
         rewrite(result)
     _refuse_leftovers(result)
     result.graph.eliminate_dead_code()
@@ -55,6 +63,13 @@ def _refuse_leftovers(network: fx.GraphModule) -> None:
         if node.op != "call_module":
             continue
         module = network.get_submodule(str(node.target))
+        if isinstance(module, nn.AdaptiveAvgPool2d):
+            shape, wanted = shape_of(node.all_input_nodes[0]), shape_of(node)
+            message = (
+                f"{described(node, network)} makes {(1, *wanted)} of {(1, *shape)} with windows of several sizes: "
+                "expected a size that divides that of its maps"
+            )
+            raise LoweringError(message)
         if not isinstance(module, OPERATIONS):
             message = f"{described(node)} has no integer form where it stands: {module}"
             raise LoweringError(message)

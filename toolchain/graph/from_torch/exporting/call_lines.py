@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from torch import fx
@@ -22,6 +23,8 @@ _KEY = "line"
 
 class _Lines(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") == "__get__":  # x.shape and the like: no call of an operation
+            return func(*args, **(kwargs or {}))
         with fx_traceback.annotate({_KEY: _line()}):
             return func(*args, **(kwargs or {}))
 
@@ -43,9 +46,12 @@ def line_of_call(node: fx.Node) -> str:
 
 
 def _line() -> str:
-    frame = sys._getframe(2)
-    lines = []
+    return innermost_line(_frames())
+
+
+def _frames() -> Iterator[tuple[str, int | None]]:
+    """File and line of each frame, from the innermost outwards."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        lines.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back  # type: ignore[assignment]
-    return innermost_line(lines)
+        yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back

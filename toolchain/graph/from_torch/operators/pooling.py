@@ -56,6 +56,9 @@ def adaptive_pool(call: Call, context: Context) -> Any:
     if average and wanted[1:] == (1, 1):
         return View(_pooled(call, context, GlobalAveragePool(), node, wanted))
     windows = [_windows(size, count) for size, count in ((height, wanted[1]), (width, wanted[2]))]
+    if any(window is None for window in windows) and average:
+        uneven = nn.AdaptiveAvgPool2d(wanted[1:])  # until a rewrite finds the linear layer that it can be in
+        return View(_pooled(call, context, uneven, node, wanted))
     if any(window is None for window in windows):
         call.refuse(f"has windows of several sizes on maps of {height}x{width}: use a size that divides them")
     (rows, down), (columns, across) = [window for window in windows if window is not None]

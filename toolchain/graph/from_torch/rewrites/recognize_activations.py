@@ -39,9 +39,8 @@ _LONGEST = 16  # calls that an activation is written with
 def recognize_activations(network: fx.GraphModule) -> None:
     """Rewrite in place."""
     for node, _ in calls(network, *_JOINS, Elementwise, *_CUT):
-        if node not in network.graph.nodes:
-            continue
-        _recognize(network, node)
+        if node.users:  # else a function before it was recognized with it
+            _recognize(network, node)
     network.graph.eliminate_dead_code()
     for node, module in calls(network, Elementwise):
         assert isinstance(module, Elementwise)
