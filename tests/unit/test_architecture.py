@@ -38,7 +38,12 @@ OWN_ROOMS = (
     ),
 )
 # Elsewhere a name may only stand where a user would type it: the default of a command, the demo's and a study's export.
-TYPED = {"export/export_command.py", "benchmarks/demo/chain.py", "benchmarks/studies/data_study.py"}
+TYPED = {
+    "export/export_command.py",
+    "benchmarks/demo/chain.py",
+    "benchmarks/studies/data_study.py",
+    "benchmarks/studies/networks_study.py",
+}
 AMBIGUOUS = {"openvino"}  # also a package and a backend, whose names stand in other rooms; it may not be compared
 
 
