@@ -68,8 +68,8 @@ class OnnxRuntimeModel:
 
         Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
         unless `reduced_range` says that they have 7 bits, which always fit. `as_written`: QuantizeLinear and
-        DequantizeLinear are computed where they stand, as in a graph that is another runtime's: ONNX Runtime 1.32
-        drops a Relu in front of a signed QuantizeLinear, whose integers then have its negative values.
+        DequantizeLinear are computed where they stand, as in a graph that is another runtime's: what ONNX Runtime
+        1.32 rewrote TensorRT's graphs into gave other embeddings.
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
         MissingDependencyError for one older than EFQ was tested with, UsageError for a thread count below one.
         """

@@ -287,7 +287,7 @@ def test_a_probe_is_what_was_written() -> None:
 
 
 def test_a_graph_of_another_runtime_is_computed_as_it_is_written(tmp_path: Path) -> None:
-    """ONNX Runtime's rewriting of Q/DQ graphs drops Relus in front of signed integers."""
+    """What ONNX Runtime rewrites such a graph into gives other embeddings."""
     student = make_student(randomize(NETWORKS["bottleneck"]()), activation="relu", symmetric_activations=True)
     export_student(student, "trt", tmp_path / "artifact", bits=8, engine=EngineSettings(build=False))
     with Embedder.open(tmp_path / "artifact", device="cpu", threads=1) as embedder:
