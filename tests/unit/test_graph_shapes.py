@@ -30,15 +30,14 @@ from efq.toolchain.graph.shapes import ShapeError, embedding_size
 from efq.toolchain.graph.walker import Call
 from efq.toolchain.lowering import float_graph
 from efq.toolchain.quantizers import ActivationQuantizer
+from efq.toolchain.student import save_student
 
 TESTS = Path(__file__).parents[1]
 
 WITHOUT_COMPILER = """
 import sys, torch
-from networks import NETWORKS, make_student, randomize
-from efq.toolchain.student import load_student, save_student
+from efq.toolchain.student import load_student
 from pathlib import Path
-save_student(make_student(randomize(NETWORKS["pooling"]())), Path(sys.argv[1]))
 load_student(Path(sys.argv[1]))
 assert "torch._dynamo" not in sys.modules
 """
@@ -115,6 +114,7 @@ def test_layers_that_fit() -> None:
 @pytest.mark.slow
 def test_torch_does_not_load_its_compiler_for_it(tmp_path: Path) -> None:
     """A second or more of each command that opens a student, and a folder among the temporary files."""
+    save_student(make_student(randomize(NETWORKS["pooling"]())), tmp_path / "student.pt")
     command = [sys.executable, "-c", WITHOUT_COMPILER, str(tmp_path / "student.pt")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS, check=False)
     assert done.returncode == 0, done.stderr

@@ -151,7 +151,7 @@ def test_a_variance_below_zero() -> None:
     [
         ({"fc": nn.Linear(391, 16)}, ("fc", "(1, 392)")),
         ({"fc": nn.Linear(392, 1)}, ("2", "1")),
-        ({"fc": nn.Sequential(nn.Unflatten(1, (8, 7, 7)))}, ("fc.0",)),
+        ({"fc": nn.Sequential(nn.Unflatten(1, (8, 7, 7)))}, ("(1, 8, 7, 7)",)),
     ],
 )
 def test_sizes_that_do_not_go_together(layers: dict[str, nn.Module], facts: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ class _Lines(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") == "__get__":  # x.shape and the like: no call of an operation
             return func(*args, **(kwargs or {}))
-        with fx_traceback.annotate({_KEY: _line()}):
+        with fx_traceback.annotate({_KEY: innermost_line(_frames(sys._getframe(1)))}):
             return func(*args, **(kwargs or {}))
 
 
@@ -45,13 +45,8 @@ def line_of_call(node: fx.Node) -> str:
     return str(custom.get(_KEY) or "") or line_of_trace(node.meta.get("stack_trace"))
 
 
-def _line() -> str:
-    return innermost_line(_frames())
-
-
-def _frames() -> Iterator[tuple[str, int | None]]:
-    """File and line of each frame, from the innermost outwards."""
-    frame: FrameType | None = sys._getframe(1)
+def _frames(frame: FrameType | None) -> Iterator[tuple[str, int | None]]:
+    """File and line of `frame` and of those around it, from the innermost outwards."""
     while frame is not None:
         yield frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back

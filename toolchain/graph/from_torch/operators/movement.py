@@ -43,6 +43,10 @@ def join(call: Call, context: Context) -> Any:
     """cat, stack and what else puts several tensors together, along any axis: Concat, and the places in it."""
     views = list(views_in(call.arguments))
     sources = list(dict.fromkeys(view.source for view in views))
+    if any(isinstance(part, Tensor) for part in call.get("tensors", ())):
+        call.refuse(
+            "joins a constant (a class token, a map of zeros) with a tensor of the image, which has no integer form"
+        )
     result = move(call, context) if len(sources) == 1 else None
     if result is not None and not (len(result.shape) == 3 and not context.reader.reads_maps(result)):
         return result
@@ -68,7 +72,7 @@ def _joined_anyhow(call: Call, context: Context, views: list[View]) -> Any:
     whole = [view if view.is_whole else View(context.reader.node(view, call.node)) for view in views]
     sources = list(dict.fromkeys(view.source for view in whole))
     shapes = [shape_of(source) for source in sources]
-    if any(isinstance(part, Tensor) for part in call.get("tensors", ())) or len({shape[1:] for shape in shapes}) != 1:
+    if len({shape[1:] for shape in shapes}) != 1:
         call.refuse(_JOINED)
     channels = sum(shape[0] for shape in shapes)
     concat = context.graph.call(call.node, Concat(), tuple(sources), (channels, *shapes[0][1:]))

@@ -80,15 +80,12 @@ def _is_function(network: fx.GraphModule, node: fx.Node) -> bool:
 
 def _recognize(network: fx.GraphModule, last: fx.Node) -> None:
     """Replace the functions that end in `last` by the fewest operations that some of them are."""
-    is_cut = isinstance(module_of(network, last), _CUT)
     found: list[tuple[list[nn.Module], fx.Node, list[fx.Node]]] = []
     for source, inside in _regions(network, last):
-        if is_cut and (len(inside) == 1 or not is_arithmetic(inside[-2])):
+        if len(inside) == 1 and isinstance(module_of(network, last), _CUT):
             continue
         modules = modules_of(_values(network, source, inside))
-        if is_cut and not any(isinstance(module, FLOAT_ACTIVATIONS) for module in modules or ()):
-            continue
-        if modules is not None and not _is_already(network, modules, inside):
+        if modules is not None and _is_better(network, modules, inside):
             found.append((modules, source, inside))
     if found:
         modules, source, inside = min(found, key=lambda candidate: (len(candidate[0]), -len(candidate[2])))
@@ -116,8 +113,14 @@ def _replace(
             network.graph.erase_node(node)
 
 
-def _is_already(network: fx.GraphModule, modules: list[nn.Module], inside: list[fx.Node]) -> bool:
-    return [type(module) for module in modules] == [type(module_of(network, node)) for node in inside]
+def _is_better(network: fx.GraphModule, modules: list[nn.Module], inside: list[fx.Node]) -> bool:
+    """Whether `modules` say more than the functions `inside`, which may be operations as they are."""
+    kinds = [type(module_of(network, node)) for node in inside]
+    if [type(module) for module in modules] == kinds:
+        return False
+    has_form = Elementwise not in kinds and all(len(set(node.args)) == len(node.args) for node in inside)
+    activation = any(isinstance(module, FLOAT_ACTIVATIONS) for module in modules)
+    return not has_form or activation or (len(modules) == 1 and not isinstance(module_of(network, inside[-1]), _CUT))
 
 
 @torch.no_grad()
