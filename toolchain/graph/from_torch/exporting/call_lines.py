@@ -29,14 +29,18 @@ class _Lines(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
 
 
-@contextlib.contextmanager
-def keep_lines() -> Iterator[None]:
+def keep_lines() -> contextlib.AbstractContextManager[object]:
     """While a network is exported."""
-    if not hasattr(fx_traceback, "annotate") or not hasattr(fx_traceback, "preserve_node_meta"):
-        yield
-        return
-    with fx_traceback.preserve_node_meta(), _Lines():
-        yield
+    return fx_traceback.preserve_node_meta() if _has_annotations() else contextlib.nullcontext()
+
+
+def lines_of_calls() -> contextlib.AbstractContextManager[object]:
+    """While a network is called within an export."""
+    return _Lines() if _has_annotations() else contextlib.nullcontext()
+
+
+def _has_annotations() -> bool:
+    return hasattr(fx_traceback, "annotate") and hasattr(fx_traceback, "preserve_node_meta")
 
 
 def line_of_call(node: fx.Node) -> str:

@@ -18,7 +18,7 @@ from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
 from efq.runtime.errors import LoweringError
 from efq.toolchain.graph.embedding_output import outputs_of, place_of_embedding
-from efq.toolchain.graph.from_torch.exporting.call_lines import keep_lines
+from efq.toolchain.graph.from_torch.exporting.call_lines import keep_lines, lines_of_calls
 from efq.toolchain.graph.from_torch.exporting.errors import refusal
 from efq.toolchain.graph.from_torch.exporting.memory import changes_what_is_read_again
 
@@ -53,7 +53,8 @@ class _Outputs(nn.Module):
         self.tell = tell
 
     def forward(self, images: Tensor) -> list[Any]:
-        result = self.network(images)
+        with lines_of_calls():
+            result = self.network(images)
         outputs = outputs_of(result)
         self.tell(type(result).__name__)
         place = place_of_embedding(outputs, len(images))
