@@ -33,7 +33,10 @@ from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import recipe_names
 from efq.toolchain.student import load_student, save_student
 
-FILES = {"README.md", "checksums.sha256", "manifest.json", "model.onnx", "parity.json", "training_data.json"}
+FILES = {
+    *("README.md", "checksums.sha256", "manifest.json", "model.onnx", "parity.json", "training_data.json"),
+    *("probe.json", "probe.png"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "soak.py"
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_threads_files_and_memory_stay_as_they_are(tiny_artifact: Path, backend: str) -> None:
     pytest.importorskip(backend)
-    options = ["--backend", backend, "--reopenings", "9", "--calls", "640", "--growth", "16"]
+    options = ["--backend", backend, "--reopenings", "20", "--calls", "640", "--growth", "16"]
     done = subprocess.run(
         [sys.executable, SCRIPT, "--artifact", tiny_artifact, *options], capture_output=True, text=True, check=False
     )

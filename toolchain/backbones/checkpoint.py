@@ -101,7 +101,9 @@ def _others(file: WeightsFile) -> str:
     backbones = map(find_backbone, backbone_names())
     fits = [(backbone.name, _fits(backbone, file, least_share=_LEAST_SHARE)) for backbone in backbones]
     names = [name for name, found in fits if found and found[0].fits]
-    return f"It holds those of {names[0]}" if names else "Give the code that its weights were trained with"
+    if names:
+        return f"It holds those of {names[0]}"
+    return "Give the code of its own network with --backbone package.module:factory"
 
 
 def _recognized(file: WeightsFile, wanted: str | None) -> LoadedBackbone:
