@@ -15,14 +15,21 @@ def outputs_of(result: Any) -> list[Any]:
 
 
 def place_of_embedding(outputs: list[Any], images: int) -> int | None:
-    """The place of the first float tensor (images, d), d of 2 or more; else of the first (images, ...), or None."""
+    """The place of the first embedding (`is_embedding`); else of the first float tensor (images, ...), or None."""
     tensors = [
         (place, value)
         for place, value in enumerate(outputs)
         if isinstance(value, Tensor) and value.is_floating_point() and value.dim() and len(value) == images
     ]
-    rows = [place for place, value in tensors if value.dim() == 2 and value.shape[1] > 1]
+    rows = [place for place, value in tensors if is_embedding(value, images)]
     return next(iter([*rows, *(place for place, _ in tensors)]), None)
+
+
+def is_embedding(value: Any, images: int) -> bool:
+    """Whether it is a float tensor (images, d) or (images, d, 1, 1), d of 2 or more."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() not in (2, 4):
+        return False
+    return len(value) == images and value.shape[1] > 1 and value[0, 0].numel() == 1
 
 
 def embedding_of(result: Any, images: int) -> Tensor | None:

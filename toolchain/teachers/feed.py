@@ -11,7 +11,7 @@ from efq.runtime.errors import CheckpointError, UsageError
 from efq.runtime.faces.templates import alignment_of
 from efq.toolchain.teachers.color_channels import taking_rgb
 from efq.toolchain.teachers.declared_input import EXPECTED, DeclaredInput
-from efq.toolchain.teachers.embedding_output import EmbeddingOutput, Place, find_embedding
+from efq.toolchain.teachers.embedding_output import EmbeddingOutput, is_bare_embedding
 from efq.toolchain.teachers.normalized_network import NormalizedNetwork
 from efq.toolchain.teachers.teacher import Teacher
 from efq.toolchain.teachers.teacher_input import TeacherInput
@@ -51,7 +51,7 @@ def feed(teacher: Teacher, teacher_input: str | None) -> Teacher:
             f"expected --teacher-input gray for {teacher.name}, whose images have one channel, found {declared.text}"
         )
         raise UsageError(message)
-    network = teacher.network if taken.as_it_is else EmbeddingOutput(teacher.network, taken.place).eval()
+    network = teacher.network if taken.as_it_is else EmbeddingOutput(teacher.network).eval()
     network = taking_rgb(network, wanted.color_order, channels=channels, size=size)
     height, width = size
     return dataclasses.replace(
@@ -68,11 +68,10 @@ def feed(teacher: Teacher, teacher_input: str | None) -> Teacher:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Taken:
-    """A size and a number of channels that a network takes, and where the embedding is in what it returns."""
+    """A size and a number of channels that a network takes, and whether what it returns is the embedding."""
 
     size: Size
     channels: int
-    place: Place
     as_it_is: bool
 
 
@@ -84,7 +83,7 @@ def _fitting(teacher: Teacher, declared: DeclaredInput, sizes: tuple[Size, ...])
         for channels in orders:
             found = _try(teacher.network, channels, size)
             if not isinstance(found, str):
-                return _Taken(size=size, channels=channels, place=found[0], as_it_is=found[1])
+                return _Taken(size=size, channels=channels, as_it_is=found)
             reasons.append(found)
     height, width = sizes[0]
     message = (
@@ -100,13 +99,13 @@ def _fitting(teacher: Teacher, declared: DeclaredInput, sizes: tuple[Size, ...])
 
 
 @torch.no_grad()
-def _try(network: nn.Module, channels: int, size: Size) -> tuple[Place, bool] | str:
-    """Where the network's embeddings of images are in what it returns (`find_embedding`); if there are none, why."""
+def _try(network: nn.Module, channels: int, size: Size) -> bool | str:
+    """Whether it returns embeddings of such images and nothing else; a text where it returns none."""
     try:
         found = network(torch.zeros(_IMAGES, channels, *size))
     except (Exception, SystemExit) as error:  # of the network's own code, too
         return next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return find_embedding(found, _IMAGES)
+    return is_bare_embedding(found, _IMAGES)
 
 
 @torch.no_grad()
