@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efq.export.qdq.passes.hardsigmoid_convolutions import SLOPE_INTEGER, SLOPE_SCALE, shift_of
+from efq.export.qdq.passes.hardsigmoid_convolutions import (
+    MOST_SHIFT,
+    SLOPE_INTEGER,
+    SLOPE_SCALE,
+    HardsigmoidConvolution,
+    hardsigmoid_convolutions,
+    shift_of,
+)
 from efq.export.qdq.weights import integer_layer
 from efq.toolchain.graph.operations import (
     IMAGE_SCALE,
@@ -32,6 +39,7 @@ from efq.toolchain.graph.operations import (
     QuantizedLinear,
     WeightedOperation,
 )
+from efq.toolchain.graph.traversal import share_modules
 from efq.toolchain.graph.walker import Call, Handler, walk
 from efq.toolchain.quantizers import ActivationQuantizer
 from efq.toolchain.student import Student
@@ -91,11 +99,15 @@ _Value = _Levels | _Accumulator | _Sum | _Product | _Mean | Tensor
 
 
 class IntegerReference(nn.Module):
-    """uint8 (N, H, W, 3) images -> float32 (N, d) raw embeddings, with `student`'s integers."""
+    """uint8 (N, H, W, 3) images -> float32 (N, d) raw embeddings, with `student`'s integers.
+
+    A Hardsigmoid is a convolution where `hardsigmoid_convolutions` makes one, as in a graph for ONNX Runtime.
+    """
 
     def __init__(self, student: Student) -> None:
         super().__init__()
-        self.network = student.network
+        self.network = share_modules(student.network)
+        hardsigmoid_convolutions(self.network, student.contract)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -142,10 +154,10 @@ def _mean(call: Call, inputs: list[_Value]) -> _Value:
     return _Mean(sums=sums, count=value.integers[0, 0].numel(), scale=value.scale)
 
 
-def _hardsigmoid(call: Call, inputs: list[_Value]) -> _Value:
-    """Of maps it is a convolution of one weight a channel."""
+def _hardsigmoid_convolution(call: Call, inputs: list[_Value]) -> _Value:
+    """Its sums; any other Hardsigmoid ONNX Runtime computes in float, to the same numbers as torch."""
     (value,) = inputs
-    if not isinstance(value, _Levels) or value.integers.dim() != 4:
+    if not isinstance(value, _Levels) or shift_of(value.scale) > MOST_SHIFT:
         return _in_float(call, inputs)
     sums = value.integers.double() * SLOPE_INTEGER + shift_of(value.scale)
     scale = np.float32(value.scale) * np.float32(SLOPE_SCALE)
@@ -235,7 +247,7 @@ _HANDLERS: dict[type[nn.Module], Handler[_Value]] = {
     ActivationQuantizer: _quantizer,
     Add: _add,
     Multiply: _multiply,
-    nn.Hardsigmoid: _hardsigmoid,
+    HardsigmoidConvolution: _hardsigmoid_convolution,
     GlobalAveragePool: _mean,
     **dict.fromkeys(SCALE_PRESERVING, _scale_preserving),
     nn.Module: _in_float,

@@ -27,7 +27,8 @@ from efq.toolchain.quantizers import ActivationQuantizer
 SLOPE_INTEGER, SLOPE_SCALE = 43, 254 / 2**16
 """Their product is 1 / 6 to 6e-5: a weight of 7 bits and its scale, a bfloat16 number."""
 
-_MOST_SHIFT = 2**30
+MOST_SHIFT = 2**30
+"""A Hardsigmoid whose shift is larger stays one."""
 
 
 class HardsigmoidConvolution(nn.Hardsigmoid):
@@ -81,7 +82,7 @@ def write_hardsigmoid(writer: QdqWriter, call: Call, inputs: list[QdqValue]) -> 
     """A depthwise 1x1 Conv, which no report needs to name."""
     source, channels = quantized_input(call, inputs), call.module.channels
     value, shift = writer.float_of(source), shift_of(source.grid.scale)
-    if shift > _MOST_SHIFT:
+    if shift > MOST_SHIFT:
         return writer.node(*operator_of(call.module, [value], writer.constant))
     layer = IntegerLayer(
         bits=8,
