@@ -77,10 +77,10 @@ class Part:
     def problems(self, largest_growth: float) -> list[str]:
         """What is not as it should be."""
         found = [f"{self.wrong} wrong answers"] if self.wrong else []
-        for what in ("threads", "files"):
+        for what, may_rise in (("threads", 1), ("files", 0)):  # a pool starts its last worker where one is first needed
             values = [getattr(use, what) for use in self.settled]
             half = len(values) // 2
-            if min(values[half:]) > min(values[:half]):  # the most would count threads that are about to end
+            if min(values[half:]) - min(values[:half]) > may_rise:  # the most would count threads that are about to end
                 found.append(f"{what}: {min(values[:half])}, later {min(values[half:])}")
         if self.growth > largest_growth:
             found.append(f"memory rose by {self.growth:.1f} MB")
