@@ -99,13 +99,13 @@ def _cast(node: Node, inputs: Sequence[Value]) -> Value:
 def _multiply(node: Node, inputs: Sequence[Value]) -> Value:
     left, right = inputs
     if isinstance(left, Activation):
-        return _gated(node, left, right) if isinstance(right, Activation) else _by_channel(node, inputs)
+        return _broadcast(node, left, right) if isinstance(right, Activation) else _by_channel(node, inputs)
     fits = left.dtype == right.dtype == FLOAT and left.shape == () and len(right.shape) == 1
     expect(fits, f"constants of the shapes {left.shape} and {right.shape}")
     return Constant(FLOAT, right.shape)
 
 
-def _gated(node: Node, left: Activation, right: Activation) -> Value:
+def _broadcast(node: Node, left: Activation, right: Activation) -> Value:
     """Two values of one shape, or maps and a number for each of their channels, in either order."""
     maps, gate = (left, right) if math.prod(left.shape) >= math.prod(right.shape) else (right, left)
     fits = maps.dtype == gate.dtype and maps.dtype in FLOATS
@@ -118,8 +118,9 @@ def _add(node: Node, inputs: Sequence[Value]) -> Value:
     left, right = inputs
     if isinstance(right, Constant):
         return _by_channel(node, inputs)
-    expect(left.dtype in FLOATS, "integers")
-    return _same(node, inputs)
+    assert isinstance(left, Activation)
+    assert isinstance(right, Activation)
+    return _broadcast(node, left, right)
 
 
 def _same(node: Node, inputs: Sequence[Value]) -> Value:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from counting import MARK
 from networks import make_student, random_images, randomize, teacher_network
-from torch import nn
+from torch import Tensor, nn
 
 from efq.export import export_student
 from efq.runtime import Embedder
@@ -62,3 +62,25 @@ def test_a_padded_convolution_of_one_pixel(tmp_path: Path) -> None:
     export_student(student, "ort-cpu", tmp_path / "artifact", bits=8)
     with Embedder.open(tmp_path / "artifact", backend="onnxruntime") as embedder:
         assert embedder.embed(random_images(3).numpy()).shape == (3, 8)
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "openvino"])
+def test_a_sum_of_maps_and_their_means(target: str, tmp_path: Path) -> None:
+    """Found so: written, and refused as no graph of EFQ's. The export compares it with the integer student."""
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv, self.fc = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1), nn.Linear(392, 16)
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps = self.conv(self.stem(images).relu())
+            embeddings: Tensor = self.fc((maps + maps.mean((2, 3), keepdim=True)).flatten(1))
+            return embeddings
+
+    pytest.importorskip("openvino" if target == "openvino" else "onnxruntime")
+    result = export_student(make_student(randomize(Sum())), target, tmp_path / "artifact", bits=8)
+    assert result.coverage is not None
+    assert result.coverage.multiply_adds.fraction == 1
+    with Embedder.open(tmp_path / "artifact", device="cpu") as embedder:
+        assert embedder.embed(random_images(3).numpy()).shape == (3, 16)
