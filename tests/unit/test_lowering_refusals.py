@@ -185,6 +185,12 @@ def test_weights_of_other_floating_types(dtype: torch.dtype) -> None:
     assert relative_difference(graph, normalized(network.float()), IMAGES) < 1e-4
 
 
+def test_nothing_but_the_error_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    """torch prints graphs that it cannot export."""
+    refused(Network(middle=lambda s, x: x if x.sum() > 0 else x + x.amax()), "values")
+    assert capfd.readouterr() == ("", "")
+
+
 def check(network: Network) -> None:
     """The student without its quantizers is the network."""
     network = randomize(network, slopes=SLOPES)
