@@ -75,7 +75,7 @@ def _rehearse(teacher: Teacher, recipe: Recipe, target: str, folder: Path, *, al
     images = drawn_images(teacher.contract)
     path = folder / "student.pt"
     quick = dataclasses.replace(recipe, steps=0, calibration_images=_IMAGES, fitting_images=_IMAGES)
-    save_student(_student(teacher, quick, images), path)
+    save_student(untrained_student(teacher, quick, images), path)
     student = load_student(path)
     found = find_target(target)
     full_range = recipe.full_range and found.products_saturate
@@ -116,7 +116,8 @@ def drawn_images(contract: InputContract) -> NDArray[np.uint8]:
     return np.ascontiguousarray(large[:, : contract.height, : contract.width])
 
 
-def _student(teacher: Teacher, recipe: Recipe, images: NDArray[np.uint8]) -> Student:
+def untrained_student(teacher: Teacher, recipe: Recipe, images: NDArray[np.uint8]) -> Student:
+    """The student of `teacher` as lowering leaves it, its ranges started on `images` uint8 (N, H, W, 3)."""
     normalization, faces = teacher.normalization, torch.from_numpy(images)
     network, report = lower(teacher.network, recipe, faces, mean=normalization.mean, std=normalization.std)
     with torch.inference_mode():

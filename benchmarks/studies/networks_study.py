@@ -232,37 +232,19 @@ def _exported(teacher: Any, faces: NDArray[np.uint8], artifact: Path) -> dict[st
     import torch
 
     from efq.export import export_student
-    from efq.toolchain.lowering import lower
+    from efq.export.rehearsal import untrained_student
     from efq.toolchain.networks import torch_embedding
     from efq.toolchain.recipes.recipe import load_recipe
-    from efq.toolchain.student import Student
 
     images = resized(faces, (teacher.contract.height, teacher.contract.width))
     recipe = dataclasses.replace(load_recipe("prelu"), steps=0, calibration_images=_FITTED, fitting_images=_FITTED)
-    fitted, normalization = torch.from_numpy(images[:_FITTED]), teacher.normalization
-    network, report = lower(teacher.network, recipe, fitted, mean=normalization.mean, std=normalization.std)
-    with torch.inference_mode():
-        size = int(network(fitted[:1]).shape[1])
-    student = Student(
-        network=network,
-        backbone=teacher.name,
-        recipe=recipe,
-        contract=teacher.contract,
-        embedding_size=size,
-        teacher={"name": teacher.name, "sha256": teacher.sha256, "licence": teacher.licence},
-        data={"images": 0, "identities": 0, "sha256": "", "licence": ""},
-        activations=report.activations,
-        notes=report.notes,
-        training={"steps": 0},
-        thresholds={},
-        training_hashes=(),
-    )
+    student = untrained_student(teacher, recipe, images[:_FITTED])
     export = export_student(student, TARGET, artifact, bits=recipe.weight_bits, rehearsal=True)
     device, compared = torch.device("cpu"), images[_FITTED:]
     floats, integers = (torch_embedding(one, device)(compared) for one in (teacher.normalized, student.network))
     coverage = export.coverage
     return {
-        "embedding": size,
+        "embedding": student.embedding_size,
         "integer_share": None if coverage is None else coverage.multiply_add_fraction,
         "islands": [] if coverage is None else [share.op_type for share in coverage.float_islands],
         "island_time": None if coverage is None else _time(coverage.float_islands),

@@ -7,17 +7,13 @@ graph has to come to an artifact that agrees with its student, or be refused as 
 
 from __future__ import annotations
 
-import os
 import random
-import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import tests_folder  # noqa: F401
 import torch
-from counting import count_attempts, parser
-from fuzz_networks import check_words
+from fuzz_networks import check_words, count_networks
 from graphs import faces, make_graph_student
 from networks import randomize
 from torch import Tensor, fx, nn
@@ -249,20 +245,5 @@ def outcome(graph: fx.GraphModule, draw: random.Random, folder: Path) -> str:
     return f"exported for {target} and opened"
 
 
-def main() -> None:
-    """Count; exit 1 for a hole."""
-    arguments = parser(__doc__, count=300).parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["EFQ_CACHE"] = folder
-
-        def attempt(draw: random.Random, number: int) -> str:
-            torch.manual_seed(number)
-            return outcome(drawn_graph(draw), draw, Path(folder))
-
-        count_attempts(arguments, attempt)
-
-
 if __name__ == "__main__":
-    main()
+    count_networks(__doc__, drawn_graph, outcome, count=300)

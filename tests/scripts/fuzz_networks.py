@@ -313,9 +313,15 @@ def check_words(error: EfqError) -> None:
     assert "Proxy" not in text, text
 
 
-def main() -> None:
-    """Count; exit 1 for a hole."""
-    arguments = parser(__doc__, count=500).parse_args()
+def count_networks(
+    description: str | None,
+    drawn: Callable[[random.Random], Any],
+    outcome: Callable[[Any, random.Random, Path], str],
+    *,
+    count: int,
+) -> None:
+    """Count what becomes of what `drawn` draws, each with its number as the seed of its weights; exit 1 for a hole."""
+    arguments = parser(description, count=count).parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
@@ -323,10 +329,10 @@ def main() -> None:
 
         def attempt(draw: random.Random, number: int) -> str:
             torch.manual_seed(number)
-            return outcome(drawn_network(draw), draw, Path(folder))
+            return outcome(drawn(draw), draw, Path(folder))
 
         count_attempts(arguments, attempt)
 
 
 if __name__ == "__main__":
-    main()
+    count_networks(__doc__, drawn_network, outcome, count=500)
