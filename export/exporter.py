@@ -32,7 +32,7 @@ from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_version
 from efq.runtime.probe.probe import Probe
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.targets import find_target as find_row
-from efq.toolchain.evaluation.separation import refuse_collapsed
+from efq.toolchain.evaluation.figures.separation import refuse_collapsed
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
 

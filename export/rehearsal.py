@@ -20,7 +20,7 @@ from efq.runtime import Embedder, InputContract
 from efq.runtime.errors import DeviceError, EfqError, GateError, LoweringError, MissingDependencyError
 from efq.runtime.files import temporary_folder
 from efq.runtime.targets import find_target as find_row
-from efq.toolchain.evaluation.separation import refuse_collapsed
+from efq.toolchain.evaluation.figures.separation import refuse_collapsed
 from efq.toolchain.lowering import lower
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.recipes.recipe import Recipe

@@ -20,7 +20,7 @@ from efq.toolchain.evaluation import (
     far_name,
     roc_curve,
 )
-from efq.toolchain.evaluation.rates import BENCHMARK_FARS
+from efq.toolchain.evaluation.figures.rates import BENCHMARK_FARS
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """A ROC: false accept rates and true accept rates, as fractions, both ascending."""

@@ -20,7 +20,7 @@ from efq.toolchain.evaluation import (
     evaluate,
     open_evaluation_faces,
 )
-from efq.toolchain.evaluation.rates import SMALL_SET_FARS
+from efq.toolchain.evaluation.figures.rates import SMALL_SET_FARS
 from efq.toolchain.networks import EmbeddingNetwork, open_network
 
 

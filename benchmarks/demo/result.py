@@ -11,7 +11,7 @@ from efq.benchmarks.demo.measurement import Measurement
 from efq.benchmarks.demo.sources import Source
 from efq.benchmarks.timing.latency import Latency
 from efq.runtime.artifact.manifest import Manifest
-from efq.toolchain.evaluation.rates import far_name
+from efq.toolchain.evaluation.figures.rates import far_name
 
 NAMES = {"teacher": "float teacher", "student": "integer student in torch", "artifact": "artifact in ONNX Runtime"}
 

@@ -14,7 +14,7 @@ from efq.benchmarks.drawn_faces.view import random_view
 from efq.runtime.errors import UsageError
 from efq.runtime.files import atomic_write_text
 from efq.runtime.progress import ShowProgress, no_progress
-from efq.toolchain.evaluation.rates import FOLDS
+from efq.toolchain.evaluation.figures.rates import FOLDS
 
 TRAIN_LISTING = Path("splits/train.txt")
 DEV_LISTING = Path("splits/dev.txt")

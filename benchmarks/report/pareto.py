@@ -9,7 +9,7 @@ from pathlib import Path
 from efq.benchmarks.accuracy.parity import AccuracyResults
 from efq.benchmarks.report.plots import new_figure, save_figure
 from efq.benchmarks.timing.latency import Latency
-from efq.toolchain.evaluation.rates import DECISION_FAR, far_name
+from efq.toolchain.evaluation.figures.rates import DECISION_FAR, far_name
 
 WANTED_FAR = far_name(DECISION_FAR)
 

@@ -29,7 +29,7 @@ from efq.benchmarks.report.sections import (
 )
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, SPIN_SECONDS, LatencySetting
 from efq.benchmarks.timing.machine import Machine
-from efq.toolchain.evaluation.rates import far_name
+from efq.toolchain.evaluation.figures.rates import far_name
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"

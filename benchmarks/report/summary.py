@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from efq.benchmarks.report.results import BenchResults, NetworkRecord
 from efq.benchmarks.timing.latency import Latency, LatencySetting
-from efq.toolchain.evaluation.rates import DECISION_FAR, far_name
+from efq.toolchain.evaluation.figures.rates import DECISION_FAR, far_name
 
 EQUAL_ACCURACY = 0.005
 """Alternatives that lose at most half a point of TAR to an artifact are its rivals; more accurate ones always are."""

@@ -13,7 +13,7 @@ from efq.benchmarks.drawn_faces.dataset import DEV_LISTING, DEV_PAIRS, TRAIN_LIS
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import open_faces
 from efq.toolchain.evaluation import read_pairs
-from efq.toolchain.evaluation.rates import FOLDS
+from efq.toolchain.evaluation.figures.rates import FOLDS
 
 SIZE = DatasetSize(train_identities=3, dev_identities=20, views=2, pairs_per_fold=4)
 

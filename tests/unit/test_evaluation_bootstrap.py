@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
 from efq.toolchain.evaluation import all_pairs, fold_accuracy
-from efq.toolchain.evaluation.bootstrap import (
+from efq.toolchain.evaluation.figures.bootstrap import (
     _weighted_tar,
     bootstrap_fold_accuracy,
     bootstrap_tar,

@@ -48,7 +48,7 @@ def test_equals_brute_force(block: int, far: float) -> None:
 
 
 def test_keeps_only_the_hardest_impostors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("efq.toolchain.evaluation.far._KEPT_AT_LEAST", 1)
+    monkeypatch.setattr("efq.toolchain.evaluation.figures.far._KEPT_AT_LEAST", 1)
     embeddings, labels = clusters()
     few = all_pairs(embeddings, labels, highest_far=1e-3, block=8)
     monkeypatch.undo()

@@ -17,7 +17,7 @@ from efq.toolchain.evaluation import (
     measure_all_pairs,
     measure_folds,
 )
-from efq.toolchain.evaluation.rates import far_name
+from efq.toolchain.evaluation.figures.rates import far_name
 from efq.toolchain.evaluation.table import report_parts
 
 LABELS = np.repeat(np.arange(40), 3)

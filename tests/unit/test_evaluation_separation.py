@@ -10,7 +10,7 @@ from messages import raises_naming
 from numpy.typing import NDArray
 
 from efq.runtime.errors import GateError, InputError
-from efq.toolchain.evaluation.separation import measure_separation, refuse_collapsed
+from efq.toolchain.evaluation.figures.separation import measure_separation, refuse_collapsed
 
 
 def embeddings(people: int, each: int, noise: float, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

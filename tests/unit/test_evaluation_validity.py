@@ -18,7 +18,7 @@ from efq.toolchain.evaluation import (
     measure_all_pairs,
     measure_folds,
 )
-from efq.toolchain.evaluation.validity import (
+from efq.toolchain.evaluation.protocols.validity import (
     chance_accuracy,
     check_embeddings,
     check_folds,

@@ -5,7 +5,7 @@ from messages import raises_naming
 
 from efq.runtime.errors import InputError
 from efq.toolchain.evaluation import fold_accuracy, pair_similarities
-from efq.toolchain.evaluation.verification import best_threshold
+from efq.toolchain.evaluation.figures.verification import best_threshold
 
 
 def test_best_threshold_by_hand() -> None:

@@ -23,8 +23,8 @@ from efq.toolchain.distillation.processes import Processes, join_processes, leav
 from efq.toolchain.distillation.resume import load_resume, resume_path, save_resume
 from efq.toolchain.distillation.student_check import compare_with_teacher
 from efq.toolchain.distillation.trainer import Trainer
-from efq.toolchain.evaluation.rates import SMALL_SET_FARS, far_name
-from efq.toolchain.evaluation.separation import refuse_collapsed
+from efq.toolchain.evaluation.figures.rates import SMALL_SET_FARS, far_name
+from efq.toolchain.evaluation.figures.separation import refuse_collapsed
 from efq.toolchain.graph.description import build_graph, describe_graph
 from efq.toolchain.losses import impostor_thresholds
 from efq.toolchain.lowering import LoweringReport, float_graph, lower

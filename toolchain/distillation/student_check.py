@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from efq.runtime.errors import ParityError
+from efq.toolchain.evaluation.figures.separation import Separation, measure_separation, refuse_collapsed
 from efq.toolchain.evaluation.measure import embedding_cosines
-from efq.toolchain.evaluation.separation import Separation, measure_separation, refuse_collapsed
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.student import Student
 from efq.toolchain.teachers import Teacher

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from efq.toolchain.evaluation.comparison import Evaluation, NetworkEvaluation, evaluate
 from efq.toolchain.evaluation.embed import embed_faces
-from efq.toolchain.evaluation.faces import (
+from efq.toolchain.evaluation.figures.far import AllPairs, TarAtFar, all_pairs, equal_decisions, roc_curve, tar_at_far
+from efq.toolchain.evaluation.figures.rates import decision_far, far_name
+from efq.toolchain.evaluation.figures.verification import FoldAccuracy, fold_accuracy, pair_similarities
+from efq.toolchain.evaluation.measure import embedding_cosines, measure_agreement, measure_all_pairs, measure_folds
+from efq.toolchain.evaluation.protocols.faces import (
     EvaluationFaces,
     EvaluationProtocol,
     IndexedPairs,
     open_evaluation_faces,
     read_protocol,
 )
-from efq.toolchain.evaluation.far import AllPairs, TarAtFar, all_pairs, equal_decisions, roc_curve, tar_at_far
-from efq.toolchain.evaluation.measure import embedding_cosines, measure_agreement, measure_all_pairs, measure_folds
-from efq.toolchain.evaluation.pairs import PairList, read_pairs
-from efq.toolchain.evaluation.rates import decision_far, far_name
+from efq.toolchain.evaluation.protocols.pairs import PairList, read_pairs
+from efq.toolchain.evaluation.protocols.unseen import check_unseen, training_images
 from efq.toolchain.evaluation.report import (
     Agreement,
     AllPairsResult,
@@ -24,8 +26,6 @@ from efq.toolchain.evaluation.report import (
     FoldResult,
     NetworkSummary,
 )
-from efq.toolchain.evaluation.unseen import check_unseen, training_images
-from efq.toolchain.evaluation.verification import FoldAccuracy, fold_accuracy, pair_similarities
 
 __all__ = [
     "Agreement",

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import UsageError
-from efq.toolchain.evaluation.bootstrap import DEFAULT_RESAMPLES
-from efq.toolchain.evaluation.faces import EvaluationFaces
-from efq.toolchain.evaluation.far import AllPairs, all_pairs, tar_at_far
+from efq.toolchain.evaluation.figures.bootstrap import DEFAULT_RESAMPLES
+from efq.toolchain.evaluation.figures.far import AllPairs, all_pairs, tar_at_far
+from efq.toolchain.evaluation.figures.rates import EVALUATED_FARS, decision_far
 from efq.toolchain.evaluation.measure import agreement_at, compare_all_pairs, compare_folds
-from efq.toolchain.evaluation.rates import EVALUATED_FARS, decision_far
+from efq.toolchain.evaluation.protocols.faces import EvaluationFaces
+from efq.toolchain.evaluation.protocols.validity import check_embeddings, check_impostors, warn_of_labels
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult
-from efq.toolchain.evaluation.validity import check_embeddings, check_impostors, warn_of_labels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,25 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.toolchain.evaluation.bootstrap import (
+from efq.toolchain.evaluation.figures.bootstrap import (
     DEFAULT_RESAMPLES,
     bootstrap_fold_accuracy,
     bootstrap_tar,
     percentile_interval,
 )
-from efq.toolchain.evaluation.faces import IndexedPairs
-from efq.toolchain.evaluation.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
-from efq.toolchain.evaluation.rates import DECISION_FAR, EVALUATED_FARS
-from efq.toolchain.evaluation.report import Agreement, AllPairsResult, Estimate, FarResult, FoldResult
-from efq.toolchain.evaluation.separation import cosine_of_different
-from efq.toolchain.evaluation.validity import (
+from efq.toolchain.evaluation.figures.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
+from efq.toolchain.evaluation.figures.rates import DECISION_FAR, EVALUATED_FARS
+from efq.toolchain.evaluation.figures.separation import cosine_of_different
+from efq.toolchain.evaluation.figures.verification import fold_accuracy, pair_similarities
+from efq.toolchain.evaluation.protocols.faces import IndexedPairs
+from efq.toolchain.evaluation.protocols.validity import (
     chance_accuracy,
     check_embeddings,
     check_ends,
     check_folds,
     check_labels,
 )
-from efq.toolchain.evaluation.verification import fold_accuracy, pair_similarities
+from efq.toolchain.evaluation.report import Agreement, AllPairsResult, Estimate, FarResult, FoldResult
 
 Embeddings = NDArray[np.float32]
 _Compared = tuple[Estimate, Estimate | None, Estimate | None]  # a network, the reference, their difference

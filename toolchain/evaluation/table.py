@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
-from efq.toolchain.evaluation.far import ENOUGH_FALSE_ACCEPTS
-from efq.toolchain.evaluation.rates import far_name
+from efq.toolchain.evaluation.figures.far import ENOUGH_FALSE_ACCEPTS
+from efq.toolchain.evaluation.figures.rates import far_name
 from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efq.runtime.faces.normalization import NORMALIZATIONS
-from efq.toolchain.evaluation.separation import Separation, measure_separation
+from efq.toolchain.evaluation.figures.separation import Separation, measure_separation
 from efq.toolchain.networks import torch_embedding
 from efq.toolchain.teachers.color_channels import LUMINANCE
 from efq.toolchain.teachers.teacher import Teacher

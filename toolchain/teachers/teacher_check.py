@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from efq.runtime.errors import TeacherError
 from efq.toolchain.data import FaceSet, augment
 from efq.toolchain.data.augmentation import Augmentation
-from efq.toolchain.evaluation.separation import Separation, measure_separation, refuse_collapsed
+from efq.toolchain.evaluation.figures.separation import Separation, measure_separation, refuse_collapsed
 from efq.toolchain.teachers.candidate_inputs import Candidate, Sample, best_other_input, embedding_with, other_sizes
 from efq.toolchain.teachers.dead_channels import check_channels
 from efq.toolchain.teachers.teacher import Teacher

@@ -19,8 +19,8 @@ from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceSource
 from efq.toolchain.data.summary import describe_set
-from efq.toolchain.evaluation.pairs import PairList, read_pairs
-from efq.toolchain.evaluation.validity import check_ends, check_folds, check_labels
+from efq.toolchain.evaluation.protocols.pairs import PairList, read_pairs
+from efq.toolchain.evaluation.protocols.validity import check_ends, check_folds, check_labels
 
 _MOST_IDENTICAL = 0.1  # of the pairs of a file
 

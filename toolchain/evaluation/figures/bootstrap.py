@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
-from efq.toolchain.evaluation.far import AllPairs
-from efq.toolchain.evaluation.verification import fold_accuracy
+from efq.toolchain.evaluation.figures.far import AllPairs
+from efq.toolchain.evaluation.figures.verification import fold_accuracy
 
 DEFAULT_RESAMPLES = 200
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
-from efq.toolchain.evaluation.far import AllPairs
-from efq.toolchain.evaluation.separation import refuse_collapsed
+from efq.toolchain.evaluation.figures.far import AllPairs
+from efq.toolchain.evaluation.figures.separation import refuse_collapsed
 
 ENOUGH_PAIRS = 10
 """Of one kind, of which a share is worth giving."""

@@ -1,0 +1,1 @@
+"""The page of a certificate: one HTML file with its plots."""

@@ -1,0 +1,1 @@
+"""Figures of embeddings on labelled images: rates at thresholds, their intervals, accuracies."""

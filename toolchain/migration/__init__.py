@@ -1,0 +1,1 @@
+"""Moving a gallery that was enrolled with one model to another one."""
