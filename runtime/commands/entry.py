@@ -45,6 +45,11 @@ def inspect() -> None:
     run("efq.export.inspect_command")
 
 
+def align() -> None:
+    """efq-align."""
+    run("efq.runtime.align_command")
+
+
 def embed() -> None:
     """efq-embed."""
     run("efq.runtime.embed_command")

@@ -48,6 +48,7 @@ SURFACE = {
     "runtime.certificate": set(),
     "runtime.commands": set(),
     "runtime.cuda": set(),
+    "runtime.detection": {"Detections", "Detector"},
     "runtime.faces": set(),
     "runtime.faces.formats": set(),
     "runtime.gallery": set(),
