@@ -44,7 +44,7 @@ def test_equals_brute_force(block: int, far: float) -> None:
     if lower is not None:
         assert np.mean([value > lower for value in impostor]) > far
     assert found.tar == pytest.approx(np.mean([value > found.threshold + 1e-6 for value in genuine]))
-    assert found.enough_impostors == (far * len(impostor) >= 10)
+    assert found.enough_impostors == (far * len(impostor) >= 30)
 
 
 def test_keeps_only_the_hardest_impostors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def evaluate(
     Decisions are compared at a FAR of 1e-4, or at the lowest of `fars` above it.
 
     Args:
-        fars: to measure TAR at. only_reached: leave out those that fewer than ten false accepts would decide.
+        fars: to measure TAR at. only_reached: leave out those that fewer than thirty false accepts would decide.
         resamples: of the bootstrap intervals; 0 leaves them out. seed: of the resamples, the same for all networks.
 
     Raises InputError for faces that nothing can be measured on (`EvaluationFaces.check`, and folders of one person that

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
-from efq.toolchain.evaluation.figures.far import ENOUGH_FALSE_ACCEPTS
+from efq.toolchain.evaluation.figures.limits import rule_of_thirty
 from efq.toolchain.evaluation.figures.rates import far_name
 from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary
 
@@ -52,7 +52,7 @@ def _table(report: EvaluationReport) -> Table:
     for far in report.all_pairs.rows if report.all_pairs else ():
         cells, note = _cells(far.tar, far.reference_tar, far.difference), ""
         if not far.enough_impostors:
-            cells, note = ["-"] * len(cells), f"needs {ENOUGH_FALSE_ACCEPTS / far.far:,.0f} impostor pairs"
+            cells, note = ["-"] * len(cells), f"needs {rule_of_thirty(far.far):,} impostor pairs"
         table.add_row(f"TAR@FAR={far_name(far.far)}, all pairs", *cells, f"{100 * far.far:g}", note)
     for fold in report.pairs:
         note = f"{fold.pairs} pairs, std {100 * fold.standard_deviation:.2f}"

@@ -50,8 +50,7 @@ def bootstrap_tar(
 
 def _weighted_tar(pairs: AllPairs, weights: NDArray[np.int64], fars: Sequence[float]) -> NDArray[np.float64]:
     """TAR at each FAR with identities counted `weights` (I,) times, (fars,)."""
-    images = weights * pairs.identity_sizes
-    impostor_weight = (int(images.sum()) ** 2 - int((images**2).sum())) // 2
+    impostor_weight = pairs.impostors_of(weights)
     genuine_weight = np.concatenate([[0], np.cumsum(weights[pairs.genuine_identity])])
     if impostor_weight == 0 or genuine_weight[-1] == 0:
         return np.full(len(fars), np.nan)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError, UsageError
+from efq.toolchain.evaluation.figures.blocks import HardestPairs, compare_in_blocks
+from efq.toolchain.evaluation.figures.limits import enough_errors
 
-ENOUGH_FALSE_ACCEPTS = 10
 _KEPT_AT_LEAST = 200_000
 _RESAMPLING_MARGIN = 4
 
@@ -21,6 +22,8 @@ _RESAMPLING_MARGIN = 4
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class AllPairs:
     """Similarities of all pairs of a set of I identities: G genuine pairs, and the hardest K of all impostor pairs.
+
+    A pair is two images, or of `cross_pairs` an enrolled image and a probe.
 
     genuine: (G,) float32, ascending; genuine_identity: (G,) int64, the label of each.
     impostor: (K,) float32, descending; impostor_identities: (K, 2) int32, the labels of each.
@@ -35,10 +38,19 @@ class AllPairs:
     impostor_pairs: int
     identity_sizes: NDArray[np.int64]
 
+    def impostors_of(self, weights: NDArray[np.int64]) -> int:
+        """How many impostor pairs there are with the images of each identity counted `weights` (I,) times."""
+        images = weights * self.identity_sizes
+        ordered = int(images.sum()) ** 2 - int((images**2).sum())
+        return ordered * self.impostor_pairs // self._ordered_pairs()
+
+    def _ordered_pairs(self) -> int:
+        return int(self.identity_sizes.sum()) ** 2 - int((self.identity_sizes**2).sum())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TarAtFar:
-    """TAR at a FAR. `enough_impostors` is False where fewer than 10 false accepts set the threshold."""
+    """TAR at a FAR. `enough_impostors` is False where fewer than 30 false accepts set the threshold (`limits`)."""
 
     far: float
     tar: float
@@ -54,9 +66,22 @@ def all_pairs(
     Works in blocks of `block` rows and keeps only the impostor pairs needed up to `highest_far`, with a margin for
     resampling: 20,000 x 512 needs about 1 GB. Raises InputError when there is no genuine or no impostor pair.
     """
+    return compare_embeddings(embeddings, embeddings, labels, highest_far=highest_far, block=block, ordered=False)
+
+
+def compare_embeddings(
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    highest_far: float,
+    block: int,
+    ordered: bool,
+) -> AllPairs:
+    """The pairs of images of which `compare_in_blocks` compares the embeddings; otherwise as `all_pairs`."""
     identity = np.unique(labels, return_inverse=True)[1].astype(np.int32)
     sizes = np.bincount(identity).astype(np.int64)
-    impostor_pairs = int((len(identity) ** 2 - (sizes**2).sum()) // 2)
+    impostor_pairs = int(len(identity) ** 2 - (sizes**2).sum()) // (1 if ordered else 2)
     if impostor_pairs == 0 or sizes.max() < 2:
         message = (
             "expected at least two identities, one of them with two images, to compare all pairs; "
@@ -64,68 +89,23 @@ def all_pairs(
         )
         raise InputError(message)
     count = min(max(int(_RESAMPLING_MARGIN * highest_far * impostor_pairs) + 1, _KEPT_AT_LEAST), impostor_pairs)
-    hardest = _HardestPairs(count)
+    hardest = HardestPairs(count)
     genuine: list[NDArray[np.float32]] = []
     genuine_identity: list[NDArray[np.int64]] = []
-    for start in range(0, len(identity), block):
-        rows, columns = identity[start : start + block], identity[start:]
-        similarities = embeddings[start : start + block] @ embeddings[start:].T
-        later = np.arange(len(rows))[:, None] < np.arange(len(columns))[None]
-        same = rows[:, None] == columns[None]
-        genuine.append(similarities[same & later])
-        genuine_identity.append(rows[np.nonzero(same & later)[0]].astype(np.int64))
-        hardest.add(similarities, later & ~same, rows, columns)
-    ordered = np.argsort(np.concatenate(genuine), kind="stable")
+    for similarities, counted, same, rows, columns in compare_in_blocks(left, right, identity, block, ordered=ordered):
+        genuine.append(similarities[same & counted])
+        genuine_identity.append(rows[np.nonzero(same & counted)[0]].astype(np.int64))
+        hardest.add(similarities, counted & ~same, rows, columns)
+    order = np.argsort(np.concatenate(genuine), kind="stable")
     impostor, identities = hardest.descending()
     return AllPairs(
-        genuine=np.concatenate(genuine)[ordered],
-        genuine_identity=np.concatenate(genuine_identity)[ordered],
+        genuine=np.concatenate(genuine)[order],
+        genuine_identity=np.concatenate(genuine_identity)[order],
         impostor=impostor,
         impostor_identities=identities,
         impostor_pairs=impostor_pairs,
         identity_sizes=sizes,
     )
-
-
-class _HardestPairs:
-    """The `count` pairs of highest similarity of all that are added; holds at most about twice as many."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._floor = -np.inf
-        self._similarities = np.empty(0, np.float32)
-        self._identities = np.empty((0, 2), np.int32)
-        self._waiting: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = []
-        self._held = 0
-
-    def add(
-        self,
-        similarities: NDArray[np.float32],
-        mask: NDArray[np.bool_],
-        rows: NDArray[np.int32],
-        columns: NDArray[np.int32],
-    ) -> None:
-        at_row, at_column = np.nonzero(mask & (similarities > self._floor))
-        identities = np.stack([rows[at_row], columns[at_column]], axis=1)
-        self._waiting.append((similarities[at_row, at_column], identities))
-        self._held += len(at_row)
-        if self._held > 2 * self._count:
-            self._merge()
-
-    def _merge(self) -> None:
-        similarities = np.concatenate([self._similarities, *(part for part, _ in self._waiting)])
-        identities = np.concatenate([self._identities, *(part for _, part in self._waiting)])
-        if len(similarities) > self._count:
-            kept = np.argpartition(similarities, -self._count)[-self._count :]
-            similarities, identities = similarities[kept], identities[kept]
-            self._floor = similarities.min()
-        self._similarities, self._identities = similarities, identities
-        self._waiting, self._held = [], len(similarities)
-
-    def descending(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        self._merge()
-        order = np.argsort(-self._similarities, kind="stable")
-        return self._similarities[order], self._identities[order]
 
 
 def tar_at_far(pairs: AllPairs, far: float) -> TarAtFar:
@@ -140,7 +120,7 @@ def tar_at_far(pairs: AllPairs, far: float) -> TarAtFar:
         far=far,
         tar=accepted / len(pairs.genuine),
         threshold=float(threshold),
-        enough_impostors=far * pairs.impostor_pairs >= ENOUGH_FALSE_ACCEPTS,
+        enough_impostors=enough_errors(far * pairs.impostor_pairs),
     )
 
 
