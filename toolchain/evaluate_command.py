@@ -9,6 +9,7 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from efq.runtime.backends.target import AUTOMATIC
-from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, refuse_unused
+from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, FiniteFloat, refuse_unused
 from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet, IdentityLevel
@@ -33,6 +34,7 @@ from efq.toolchain.evaluation import (
     read_protocol,
     training_images,
 )
+from efq.toolchain.evaluation.curves import curves_of
 from efq.toolchain.evaluation.table import report_parts
 from efq.toolchain.face_options import identity_level_option
 from efq.toolchain.teacher_options import teacher_input_option
@@ -68,6 +70,14 @@ _TRAINED_ON = (
 @click.option(
     "--bootstrap", "resamples", type=click.IntRange(0, 100_000), default=200, show_default=True, help="Resamples."
 )
+@click.option(
+    "--threshold",
+    "thresholds",
+    type=FiniteFloat(-1.0, 1.0),
+    multiple=True,
+    help="Give FMR and FNMR at this cosine too (repeatable).",
+)
+@click.option("--search", is_flag=True, help="Search 1:N too: all first images enrolled, the others probes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @efq_command
 def main(
@@ -87,20 +97,24 @@ def main(
     backend: str,
     threads: int | None,
     resamples: int,
+    thresholds: tuple[float, ...],
+    search: bool,
     as_json: bool,
 ) -> None:
     """Measure MODEL, a teacher checkpoint, a student or an artifact folder, on faces it has not seen.
 
-    --faces alone compares all pairs of the folder's images (TAR@FAR 1e-3, 1e-4, 1e-5), with --list those of the listed
-    ones. --pairs gives the k-fold accuracy on a pairs file; its paths are relative to --faces, or else to the file's
-    own folder, and all pairs are then only compared with --list. With --reference both networks are measured on the
-    same images and resamples, and their difference has an interval of its own.
+    --faces alone compares all pairs of the folder's images (TAR@FAR and FNMR@FMR 1e-3, 1e-4, 1e-5, EER), with --list
+    those of the listed ones. --threshold gives FMR and FNMR at a cosine in use, --search the figures of 1:N. --pairs
+    gives the k-fold accuracy on a pairs file; its paths are relative to --faces, or else to the file's own folder, and
+    all pairs are then only compared with --list. With --reference both networks are measured on the same images and
+    resamples, and their difference has an interval of its own.
     """
     from efq.toolchain.networks import network_kind, open_network
     from efq.toolchain.teachers.teacher_check import check_teacher
 
     if listing is None and pair_files:
         refuse_unused(("identity_level",), "with --pairs alone, which say themselves who is on an image")
+        refuse_unused(("thresholds", "search"), "with --pairs alone; name the images to compare with --list")
     protocol = read_protocol(
         _root(root, listing, pair_files),
         listing=listing,
@@ -148,7 +162,7 @@ def main(
         )
         for network in networks
     ]
-    report = _report(networks, faces, embeddings, resamples, flip=flip)
+    report = _report(networks, faces, embeddings, resamples, flip=flip, thresholds=thresholds, search=search)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -193,11 +207,21 @@ def _report(
     resamples: int,
     *,
     flip: bool,
+    thresholds: Sequence[float],
+    search: bool,
 ) -> EvaluationReport:
     """What was measured of the model, the first of `networks`, beside the reference, the second where there is one."""
     roles = ("model", "reference")[: len(networks)]
     reference = roles[1] if len(roles) > 1 else None
-    found = evaluate(dict(zip(roles, embeddings, strict=True)), faces, reference=reference, resamples=resamples)
+    found = evaluate(
+        dict(zip(roles, embeddings, strict=True)),
+        faces,
+        reference=reference,
+        thresholds=thresholds,
+        search=search,
+        resamples=resamples,
+    )
+    curves = {role: curves_of(pairs) for role, pairs in found.pairs.items()}
     summaries = [_summary(network, faces.faces) for network in networks]
     return EvaluationReport(
         model=summaries[0],
@@ -213,6 +237,9 @@ def _report(
         all_pairs=found.networks["model"].all_pairs,
         pairs=found.networks["model"].folds,
         agreement=found.agreements["reference", "model"] if reference else None,
+        thresholds={role: found.networks[role].thresholds for role in roles if thresholds},
+        search=found.networks["model"].search,
+        curves={role: curve for role, curve in curves.items() if curve is not None},
     )
 
 

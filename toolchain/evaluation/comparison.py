@@ -13,9 +13,11 @@ from efq.toolchain.evaluation.figures.bootstrap import DEFAULT_RESAMPLES
 from efq.toolchain.evaluation.figures.far import AllPairs, all_pairs, tar_at_far
 from efq.toolchain.evaluation.figures.rates import EVALUATED_FARS, decision_far
 from efq.toolchain.evaluation.measure import agreement_at, compare_all_pairs, compare_folds
+from efq.toolchain.evaluation.measure_search import measure_search
+from efq.toolchain.evaluation.measure_thresholds import far_of_thresholds, measure_thresholds
 from efq.toolchain.evaluation.protocols.faces import EvaluationFaces
 from efq.toolchain.evaluation.protocols.validity import check_embeddings, check_impostors, warn_of_labels
-from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult
+from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult, SearchResult, ThresholdResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,11 +25,13 @@ class NetworkEvaluation:
     """What one network does, with the difference to the reference where there is one.
 
     all_pairs: TAR and threshold at each FAR; None where only listed pairs are compared. folds: accuracy on each pairs
-    file.
+    file. thresholds: FMR and FNMR at each threshold asked for. search: 1:N figures, None where not asked for.
     """
 
     all_pairs: AllPairsResult | None
     folds: tuple[FoldResult, ...]
+    thresholds: tuple[ThresholdResult, ...] = ()
+    search: SearchResult | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +55,8 @@ def evaluate(
     also: Sequence[tuple[str, str]] = (),
     fars: Sequence[float] = EVALUATED_FARS,
     only_reached: bool = False,
+    thresholds: Sequence[float] = (),
+    search: bool = False,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
@@ -61,20 +67,27 @@ def evaluate(
 
     Args:
         fars: to measure TAR at. only_reached: leave out those that fewer than thirty false accepts would decide.
+        thresholds: to give FMR and FNMR at. search: whether to search everybody's other images among all first ones.
         resamples: of the bootstrap intervals; 0 leaves them out. seed: of the resamples, the same for all networks.
 
     Raises InputError for faces that nothing can be measured on (`EvaluationFaces.check`, and folders of one person that
     count as several), and for embeddings that are not finite, not of unit length or all the same; UsageError for no
-    FAR, or for a network in `reference` or `also` that is not among the embeddings.
+    FAR, for thresholds or a search without all pairs, for a threshold that over a tenth of the impostor pairs are
+    above, or for a network in `reference` or `also` that is not among the embeddings.
     """
     _check_names(embeddings, reference, also, fars)
+    if (search or thresholds) and not faces.all_pairs:
+        message = (
+            "expected images to compare all pairs of for a search or rates at a threshold, found listed pairs alone"
+        )
+        raise UsageError(message)
     faces.check()
     for name, vectors in embeddings.items():
         check_embeddings(name, vectors)
     names = list(embeddings)
     place = None if reference is None else names.index(reference)
     compared = {name: vectors[faces.compared] for name, vectors in embeddings.items()}
-    pairs = _all_pairs(compared, faces, highest_far=max(fars))
+    pairs = _all_pairs(compared, faces, thresholds, highest_far=max(fars))
     _check_identities(pairs, faces, reference)
     if only_reached and pairs:
         fars = [far for far in fars if tar_at_far(pairs[names[0]], far).enough_impostors]
@@ -83,9 +96,17 @@ def evaluate(
         compare_folds(list(embeddings.values()), listed, reference=place, resamples=resamples, seed=seed)
         for listed in faces.pair_lists
     ]
+    searches = []
+    if search:
+        searches = measure_search(
+            list(compared.values()), faces.labels, reference=place, resamples=resamples, seed=seed
+        )
     networks = {
         name: NetworkEvaluation(
-            all_pairs=results[at] if results else None, folds=tuple(of_list[at] for of_list in folds)
+            all_pairs=results[at] if results else None,
+            folds=tuple(of_list[at] for of_list in folds),
+            thresholds=measure_thresholds(pairs[name], thresholds) if thresholds else (),
+            search=searches[at] if searches else None,
         )
         for at, name in enumerate(names)
     }
@@ -111,11 +132,20 @@ def _check_names(
 
 
 def _all_pairs(
-    embeddings: Mapping[str, NDArray[np.float32]], faces: EvaluationFaces, *, highest_far: float
+    embeddings: Mapping[str, NDArray[np.float32]],
+    faces: EvaluationFaces,
+    thresholds: Sequence[float],
+    *,
+    highest_far: float,
 ) -> dict[str, AllPairs]:
     if not faces.all_pairs:
         return {}
-    return {name: all_pairs(vectors, faces.labels, highest_far=highest_far) for name, vectors in embeddings.items()}
+    found = {name: all_pairs(vectors, faces.labels, highest_far=highest_far) for name, vectors in embeddings.items()}
+    for name, pairs in found.items():
+        needed = far_of_thresholds(pairs, thresholds)
+        if needed > highest_far:  # more pairs are above a threshold than were kept for the FARs
+            found[name] = all_pairs(embeddings[name], faces.labels, highest_far=needed)
+    return found
 
 
 def _check_identities(pairs: Mapping[str, AllPairs], faces: EvaluationFaces, reference: str | None) -> None:

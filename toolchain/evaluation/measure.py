@@ -13,8 +13,10 @@ from efq.toolchain.evaluation.figures.bootstrap import (
     bootstrap_fold_accuracy,
     bootstrap_tar,
     percentile_interval,
+    tar_interval,
 )
 from efq.toolchain.evaluation.figures.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
+from efq.toolchain.evaluation.figures.intervals import Interval, recentred_interval
 from efq.toolchain.evaluation.figures.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.figures.separation import cosine_of_different
 from efq.toolchain.evaluation.figures.verification import fold_accuracy, pair_similarities
@@ -56,15 +58,16 @@ def measure_all_pairs(
 def compare_all_pairs(
     networks: Sequence[AllPairs], fars: Sequence[float], *, reference: int | None, resamples: int, seed: int = 0
 ) -> list[AllPairsResult]:
-    """TAR@FAR of each network, on the same images and resamples, and its difference to that at place `reference`."""
+    """TAR@FAR and EER of each network on the same images and resamples; its difference to that at place `reference`."""
     if not networks:
         return []
     found = [[tar_at_far(pairs, far) for pairs in networks] for far in fars]
     samples = bootstrap_tar(networks, fars, resamples=resamples, seed=seed) if resamples and len(fars) else None
     rows = [
-        _far_rows(points, None if samples is None else samples[:, :, place], reference)
+        _far_rows(networks, points, None if samples is None else samples[:, :, place], reference)
         for place, points in enumerate(found)
     ]
+    eers = [None if pairs.scores is None else pairs.scores.eer() for pairs in networks]
     return [
         AllPairsResult(
             images=int(pairs.identity_sizes.sum()),
@@ -72,16 +75,25 @@ def compare_all_pairs(
             genuine_pairs=len(pairs.genuine),
             impostor_pairs=pairs.impostor_pairs,
             rows=tuple(row[place] for row in rows),
+            eer=eers[place],
+            reference_eer=None if reference is None else eers[reference],
         )
         for place, pairs in enumerate(networks)
     ]
 
 
 def _far_rows(
-    points: Sequence[TarAtFar], samples: NDArray[np.float64] | None, reference: int | None
+    networks: Sequence[AllPairs],
+    points: Sequence[TarAtFar],
+    samples: NDArray[np.float64] | None,
+    reference: int | None,
 ) -> list[FarResult]:
     """What each network does at one FAR; `samples` (networks, resamples)."""
-    compared = _compare([point.tar for point in points], samples, reference)
+    estimates = [Estimate(value=point.tar) for point in points]
+    if samples is not None:
+        intervals = map(tar_interval, networks, points, samples)
+        estimates = [estimate_of(point.tar, interval) for point, interval in zip(points, intervals, strict=True)]
+    compared = compare_estimates(estimates, samples, reference)
     return [
         FarResult(
             far=point.far,
@@ -130,7 +142,11 @@ def compare_folds(
     samples = None
     if resamples:
         samples = bootstrap_fold_accuracy(similarities, pairs.same, pairs.folds, resamples=resamples, seed=seed)
-    compared = _compare([result.accuracy for result in found], samples, reference)
+    estimates = [Estimate(value=result.accuracy) for result in found]
+    if samples is not None:
+        intervals = map(percentile_interval, samples)
+        estimates = [estimate_of(result.accuracy, interval) for result, interval in zip(found, intervals, strict=True)]
+    compared = compare_estimates(estimates, samples, reference)
     return [
         FoldResult(
             name=pairs.name,
@@ -195,27 +211,28 @@ def _present(model: Embeddings, reference: Embeddings | None) -> list[Embeddings
     return [model] if reference is None else [model, reference]
 
 
-def _compare(values: Sequence[float], samples: NDArray[np.float64] | None, reference: int | None) -> list[_Compared]:
+def compare_estimates(
+    estimates: Sequence[Estimate], samples: NDArray[np.float64] | None, reference: int | None
+) -> list[_Compared]:
     """For each network its estimate, and the reference's and their difference where there is a reference.
 
-    `samples` (networks, resamples).
+    `samples` (networks, resamples), of shared resamples.
     """
-    drawn = [None] * len(values) if samples is None else list(samples)
-    estimates = [_estimate(value, draws) for value, draws in zip(values, drawn, strict=True)]
     if reference is None:
         return [(estimate, None, None) for estimate in estimates]
-    differences = [
-        _estimate(value - values[reference], None if samples is None else samples[place] - samples[reference])
-        for place, value in enumerate(values)
-    ]
+    differences = []
+    for place, estimate in enumerate(estimates):
+        value = estimate.value - estimates[reference].value
+        apart = None if samples is None else recentred_interval(value, samples[place] - samples[reference])
+        differences.append(Estimate(value=value) if apart is None else estimate_of(value, apart))
     return [
         (estimate, estimates[reference], difference)
         for estimate, difference in zip(estimates, differences, strict=True)
     ]
 
 
-def _estimate(value: float, samples: NDArray[np.float64] | None) -> Estimate:
-    if samples is None:
-        return Estimate(value=value)
-    low, high = percentile_interval(samples)
-    return Estimate(value=value) if math.isnan(low) else Estimate(value=value, low=low, high=high)
+def estimate_of(value: float, interval: Interval) -> Estimate:
+    """Without an interval where that is NaN, undefined."""
+    return (
+        Estimate(value=value) if math.isnan(interval[0]) else Estimate(value=value, low=interval[0], high=interval[1])
+    )

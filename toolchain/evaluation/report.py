@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
-SCHEMA_VERSION = 1
+from efq.toolchain.evaluation.curves import NetworkCurves
+from efq.toolchain.evaluation.figures.error_rates import generalized_fnmr
+from efq.toolchain.evaluation.figures.rates import far_name
+
+SCHEMA_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A share in [0, 1] (or a difference of two) with its 95 % bootstrap interval; None where not resampled."""
+    """A share in [0, 1] (or a difference of two) with its 95 % interval; None where not resampled."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
+    def complement(self) -> Self:
+        """Of 1 - value."""
+        low, high = (None if bound is None else 1.0 - bound for bound in (self.high, self.low))
+        return dataclasses.replace(self, value=1.0 - self.value, low=low, high=high)
+
+    def negative(self) -> Self:
+        """Of a difference the other way about."""
+        low, high = (None if bound is None else -bound for bound in (self.high, self.low))
+        return dataclasses.replace(self, value=-self.value, low=low, high=high)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FarResult:
-    """TAR at one FAR. `difference` is model - reference, on the same resamples."""
+    """TAR at one FAR, and FNMR at that FMR, which is 1 - TAR. `difference` of TAR is model - reference.
+
+    enough_impostors: whether 30 false accepts or more set the threshold; otherwise the figures are not worth giving.
+    """
 
     far: float
     enough_impostors: bool
@@ -29,20 +47,82 @@ class FarResult:
     reference_tar: Estimate | None = None
     difference: Estimate | None = None
 
+    @property
+    def fnmr(self) -> Estimate:
+        """FNMR of the model."""
+        return self.tar.complement()
+
+    @property
+    def reference_fnmr(self) -> Estimate | None:
+        """FNMR of the reference."""
+        return None if self.reference_tar is None else self.reference_tar.complement()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AllPairsResult:
-    """TAR@FAR over all pairs of a set of images."""
+    """TAR@FAR over all pairs of a set of images, and the equal error rate."""
 
     images: int
     identities: int
     genuine_pairs: int
     impostor_pairs: int
     rows: tuple[FarResult, ...]
+    eer: float | None = None
+    reference_eer: float | None = None
 
     def at(self, far: float) -> FarResult:
         """The row of a FAR that was measured."""
         return next(row for row in self.rows if row.far == far)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ThresholdResult:
+    """FMR and FNMR of one network at a threshold, with the number of false matches that the FMR is of.
+
+    enough_impostors: whether those are 30 or more; otherwise the FMR is not worth giving.
+    """
+
+    threshold: float
+    false_matches: int
+    enough_impostors: bool
+    fmr: Estimate
+    fnmr: Estimate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RankResult:
+    """The share of probes whose person is among the first `rank` (CMC). `difference` is model - reference."""
+
+    rank: int
+    rate: Estimate
+    reference_rate: Estimate | None = None
+    difference: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FpirResult:
+    """FNIR at one FPIR. `enough_probes`: whether 30 false positives or more set the threshold.
+
+    `difference` is model - reference, on the same resamples.
+    """
+
+    fpir: float
+    enough_probes: bool
+    threshold: float
+    fnir: Estimate
+    reference_threshold: float | None = None
+    reference_fnir: Estimate | None = None
+    difference: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SearchResult:
+    """1:N: the first image of `enrolled` people as a gallery, all their other images as probes."""
+
+    enrolled: int
+    probes: int
+    ranks: tuple[RankResult, ...]
+    rows: tuple[FpirResult, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +141,16 @@ class FoldResult:
     fold_accuracies: tuple[float, ...]
     reference_accuracy: Estimate | None = None
     difference: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FailureToEnrol:
+    """Images that cannot be decoded, of all that were to be; `generalized_fnmr` counts them as rejected, by FMR."""
+
+    images: int
+    failed: int
+    rate: float
+    generalized_fnmr: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +193,7 @@ class EvaluationReport:
     """Everything `efq-evaluate` measured. `clean` is False when a network was fine-tuned on images evaluated on.
 
     duplicates: paths of images left out of all pairs, as their pixels are those of another one (`EvaluationFaces`).
+    thresholds, curves: of the "model" and, where there is one, of the "reference".
     """
 
     model: NetworkSummary
@@ -118,8 +209,31 @@ class EvaluationReport:
     all_pairs: AllPairsResult | None
     pairs: tuple[FoldResult, ...]
     agreement: Agreement | None
+    thresholds: Mapping[str, tuple[ThresholdResult, ...]] = dataclasses.field(default_factory=dict)
+    search: SearchResult | None = None
+    curves: Mapping[str, NetworkCurves] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        for row, written in zip(self._rows, (values["all_pairs"] or {"rows": ()})["rows"], strict=True):
+            written["fnmr"] = dataclasses.asdict(row.fnmr)
+            written["reference_fnmr"] = None if row.reference_fnmr is None else dataclasses.asdict(row.reference_fnmr)
+        return values | {"failure_to_enrol": dataclasses.asdict(self.failure_to_enrol)}
+
+    @property
+    def failure_to_enrol(self) -> FailureToEnrol:
+        """Of all images that were to be compared."""
+        failed = len(self.unreadable)
+        rate = failed / (self.images + failed)
+        return FailureToEnrol(
+            images=self.images + failed,
+            failed=failed,
+            rate=rate,
+            generalized_fnmr={far_name(row.far): generalized_fnmr(row.fnmr.value, rate) for row in self._rows},
+        )
+
+    @property
+    def _rows(self) -> tuple[FarResult, ...]:
+        return () if self.all_pairs is None else self.all_pairs.rows

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 from rich import box
 from rich.table import Table
 
-from efq.toolchain.evaluation.figures.limits import rule_of_thirty
+from efq.toolchain.evaluation.figures.limits import rule_of_thirty, rule_of_three
 from efq.toolchain.evaluation.figures.rates import far_name
-from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary
+from efq.toolchain.evaluation.report import Agreement, Estimate, EvaluationReport, NetworkSummary, ThresholdResult
+
+Row = tuple[str, ...]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.2f}"
 
 
 def report_parts(report: EvaluationReport) -> list[str | Table]:
@@ -33,7 +45,11 @@ def _note_lines(report: EvaluationReport) -> list[str]:
         )
     lines = [f"{'faces:':<11}{report.faces}, {counts}{', with mirror images' if report.flip else ''}"]
     if report.unreadable:
-        lines.append(f"{'skipped:':<11}{len(report.unreadable)} images that cannot be decoded")
+        failure = report.failure_to_enrol
+        lines.append(f"{'skipped:':<11}{failure.failed} images that cannot be decoded: FTE {100 * failure.rate:.2f} %")
+        if failure.generalized_fnmr:
+            rates = ", ".join(f"{100 * rate:.2f} % at {fmr}" for fmr, rate in failure.generalized_fnmr.items())
+            lines.append(f"{'':<11}with those counted as rejected, generalized FNMR {rates}")
     if report.duplicates:
         lines.append(f"{'left out:':<11}{len(report.duplicates)} images of the same pixels as others")
     if not report.clean:
@@ -49,11 +65,8 @@ def _table(report: EvaluationReport) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)
     table.add_column("note")
-    for far in report.all_pairs.rows if report.all_pairs else ():
-        cells, note = _cells(far.tar, far.reference_tar, far.difference), ""
-        if not far.enough_impostors:
-            cells, note = ["-"] * len(cells), f"needs {rule_of_thirty(far.far):,} impostor pairs"
-        table.add_row(f"TAR@FAR={far_name(far.far)}, all pairs", *cells, f"{100 * far.far:g}", note)
+    for row in (*_all_pairs_rows(report), *_threshold_rows(report), *_search_rows(report)):
+        table.add_row(*row)
     for fold in report.pairs:
         note = f"{fold.pairs} pairs, std {100 * fold.standard_deviation:.2f}"
         note += f", {fold.skipped_pairs} skipped" if fold.skipped_pairs else ""
@@ -63,18 +76,91 @@ def _table(report: EvaluationReport) -> Table:
     return table
 
 
+def _all_pairs_rows(report: EvaluationReport) -> Iterator[Row]:
+    pairs = report.all_pairs
+    if pairs is None:
+        return
+    for far in pairs.rows:
+        note = "" if far.enough_impostors else _too_few(pairs.impostor_pairs, far.far)
+        cells = _cells(far.tar, far.reference_tar, far.difference)
+        yield _row(f"TAR@FAR={far_name(far.far)}, all pairs", cells, f"{100 * far.far:g}", note)
+        cells = _cells(far.fnmr, far.reference_fnmr, far.difference and far.difference.negative())
+        yield _row(f"FNMR@FMR={far_name(far.far)}, all pairs", cells, f"{100 - 100 * far.far:g}", note)
+    if pairs.eer is not None:
+        reference = None if pairs.reference_eer is None else Estimate(value=pairs.reference_eer)
+        difference = None if pairs.reference_eer is None else Estimate(value=pairs.eer - pairs.reference_eer)
+        yield _row("EER, all pairs", _cells(Estimate(value=pairs.eer), reference, difference), "50", "")
+
+
+def _threshold_rows(report: EvaluationReport) -> Iterator[Row]:
+    """FMR and FNMR of each network at each threshold; an FMR of fewer than 30 false matches is not given."""
+    if report.all_pairs is None:
+        return
+    total = report.all_pairs.impostor_pairs
+    both = [report.thresholds[role] for role in ("model", "reference") if role in report.thresholds]
+    for points in zip(*both, strict=True):
+        cells = []
+        for point in points:
+            given = point.enough_impostors
+            cells += [_small(point.fmr.value), _interval(point.fmr, _small)] if given else ["-", "-"]
+        few = [point for point in points if not point.enough_impostors]
+        note = "; ".join(_few_matches(point, total) for point in few[:1])
+        yield (f"FMR at cosine {points[0].threshold:g}", *cells, *_blank(points), "", note)
+        cells = [cell for point in points for cell in (f"{100 * point.fnmr.value:.2f}", _interval(point.fnmr))]
+        yield (f"FNMR at cosine {points[0].threshold:g}", *cells, *_blank(points), "", "")
+
+
+def _blank(points: Sequence[ThresholdResult]) -> tuple[str, ...]:
+    """The cells of the difference, where there is a reference."""
+    return ("", "") if len(points) > 1 else ()
+
+
+def _search_rows(report: EvaluationReport) -> Iterator[Row]:
+    search = report.search
+    if search is None:
+        return
+    note = f"{search.enrolled:,} enrolled, {search.probes:,} probes"
+    for rank in search.ranks:
+        cells = _cells(rank.rate, rank.reference_rate, rank.difference)
+        yield _row(f"rank-{rank.rank} identification", cells, f"{100 * rank.rank / search.enrolled:.2g}", note)
+    for row in search.rows:
+        needed = f"too few probes ({search.probes:,}; rule of 30 needs {rule_of_thirty(row.fpir):,})"
+        cells = _cells(row.fnir, row.reference_fnir, row.difference)
+        yield _row(f"FNIR@FPIR={far_name(row.fpir)}", cells, "", "" if row.enough_probes else needed)
+
+
+def _row(measure: str, cells: Sequence[str], chance: str, note: str) -> Row:
+    """Without figures where it is said that there is too little to give them."""
+    return (measure, *(["-"] * len(cells) if note.startswith("too few") else cells), chance, note)
+
+
+def _too_few(pairs: int, rate: float) -> str:
+    return f"too few impostor pairs ({pairs:,}; rule of 30 needs {rule_of_thirty(rate):,})"
+
+
+def _few_matches(point: ThresholdResult, pairs: int) -> str:
+    if not point.false_matches:
+        return f"below {_small(rule_of_three(pairs))} %: no false match in {pairs:,} (rule of 3)"
+    return f"{point.false_matches} false matches; {_too_few(pairs, point.fmr.value)}"
+
+
+def _small(share: float) -> str:
+    """A share in percent, of which the first digits may be far behind the point."""
+    return f"{100 * share:.2g}"
+
+
 def _cells(model: Estimate, reference: Estimate | None, difference: Estimate | None) -> list[str]:
     cells = [f"{100 * model.value:.2f}", _interval(model)]
     if reference is not None and difference is not None:
         cells += [f"{100 * reference.value:.2f}", _interval(reference)]
-        cells += [f"{100 * difference.value:+.2f}", _interval(difference, sign="+")]
+        cells += [f"{100 * difference.value:+.2f}", _interval(difference, _signed)]
     return cells
 
 
-def _interval(estimate: Estimate, sign: str = "") -> str:
+def _interval(estimate: Estimate, write: Callable[[float], str] = _percent) -> str:
     if estimate.low is None or estimate.high is None:
         return "-"
-    return f"{100 * estimate.low:{sign}.2f}..{100 * estimate.high:{sign}.2f}"
+    return f"{write(estimate.low)}..{write(estimate.high)}"
 
 
 def _agreement_line(agreement: Agreement) -> str:

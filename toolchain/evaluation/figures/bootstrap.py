@@ -1,4 +1,4 @@
-"""Bootstrap intervals of TAR@FAR and fold accuracy (Efron, 1979), for one network or for several on the same resamples.
+"""Bootstrap of TAR@FAR and fold accuracy (Efron, 1979), for one network or for several on the same resamples.
 
 All-pairs figures are resampled by identity, as pairs that share a person are not independent: an identity drawn w
 times counts its genuine pairs w times, and impostor pairs of identities i and j count w_i * w_j times.
@@ -6,16 +6,21 @@ times counts its genuine pairs w times, and impostor pairs of identities i and j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
-from efq.toolchain.evaluation.figures.far import AllPairs
+from efq.toolchain.evaluation.figures.far import AllPairs, TarAtFar, tar_at_far
+from efq.toolchain.evaluation.figures.intervals import Interval
+from efq.toolchain.evaluation.figures.variance import false_matches, fmr_by_people, fnmr_by_people
 from efq.toolchain.evaluation.figures.verification import fold_accuracy
 
 DEFAULT_RESAMPLES = 200
+
+_LEAST_RATIO = 0.05  # of false matches in a resample that drew none of their people
 
 
 def percentile_interval(samples: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
@@ -31,6 +36,17 @@ def percentile_interval(samples: NDArray[np.float64], confidence: float = 0.95) 
     return float(low), float(high)
 
 
+def draw_people(people: int, resamples: int, seed: int = 0) -> NDArray[np.int64]:
+    """How often each of `people` people is drawn in each resample, (resamples, people)."""
+    return np.random.default_rng(seed).multinomial(people, np.full(people, 1.0 / people), size=resamples)
+
+
+def tar_interval(pairs: AllPairs, point: TarAtFar, samples: NDArray[np.float64]) -> Interval:
+    """The 95 % interval of TAR at a FAR by the variance of its `samples` (R,), one network's of `bootstrap_tar`."""
+    low, high = fnmr_by_people(pairs, point.threshold).resampled(samples).interval()
+    return 1.0 - high, 1.0 - low
+
+
 def bootstrap_tar(
     networks: Sequence[AllPairs], fars: Sequence[float], *, resamples: int = DEFAULT_RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
@@ -43,34 +59,39 @@ def bootstrap_tar(
     if any(not np.array_equal(pairs.identity_sizes, sizes) for pairs in networks):
         message = "expected networks that were compared on the same images, found other identities or counts"
         raise InputError(message)
-    generator = np.random.default_rng(seed)
-    draws = generator.multinomial(len(sizes), np.full(len(sizes), 1.0 / len(sizes)), size=resamples)
-    return np.stack([[_weighted_tar(pairs, draw, fars) for draw in draws] for pairs in networks])
+    draws = draw_people(len(sizes), resamples, seed)
+    return np.stack([_resampled_tar(pairs, draws, fars) for pairs in networks])
 
 
-def _weighted_tar(pairs: AllPairs, weights: NDArray[np.int64], fars: Sequence[float]) -> NDArray[np.float64]:
-    """TAR at each FAR with identities counted `weights` (I,) times, (fars,)."""
-    impostor_weight = pairs.impostors_of(weights)
-    genuine_weight = np.concatenate([[0], np.cumsum(weights[pairs.genuine_identity])])
-    if impostor_weight == 0 or genuine_weight[-1] == 0:
-        return np.full(len(fars), np.nan)
-    allowed = np.array(fars) * impostor_weight + 1e-9
-    needed = int(2 * max(fars) * pairs.impostor_pairs) + 1000
-    above = _weight_above(pairs, weights, needed)
-    if above[-1] <= allowed.max():
-        above = _weight_above(pairs, weights, len(pairs.impostor))
-    if above[-1] <= allowed.max() and len(pairs.impostor) < pairs.impostor_pairs:
-        message = f"expected enough impostor pairs for a FAR of {max(fars)}, found too few kept; raise highest_far"
-        raise InputError(message)
-    places = np.minimum(np.searchsorted(above, allowed, side="right") - 1, len(above) - 2)
-    rejected = np.searchsorted(pairs.genuine, pairs.impostor[places], side="right")
-    return np.asarray(1.0 - genuine_weight[rejected] / genuine_weight[-1], dtype=np.float64)
+def _resampled_tar(pairs: AllPairs, draws: NDArray[np.int64], fars: Sequence[float]) -> NDArray[np.float64]:
+    """TAR at the threshold that each resample sets, (resamples, fars)."""
+    thresholds = np.stack([_resampled_thresholds(pairs, draws, far) for far in fars], axis=1)
+    rejected = np.searchsorted(pairs.genuine, thresholds, side="right")
+    tars = np.full(thresholds.shape, np.nan)
+    for draw, row, places in zip(draws, tars, rejected, strict=True):
+        genuine = np.concatenate([[0], np.cumsum(draw[pairs.genuine_identity])])
+        if genuine[-1] and pairs.impostors_of(draw):
+            row[:] = 1.0 - genuine[places] / genuine[-1]
+    return tars
 
 
-def _weight_above(pairs: AllPairs, weights: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Weight of the impostor pairs before each of the hardest `count`, and of all of them, (count + 1,)."""
-    identities = pairs.impostor_identities[:count]
-    return np.concatenate([[0], np.cumsum(weights[identities[:, 0]] * weights[identities[:, 1]])])
+def _resampled_thresholds(pairs: AllPairs, draws: NDArray[np.int64], far: float) -> NDArray[np.float32]:
+    """The threshold of each resample, (resamples,).
+
+    One that counts the false matches at the threshold of all people x times has its own where those are 1 / x of what
+    is allowed (Bahadur, 1966). A product of two weights varies more than couples of people do: ln x is scaled by the
+    analytic standard error over the resamples' own.
+    """
+    point = tar_at_far(pairs, far)
+    matches = pairs.impostor_identities[: false_matches(pairs, point.threshold)]
+    weights = np.array([draw[matches[:, 0]] @ draw[matches[:, 1]] for draw in draws], np.float64)
+    expected = np.array([len(matches) * pairs.impostors_of(draw) / pairs.impostor_pairs for draw in draws])
+    ratio = np.divide(weights, expected, out=np.ones_like(weights), where=expected > 0.0)
+    own = float(np.var(ratio)) * (len(matches) / pairs.impostor_pairs) ** 2
+    scale = min(1.0, math.sqrt(fmr_by_people(pairs, point.threshold).variance / own)) if own > 0.0 else 0.0
+    allowed = far * pairs.impostor_pairs * np.maximum(ratio, _LEAST_RATIO) ** -scale
+    places = np.minimum((allowed + 1e-9).astype(np.int64), len(pairs.impostor) - 1)
+    return np.asarray(pairs.impostor[places], np.float32)
 
 
 def bootstrap_fold_accuracy(

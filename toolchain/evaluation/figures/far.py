@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError, UsageError
 from efq.toolchain.evaluation.figures.blocks import HardestPairs, compare_in_blocks
+from efq.toolchain.evaluation.figures.histogram import ScoreCounts, ScoreHistogram
 from efq.toolchain.evaluation.figures.limits import enough_errors
 
 _KEPT_AT_LEAST = 200_000
@@ -29,6 +30,7 @@ class AllPairs:
     impostor: (K,) float32, descending; impostor_identities: (K, 2) int32, the labels of each.
     impostor_pairs: how many impostor pairs there are.
     identity_sizes: (I,) int64, images of each label.
+    scores: of all pairs; None where it was not counted.
     """
 
     genuine: NDArray[np.float32]
@@ -37,6 +39,7 @@ class AllPairs:
     impostor_identities: NDArray[np.int32]
     impostor_pairs: int
     identity_sizes: NDArray[np.int64]
+    scores: ScoreHistogram | None = None
 
     def impostors_of(self, weights: NDArray[np.int64]) -> int:
         """How many impostor pairs there are with the images of each identity counted `weights` (I,) times."""
@@ -89,13 +92,15 @@ def compare_embeddings(
         )
         raise InputError(message)
     count = min(max(int(_RESAMPLING_MARGIN * highest_far * impostor_pairs) + 1, _KEPT_AT_LEAST), impostor_pairs)
-    hardest = HardestPairs(count)
+    hardest, scores = HardestPairs(count), ScoreCounts()
     genuine: list[NDArray[np.float32]] = []
     genuine_identity: list[NDArray[np.int64]] = []
     for similarities, counted, same, rows, columns in compare_in_blocks(left, right, identity, block, ordered=ordered):
-        genuine.append(similarities[same & counted])
-        genuine_identity.append(rows[np.nonzero(same & counted)[0]].astype(np.int64))
-        hardest.add(similarities, counted & ~same, rows, columns)
+        of_one, of_two = same & counted, ~same & counted
+        genuine.append(similarities[of_one])
+        genuine_identity.append(rows[np.nonzero(of_one)[0]].astype(np.int64))
+        hardest.add(similarities, of_two, rows, columns)
+        scores.add(genuine[-1], similarities[of_two])
     order = np.argsort(np.concatenate(genuine), kind="stable")
     impostor, identities = hardest.descending()
     return AllPairs(
@@ -105,6 +110,7 @@ def compare_embeddings(
         impostor_identities=identities,
         impostor_pairs=impostor_pairs,
         identity_sizes=sizes,
+        scores=scores.histogram(),
     )
 
 

@@ -1,49 +1,104 @@
-"""Confidence intervals of error rates whose pairs share people.
+"""Confidence intervals of error rates whose trials share people.
 
-Pairs of one person are not independent, so an interval counts people, not pairs: the variance of a rate is found by
-resampling people (`bootstrap`), and stands in Wilson's interval (1927) as the number of independent trials that would
-have it (Fogliato et al., arXiv 2306.01198). Centred on the rate itself, as the resamples of a statistic of pairs are
-centred elsewhere (Conti and Clemencon, ICLR 2024, arXiv 2211.07245): they are recentred.
+Pairs of one person are not independent: an interval counts people, not pairs. The variance of a rate, by people
+(`variance`, `bootstrap`), stands in Wilson's interval (1927) as the number of independent trials that would have it
+(Fogliato, Patil and Perona, arXiv 2306.01198), with the quantile of Student's t for the few people that a variance is
+known from. Only the variance of resamples is used: the interval is about the rate itself, as the resamples of a
+statistic of pairs are not (Conti and Clemencon, ICLR 2024, arXiv 2211.07245: they are to be recentred).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[float, float]
 
-
-def wilson_interval(rate: float, trials: float, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a `rate` seen in so many independent `trials`, which need not be whole."""
-    z = statistics.NormalDist().inv_cdf(0.5 + confidence / 2.0)
-    shrink = 1.0 + z**2 / trials
-    centre = (rate + z**2 / (2.0 * trials)) / shrink
-    half = z * math.sqrt(rate * (1.0 - rate) / trials + z**2 / (4.0 * trials**2)) / shrink
-    return (0.0 if rate == 0.0 else centre - half), (1.0 if rate == 1.0 else centre + half)
+_FEWEST_DEGREES = 2.0
 
 
-def rate_interval(rate: float, samples: NDArray[np.float64], people: int, confidence: float = 0.95) -> Interval:
-    """Of a `rate` in [0, 1], by the variance of its `samples` (R,), resamples of `people` people.
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UncertainRate:
+    """A rate, its variance by people, and of how many degrees of freedom that is.
 
-    NaN samples (undefined resamples) are left out. Without an error, or with nothing but errors, all resamples are
-    alike: then a person is one trial. (NaN, NaN) when no sample is left.
+    people: of whom the rate is. trials: how many independent ones to count where the variance is 0, as all or none were
+    errors.
     """
-    defined = samples[~np.isnan(samples)]
-    if not len(defined):
-        return math.nan, math.nan
-    variance = float(np.var(defined))
-    trials = rate * (1.0 - rate) / variance if variance > 0.0 and 0.0 < rate < 1.0 else float(people)
-    return wilson_interval(rate, trials, confidence)
+
+    rate: float
+    variance: float
+    degrees: float
+    people: int
+    trials: float
+
+    def resampled(self, samples: NDArray[np.float64]) -> Self:
+        """With the variance of `samples` (R,), the rate in resamples of the people; NaN samples are left out."""
+        defined = samples[~np.isnan(samples)]
+        variance = float(np.var(defined)) * self.people / max(self.people - 1, 1) if len(defined) else math.nan
+        return dataclasses.replace(self, variance=variance)
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """Wilson's interval of as many independent trials as have this variance; (NaN, NaN) where it is not known."""
+        if math.isnan(self.variance):
+            return math.nan, math.nan
+        if self.variance > 0.0 and 0.0 < self.rate < 1.0:
+            effective = self.rate * (1.0 - self.rate) / self.variance
+            return wilson_interval(self.rate, effective, confidence, degrees=self.degrees)
+        return wilson_interval(self.rate, self.trials, confidence)
+
+
+def wilson_interval(rate: float, trials: float, confidence: float = 0.95, *, degrees: float = math.inf) -> Interval:
+    """Wilson's score interval of a `rate` seen in so many independent `trials`, which need not be whole.
+
+    degrees: of freedom of Student's t, of which the quantile stands for the normal one.
+    """
+    quantile = student_quantile(0.5 + confidence / 2.0, degrees)
+    square = quantile**2 / trials
+    centre = (rate + square / 2.0) / (1.0 + square)
+    half = quantile * math.sqrt(rate * (1.0 - rate) / trials + square / (4.0 * trials)) / (1.0 + square)
+    return (0.0 if rate == 0.0 else max(centre - half, 0.0)), (1.0 if rate == 1.0 else min(centre + half, 1.0))
+
+
+def rate_interval(
+    rate: float,
+    samples: NDArray[np.float64],
+    people: int,
+    confidence: float = 0.95,
+    *,
+    degrees: float = math.inf,
+) -> Interval:
+    """Of a `rate` by its `samples` (R,), resamples of `people` people (`UncertainRate.resampled`).
+
+    With 0 or all errors a person is one trial. (NaN, NaN) where every sample is NaN. Give the `degrees` of freedom
+    (`degrees_of_freedom`) where few people have errors: without, such intervals are too narrow.
+    """
+    known = UncertainRate(rate=rate, variance=0.0, degrees=degrees, people=people, trials=people)
+    return known.resampled(samples).interval(confidence)
+
+
+def student_quantile(probability: float, degrees: float) -> float:
+    """Of Student's t, by its expansion about the normal quantile (Abramowitz and Stegun, 26.7.5).
+
+    Of 2 degrees of freedom at least; within 1 % from 3, at probabilities of 0.9 to 0.98.
+    """
+    z, n = statistics.NormalDist().inv_cdf(probability), max(degrees, _FEWEST_DEGREES)
+    terms = (
+        (z**3 + z) / 4.0,
+        (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0,
+        (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0,
+    )
+    return z + sum(term / n**power for power, term in enumerate(terms, 1))
 
 
 def recentred_interval(value: float, samples: NDArray[np.float64], confidence: float = 0.95) -> Interval:
     """Of any figure, as of a difference of two rates: the middle `confidence` of its `samples`, moved to about `value`.
 
-    NaN samples are left out; (NaN, NaN) when no sample is left.
+    NaN samples (undefined resamples) are left out; (NaN, NaN) when no sample is left.
     """
     defined = samples[~np.isnan(samples)]
     if not len(defined):

@@ -22,11 +22,13 @@ class SearchScores:
 
     mate: (M,) float32, similarity to the own person. rank: (M,) int64, place of the own person, from 1; people as alike
     as the own one come before it. nonmate: (U,) float32, similarity to the person that is most alike.
-    mate_person, nonmate_person: (M,) and (U,) int64, who is on each probe.
+    other: (M,) float32, similarity to the person that is most alike of all but the own one; -inf where nobody else is
+    enrolled. mate_person, nonmate_person: (M,) and (U,) int64, who is on each probe.
     """
 
     mate: NDArray[np.float32]
     rank: NDArray[np.int64]
+    other: NDArray[np.float32]
     nonmate: NDArray[np.float32]
     mate_person: NDArray[np.int64]
     nonmate_person: NDArray[np.int64]
@@ -63,7 +65,7 @@ def search_scores(
     enrolled = np.ascontiguousarray(gallery[order])
     own = np.searchsorted(people, probe_people)
     mated = people[np.minimum(own, len(people) - 1)] == probe_people
-    best = np.empty(len(probes), np.float32)
+    best, other = np.empty(len(probes), np.float32), np.empty(len(probes), np.float32)
     rank = np.zeros(len(probes), np.int64)
     for start in range(0, len(probes), block):
         chosen = slice(start, start + block)
@@ -73,13 +75,31 @@ def search_scores(
         mate = similarities[rows, own[chosen][rows]]
         best[start + rows] = mate
         rank[start + rows] = (similarities[rows] >= mate[:, None]).sum(axis=1)
+        similarities[rows, own[chosen][rows]] = -np.inf
+        other[chosen] = similarities.max(axis=1)
     return SearchScores(
         mate=best[mated],
         rank=rank[mated],
+        other=other[mated],
         nonmate=best[~mated],
         mate_person=probe_people[mated],
         nonmate_person=probe_people[~mated],
         enrolled=len(people),
+    )
+
+
+def leave_own_person_out(scores: SearchScores) -> SearchScores:
+    """With a probe without a mate for each mated one too: itself, searched in a gallery without its own person.
+
+    For a gallery of everybody there is. Raises InputError where nobody else is enrolled.
+    """
+    if scores.enrolled < 2:
+        message = f"expected two enrolled people or more, of whom to leave one out, found {scores.enrolled}"
+        raise InputError(message)
+    return dataclasses.replace(
+        scores,
+        nonmate=np.concatenate([scores.nonmate, scores.other]),
+        nonmate_person=np.concatenate([scores.nonmate_person, scores.mate_person]),
     )
 
 
