@@ -32,8 +32,8 @@ _SIZE = 96  # of an embedding
 _SPREAD = 0.975 ** np.arange(_SIZE)  # of people along its axes
 _NOISE, _NOISE_SPREAD, _SHIFT = 0.7, 0.3, 0.6
 _OTHER_NOISE = 0.3  # what a second network adds
-_POPULATION = 200_000
-_POPULATION_IMPOSTORS = 16_000
+_POPULATION = 100_000
+_POPULATION_IMPOSTORS = 12_000
 
 FMRS = (1e-2, 1e-3, 1e-4)
 RATES = ("FMR at a threshold", "FNMR at a threshold", "FNMR@FMR", "difference of two networks")
@@ -89,7 +89,7 @@ class Tally:
 
 
 @click.command("interval-coverage")
-@click.option("--repeats", type=click.IntRange(10, 100_000), default=500, show_default=True, help="Of each setting.")
+@click.option("--repeats", type=click.IntRange(10, 100_000), default=1000, show_default=True, help="Of each setting.")
 @click.option("--resamples", type=click.IntRange(20, 10_000), default=200, show_default=True, help="Of the bootstrap.")
 @click.option("--setting", "chosen", type=click.IntRange(1, len(SETTINGS)), help="Only this one, from 1.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the people.")

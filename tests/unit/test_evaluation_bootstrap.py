@@ -7,12 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
-from efq.toolchain.evaluation import all_pairs, fold_accuracy
+from efq.toolchain.evaluation import all_pairs, fold_accuracy, tar_at_far
 from efq.toolchain.evaluation.figures.bootstrap import (
-    _weighted_tar,
+    _resampled_tar,
+    _resampled_thresholds,
     bootstrap_fold_accuracy,
     bootstrap_tar,
+    draw_people,
     percentile_interval,
+    tar_interval,
 )
 
 
@@ -35,14 +38,31 @@ def test_weights_equal_repeating_every_pair() -> None:
                 genuine += [similarity] * weights[labels[i]]
             else:
                 impostor += [similarity] * (weights[labels[i]] * weights[labels[j]])
-    ordered = sorted(impostor, reverse=True)
-    fars = [0.01, 0.1, 0.5]
-    expected = []
-    for far in fars:
-        threshold = ordered[int(far * len(ordered))] + 1e-6
-        expected.append(np.mean([value > threshold for value in genuine]))
-    found = _weighted_tar(all_pairs(embeddings, labels), weights, fars)
-    np.testing.assert_allclose(found, expected)
+    pairs = all_pairs(embeddings, labels)
+    assert pairs.impostors_of(weights) == len(impostor)
+    far = 0.1
+    draws = np.stack([weights, np.ones_like(weights)])
+    found, thresholds = (
+        _resampled_tar(pairs, draws, [far])[:, 0],
+        _resampled_thresholds(pairs, draws, pairs.impostors_of(draws), far),
+    )
+    assert found[0] == pytest.approx(np.mean([value > thresholds[0] + 1e-6 for value in genuine]))
+    assert (found[1], thresholds[1]) == pytest.approx((tar_at_far(pairs, far).tar, tar_at_far(pairs, far).threshold))
+
+
+def test_thresholds_of_resamples_are_those_of_their_pairs() -> None:
+    embeddings, labels = clusters(1.0, identities=60)
+    pairs, far = all_pairs(embeddings, labels), 0.02
+    draws = draw_people(60, 200)
+    found = _resampled_thresholds(pairs, draws, pairs.impostors_of(draws), far)
+    weights = draws[:, pairs.impostor_identities[:, 0]] * draws[:, pairs.impostor_identities[:, 1]]
+    above = np.cumsum(weights, axis=1)
+    places = [int(np.searchsorted(row, far * row[-1], side="right")) for row in above]
+    exact = pairs.impostor[places]
+    # The same resamples push it the same way, and less: a product of weights varies more than people do.
+    assert np.corrcoef(found, exact)[0, 1] > 0.9
+    assert 0.5 < found.std() / exact.std() < 1.0
+    assert found.mean() == pytest.approx(exact.mean(), abs=0.01)
 
 
 def test_intervals_hold_the_figure_and_shrink_with_more_identities() -> None:
@@ -50,8 +70,9 @@ def test_intervals_hold_the_figure_and_shrink_with_more_identities() -> None:
     for identities in (20, 80):
         pairs = all_pairs(*clusters(1.0, identities))
         samples = bootstrap_tar([pairs], [1e-2], resamples=200)
-        low, high = percentile_interval(samples[0, :, 0])
-        assert low < _weighted_tar(pairs, np.ones(identities, np.int64), [1e-2])[0] < high
+        point = tar_at_far(pairs, 1e-2)
+        low, high = tar_interval(pairs, point, samples[0, :, 0])
+        assert low < point.tar < high
         widths.append(high - low)
     assert widths[1] < widths[0]
 
@@ -70,8 +91,7 @@ def test_resamples_without_genuine_pairs_are_undefined() -> None:
     embeddings = np.eye(4, dtype=np.float32)
     samples = bootstrap_tar([all_pairs(embeddings, np.array([0, 0, 1, 2]))], [0.1], resamples=200)
     assert np.isnan(samples).any()
-    low, high = percentile_interval(samples[0, :, 0])
-    assert low == high == 0.0
+    assert np.nanmax(samples) == 0.0
     assert math.isnan(percentile_interval(np.array([np.nan]))[0])
 
 

@@ -125,7 +125,7 @@ def test_report_is_read_and_is_json(reference: bool) -> None:
     if found.agreement is not None:
         names(text, f"{found.agreement.cosine_min:.4f}", f"{100 * (found.agreement.equal_decisions or 0):.4f} %")
     values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert values["schema_version"] == 1
+    assert values["schema_version"] == 2
     assert values["all_pairs"]["rows"][0]["tar"]["value"] == found.all_pairs.rows[0].tar.value
 
 

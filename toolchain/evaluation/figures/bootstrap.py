@@ -65,18 +65,21 @@ def bootstrap_tar(
 
 def _resampled_tar(pairs: AllPairs, draws: NDArray[np.int64], fars: Sequence[float]) -> NDArray[np.float64]:
     """TAR at the threshold that each resample sets, (resamples, fars)."""
-    thresholds = np.stack([_resampled_thresholds(pairs, draws, far) for far in fars], axis=1)
+    impostors = pairs.impostors_of(draws)
+    thresholds = np.stack([_resampled_thresholds(pairs, draws, impostors, far) for far in fars], axis=1)
     rejected = np.searchsorted(pairs.genuine, thresholds, side="right")
     tars = np.full(thresholds.shape, np.nan)
-    for draw, row, places in zip(draws, tars, rejected, strict=True):
+    for draw, row, places, count in zip(draws, tars, rejected, impostors, strict=True):
         genuine = np.concatenate([[0], np.cumsum(draw[pairs.genuine_identity])])
-        if genuine[-1] and pairs.impostors_of(draw):
+        if genuine[-1] and count:
             row[:] = 1.0 - genuine[places] / genuine[-1]
     return tars
 
 
-def _resampled_thresholds(pairs: AllPairs, draws: NDArray[np.int64], far: float) -> NDArray[np.float32]:
-    """The threshold of each resample, (resamples,).
+def _resampled_thresholds(
+    pairs: AllPairs, draws: NDArray[np.int64], impostors: NDArray[np.int64], far: float
+) -> NDArray[np.float32]:
+    """The threshold of each resample, (resamples,), of which the impostor pairs are `impostors` (resamples,).
 
     One that counts the false matches at the threshold of all people x times has its own where those are 1 / x of what
     is allowed (Bahadur, 1966). A product of two weights varies more than couples of people do: ln x is scaled by the
@@ -85,7 +88,7 @@ def _resampled_thresholds(pairs: AllPairs, draws: NDArray[np.int64], far: float)
     point = tar_at_far(pairs, far)
     matches = pairs.impostor_identities[: false_matches(pairs, point.threshold)]
     weights = np.array([draw[matches[:, 0]] @ draw[matches[:, 1]] for draw in draws], np.float64)
-    expected = np.array([len(matches) * pairs.impostors_of(draw) / pairs.impostor_pairs for draw in draws])
+    expected = len(matches) / pairs.impostor_pairs * impostors
     ratio = np.divide(weights, expected, out=np.ones_like(weights), where=expected > 0.0)
     own = float(np.var(ratio)) * (len(matches) / pairs.impostor_pairs) ** 2
     scale = min(1.0, math.sqrt(fmr_by_people(pairs, point.threshold).variance / own)) if own > 0.0 else 0.0

@@ -41,14 +41,10 @@ class AllPairs:
     identity_sizes: NDArray[np.int64]
     scores: ScoreHistogram | None = None
 
-    def impostors_of(self, weights: NDArray[np.int64]) -> int:
-        """How many impostor pairs there are with the images of each identity counted `weights` (I,) times."""
-        images = weights * self.identity_sizes
-        ordered = int(images.sum()) ** 2 - int((images**2).sum())
-        return ordered * self.impostor_pairs // self._ordered_pairs()
-
-    def _ordered_pairs(self) -> int:
-        return int(self.identity_sizes.sum()) ** 2 - int((self.identity_sizes**2).sum())
+    def impostors_of(self, weights: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many impostor pairs (...) there are with the images of each identity counted `weights` (..., I) times."""
+        twice = _ordered_pairs(weights * self.identity_sizes)
+        return twice // (_ordered_pairs(self.identity_sizes) // self.impostor_pairs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +55,10 @@ class TarAtFar:
     tar: float
     threshold: float
     enough_impostors: bool
+
+
+def _ordered_pairs(images: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.asarray(images.sum(axis=-1) ** 2 - (images**2).sum(axis=-1), np.int64)
 
 
 def all_pairs(

@@ -53,15 +53,17 @@ def fmr_by_people(pairs: AllPairs, threshold: float) -> UncertainRate:
     people, rate = len(sizes), len(matches) / total
     images, scale = sizes.sum(), total / ((sizes.sum() ** 2 - (sizes**2).sum()) / 2.0)  # 2 of ordered pairs
     of_person = scale * sizes * (images - sizes)
-    residuals = np.bincount(matches.ravel(), minlength=people) - rate * of_person
-    residuals = residuals / np.maximum(1.0 - of_person / total, _LEAST_REST)
+    raw = np.bincount(matches.ravel(), minlength=people) - rate * of_person
+    residuals = raw / np.maximum(1.0 - of_person / total, _LEAST_REST)
     couples, counts = np.unique(matches.min(axis=1) * people + matches.max(axis=1), return_counts=True)
     trials = scale * sizes[couples // people] * sizes[couples % people]
     squares_of_trials = scale**2 * ((sizes**2).sum() ** 2 - (sizes**4).sum()) / 2.0
     squares = (
         (counts.astype(np.float64) ** 2).sum() - 2.0 * rate * (counts * trials).sum() + rate**2 * squares_of_trials
     )
-    variance = max(float((residuals**2).sum() - squares), float(squares)) / total**2
+    sums = float((raw**2).sum())
+    widened = float((residuals**2).sum()) / sums if sums > 0.0 else 1.0
+    variance = max((sums - float(squares)) * widened, float(squares)) / total**2
     return UncertainRate(
         rate=rate, variance=variance, degrees=degrees_of_freedom(residuals), people=people, trials=total
     )
