@@ -76,6 +76,7 @@ XZ = FileKind(name="xz", found="an xz archive", advice="unpack it")
 BZIP2 = FileKind(name="bzip2", found="a bzip2 archive", advice="unpack it")
 ZSTANDARD = FileKind(name="zstd", found="a Zstandard archive", advice="unpack it")
 TAR = FileKind(name="tar", found="a tar archive", advice="unpack it")
+RECORDIO = FileKind(name="recordio", found="a RecordIO file of MXNet (.rec)", advice="give it as --faces")
 LFS_POINTER = FileKind(name="lfs", found="a Git LFS pointer, not the file", advice="fetch the file with: git lfs pull")
 HTML = FileKind(name="html", found="an HTML page, as a failed download leaves", advice="download the file again")
 XML = FileKind(name="xml", found="an XML document")
@@ -120,6 +121,7 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"BZh", BZIP2),
     (0, b"\x28\xb5\x2f\xfd", ZSTANDARD),
     (257, b"ustar", TAR),
+    (0, b"\x0a\x23\xd7\xce", RECORDIO),
     (0, b"version https://git-lfs", LFS_POINTER),
     (0, b"\x12\x01\0\0\0\0\0\0", MXNET),
     (0, b"ftrt", ENGINE),

@@ -13,9 +13,11 @@ from efq.runtime.faces.images import IMAGE_SUFFIXES
 
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
-_DOCUMENTS = frozenset(
+DOCUMENTS = frozenset(
     {".txt", ".lst", ".md", ".rst", ".pdf", ".csv", ".tsv", ".json", ".yaml", ".yml", ".html", ".log"}
 )
+"""Suffixes of what may lie beside images and is no loss."""
+
 _NAMED = 3
 
 
@@ -43,7 +45,7 @@ class FolderScan:
     def all_expected(self) -> bool:
         """Whether nothing was left out but documents, and what operating systems and editors make."""
         problems = (self.unreadable, self.linked_again, self.broken_links, self.special)
-        return not any(problems) and set(self.unread) <= _DOCUMENTS
+        return not any(problems) and set(self.unread) <= DOCUMENTS
 
     @property
     def not_readable(self) -> tuple[str, ...]:
@@ -66,6 +68,16 @@ class FolderScan:
             _named("named pipes, sockets or devices", self.special),
         ]
         return "; ".join(part for part in parts if part)
+
+
+def is_hidden_folder(name: str) -> bool:
+    """Whether images in a folder of this name are left out: it begins with a dot, or an operating system makes it."""
+    return name.startswith(".") or name in _SYSTEM_FOLDERS
+
+
+def is_hidden_file(name: str) -> bool:
+    """Whether a file of this name is left out, as `is_hidden_folder`."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
 def scan_folder(root: Path) -> FolderScan:
@@ -138,7 +150,7 @@ class _Scan:
             if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 (of a Path it may raise)
                 self.broken_links.append(path)
             elif entry.is_dir():
-                if entry.name.startswith(".") or entry.name in _SYSTEM_FOLDERS:
+                if is_hidden_folder(entry.name):
                     self.hidden_folders.append(path)
                 elif entry.is_symlink():
                     self._links.append(path)
@@ -146,7 +158,7 @@ class _Scan:
                     folders.append(path)
             elif not entry.is_file():
                 self.special.append(path)
-            elif entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
+            elif is_hidden_file(entry.name):
                 self.hidden_files += 1
             else:
                 self._take(path, entry.name)

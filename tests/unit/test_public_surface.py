@@ -91,6 +91,8 @@ SURFACE = {
         ),
     },
     "toolchain.data.sources": set(),
+    "toolchain.data.sources.recordio": set(),
+    "toolchain.data.sources.tars": set(),
     "toolchain.graph": set(),
     "toolchain.graph.from_onnx": {"ImportedNetwork", "compare_with_onnx", "import_onnx"},
     "toolchain.graph.from_onnx.operators": set(),

@@ -8,11 +8,16 @@ from pathlib import Path
 
 from efq.runtime.errors import InputError
 from efq.runtime.extensions import load_extensions
+from efq.runtime.file_kinds import kind_of_bytes
+from efq.toolchain.data.sources.container import first_bytes, is_file
 from efq.toolchain.data.sources.folder import FolderFormat
+from efq.toolchain.data.sources.recordio.source import RecordIoFormat
 from efq.toolchain.data.sources.source import FaceFormat, FaceSource
+from efq.toolchain.data.sources.tars.source import TarFormat
 
 ENTRY_POINTS = "efq.faces"
-_BUILT_IN: tuple[FaceFormat, ...] = (FolderFormat(),)  # the folder last: it takes every folder
+_BUILT_IN: tuple[FaceFormat, ...] = (RecordIoFormat(), TarFormat(), FolderFormat())
+"""The folder last: it takes every folder."""
 
 _logger = logging.getLogger(__name__)
 
@@ -29,7 +34,7 @@ def open_source(faces: Path | FaceSource) -> FaceSource:
             return one.open(faces)
     found = _what_is_at(faces)
     message = (
-        f"expected a folder of faces, one folder per identity, at {faces}, found {found} "
+        f"expected faces at {faces}: a folder with one folder per identity, a RecordIO file or a tar; found {found} "
         f"(formats: {', '.join(one.name for one in face_formats())})"
     )
     raise InputError(message)
@@ -52,7 +57,8 @@ def _what_is_at(path: Path) -> str:
         return "nothing"
     except (OSError, ValueError) as error:
         return f"something that cannot be read ({getattr(error, 'strerror', None) or error})"
-    return "a file of no known format"
+    kind = kind_of_bytes(first_bytes(path)) if is_file(path) else None
+    return kind.sentence if kind else "a file of no known format"
 
 
 def _recognizes(one: FaceFormat, path: Path) -> bool:
