@@ -17,6 +17,7 @@ from efq.toolchain.data.sources.source import Fingerprint
 _LARGEST = 1 << 50
 _DIGITS = 8
 _NAMED = 3
+_LONGEST_SHOWN = 200
 
 
 class Container:
@@ -74,7 +75,7 @@ class LeftOut:
         """`reason` is a plural: "links"."""
         self._counts[reason] += 1
         if len(self._named[reason]) < _NAMED:
-            self._named[reason].append(name)
+            self._named[reason].append((name if name.isprintable() else ascii(name))[:_LONGEST_SHOWN])
 
     @property
     def all_expected(self) -> bool:

@@ -36,6 +36,15 @@ class _Bounds:
     first: int
     last: int
 
+    def has_image(self, number: int) -> bool:
+        """Whether the record of this number may hold an image."""
+        return number < self.first + _error(self.first)
+
+    def is_identity(self, number: int, record: Record) -> bool:
+        """Whether a record is of an identity: it holds the first and the last number of its images, and no image."""
+        near = self.first - _error(self.first) <= number <= self.last + _error(self.last)
+        return near and len(record.labels) > 1 and not record.start
+
 
 class RecordIoSource:
     """The images of `path`, an .rec file, and whose label each has.
@@ -131,16 +140,14 @@ class RecordIoSource:
 
         Raises InputError for an .lst file of other labels.
         """
-        bounds, problem = self._bounds, record.problem
-        if bounds is not None and number == 0:
-            return "", ""
-        if bounds is not None and number >= bounds.first + _error(bounds.first):
-            if number <= bounds.last + _error(bounds.last) and not record.start:
-                return "", ""  # an identity: the first and the last number of its images
-            problem = "records beyond those that record 0 counts"
+        if self._bounds is not None:
+            if number == 0 or self._bounds.is_identity(number, record):
+                return "", ""
+            if not self._bounds.has_image(number):
+                return "", "records beyond those that record 0 counts"
+        if record.problem:
+            return "", record.problem
         suffix, person = record.suffix, record.person
-        if problem:
-            return "", problem
         if not suffix:
             return "", "records of no image that is read"
         if person is None:
