@@ -55,7 +55,9 @@ _TRAINED_ON = (
 @click.option("--faces", "root", type=PATH, help="Folder of aligned faces, one folder per identity.")
 @click.option("--list", "listing", type=PATH, help="File naming the images of --faces to compare.")
 @identity_level_option
-@click.option("--pairs", "pair_files", type=PATH, multiple=True, help="Pairs file (repeatable).")
+@click.option(
+    "--pairs", "pair_files", type=PATH, multiple=True, help="Pairs: a .bin, a list or CFP's folder (repeatable)."
+)
 @click.option("--backbone", type=TEXT, help="Network of a MODEL or reference that does not say it itself.")
 @teacher_input_option
 @click.option("--float", "as_float", is_flag=True, help="Measure the student MODEL with its quantizers left out.")
@@ -105,18 +107,22 @@ def main(
 
     --faces alone compares all pairs of the folder's images (TAR@FAR and FNMR@FMR 1e-3, 1e-4, 1e-5, EER), with --list
     those of the listed ones. --threshold gives FMR and FNMR at a cosine in use, --search the figures of 1:N. --pairs
-    gives the k-fold accuracy on a pairs file; its paths are relative to --faces, or else to the file's own folder, and
-    all pairs are then only compared with --list. With --reference both networks are measured on the same images and
+    gives the k-fold accuracy on a verification set (lfw.bin), which brings its images, or on a list of pairs, as LFW,
+    CFP, CALFW, CPLFW and AgeDB are published; its paths are relative to --faces, or else to the file's own folder. All
+    pairs are then only compared with --list. With --reference both networks are measured on the same images and
     resamples, and their difference has an interval of its own.
     """
     from efq.toolchain.networks import network_kind, open_network
     from efq.toolchain.teachers.teacher_check import check_teacher
 
+    if root is None and (listing is not None or not pair_files):
+        message = "expected a folder of faces; name it with --faces DIR (--list needs it), or give a --pairs file"
+        raise UsageError(message)
     if listing is None and pair_files:
         refuse_unused(("identity_level",), "with --pairs alone, which say themselves who is on an image")
         refuse_unused(("thresholds", "search"), "with --pairs alone; name the images to compare with --list")
     protocol = read_protocol(
-        _root(root, listing, pair_files),
+        root,
         listing=listing,
         pairs_files=pair_files,
         all_pairs=listing is not None or not pair_files,
@@ -176,19 +182,6 @@ def _print(report: EvaluationReport) -> None:
             console.print(part, markup=False, soft_wrap=True)
         else:
             console.print(part)
-
-
-def _root(root: Path | None, listing: Path | None, pair_files: tuple[Path, ...]) -> Path:
-    """The folder that all paths are relative to."""
-    if root is not None:
-        return root
-    if listing is not None or not pair_files:
-        message = "expected a folder of faces; name it with --faces DIR (--list needs it), or give a --pairs file"
-        raise UsageError(message)
-    if len({file.parent for file in pair_files}) > 1:
-        message = "expected pairs files of one folder; name the folder their paths are relative to with --faces DIR"
-        raise UsageError(message)
-    return pair_files[0].parent
 
 
 def _check_contracts(networks: list[EmbeddingNetwork]) -> None:

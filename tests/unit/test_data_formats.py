@@ -57,7 +57,8 @@ def extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.mark.usefixtures("extension")
 def test_a_format_of_another_package_comes_before_the_folder(tmp_path: Path) -> None:
-    assert [one.name for one in face_formats()] == ["marked", "raising", "recordio", "tar", "folder"]
+    names_in_order = [one.name for one in face_formats()]
+    assert (names_in_order[:2], names_in_order[-1]) == (["marked", "raising"], "folder")
     (tmp_path / "mark").touch()
     assert open_source(tmp_path) == ("opened", tmp_path)
 

@@ -91,6 +91,7 @@ SURFACE = {
         ),
     },
     "toolchain.data.sources": set(),
+    "toolchain.data.sources.packed": set(),
     "toolchain.data.sources.recordio": set(),
     "toolchain.data.sources.tars": set(),
     "toolchain.graph": set(),
@@ -105,6 +106,7 @@ SURFACE = {
     "toolchain.evaluation.certificate": set(),
     "toolchain.evaluation.figures": set(),
     "toolchain.evaluation.protocols": set(),
+    "toolchain.evaluation.protocols.pair_lists": set(),
     "toolchain.migration": set(),
     "toolchain.evaluation": {
         *("Agreement", "AllPairs", "AllPairsResult", "Estimate", "EvaluationReport", "FarResult", "FoldAccuracy"),
@@ -112,7 +114,7 @@ SURFACE = {
         *("measure_agreement", "measure_all_pairs", "measure_folds", "pair_similarities", "read_pairs", "roc_curve"),
         *("Evaluation", "EvaluationFaces", "EvaluationProtocol", "IndexedPairs", "NetworkEvaluation", "check_unseen"),
         *("decision_far", "embed_faces", "embedding_cosines", "evaluate", "far_name", "open_evaluation_faces"),
-        *("read_protocol", "tar_at_far", "training_images"),
+        *("ListedPair", "ListedPairs", "PairsFormat", "read_protocol", "tar_at_far", "training_images"),
     },
     "toolchain.losses": {
         *("EmbeddingBank", "EvaluationMetricConfig", "EvaluationMetricLoss", "EvaluationMetricTerms"),

@@ -202,7 +202,8 @@ def face_paths(
         level = "" if identity_level in (None, "leaf") else f" at level {identity_level}"
         message = (
             f"expected the identity{level} of every face in {source.name}, found {len(nameless)} without one, first "
-            f"{nameless[0]}; in a folder, make one folder per person, or name the folder above"
+            f"{nameless[0]}; in a folder, make one folder per person, or name the folder above; a verification set "
+            "(.bin) says of pairs only: give it as --pairs"
         )
         raise InputError(message)
     return paths

@@ -23,12 +23,12 @@ def read_listing(listing: Path, source: FaceSource) -> list[str]:
     Raises InputError, with the lines, for what is not in `source`, and for a listing that names nothing or pairs.
     """
     keys: list[str] = []
-    unknown: list[tuple[int, str]] = []
+    unknown: list[tuple[str, str]] = []
     for number, line in read_lines(listing, "image paths"):
         path, *rest = line.split("\t")
         key = find_key(path, source)
         if key is None:
-            unknown.append((number, path.strip()))
+            unknown.append((f"line {number}", path.strip()))
         else:
             keys.append(key)
         if len(rest) == 3 and find_key(rest[0], source) is not None:
@@ -68,9 +68,9 @@ def _spellings(text: str, root: str) -> Iterator[str]:
         yield from dict.fromkeys((key, unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)))
 
 
-def not_in_source(file: Path, source: FaceSource, unknown: Sequence[tuple[int, str]]) -> InputError:
-    """The error for lines (number, text) of `file` that name no image of `source`."""
-    shown = ", ".join(f"line {number} {text[:200]!r}" for number, text in unknown[:_NAMED])
+def not_in_source(file: Path, source: FaceSource, unknown: Sequence[tuple[str, str]]) -> InputError:
+    """The error for places ("line 3") in `file` whose text names no image of `source`."""
+    shown = ", ".join(f"{place} {text[:200]!r}" for place, text in unknown[:_NAMED])
     more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     return InputError(
         f"expected paths of images in {source.name} in {file}, found {len(unknown)} that are not there, or may not be "

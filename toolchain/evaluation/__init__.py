@@ -15,6 +15,7 @@ from efq.toolchain.evaluation.protocols.faces import (
     open_evaluation_faces,
     read_protocol,
 )
+from efq.toolchain.evaluation.protocols.pair_lists.listed import ListedPair, ListedPairs, PairsFormat
 from efq.toolchain.evaluation.protocols.pairs import PairList, read_pairs
 from efq.toolchain.evaluation.protocols.unseen import check_unseen, training_images
 from efq.toolchain.evaluation.report import (
@@ -40,9 +41,12 @@ __all__ = [
     "FoldAccuracy",
     "FoldResult",
     "IndexedPairs",
+    "ListedPair",
+    "ListedPairs",
     "NetworkEvaluation",
     "NetworkSummary",
     "PairList",
+    "PairsFormat",
     "TarAtFar",
     "all_pairs",
     "check_unseen",

@@ -11,12 +11,13 @@ from efq.runtime.extensions import load_extensions
 from efq.runtime.file_kinds import kind_of_bytes
 from efq.toolchain.data.sources.container import first_bytes, is_file
 from efq.toolchain.data.sources.folder import FolderFormat
+from efq.toolchain.data.sources.packed.verification_set import VerificationSetFormat
 from efq.toolchain.data.sources.recordio.source import RecordIoFormat
 from efq.toolchain.data.sources.source import FaceFormat, FaceSource
 from efq.toolchain.data.sources.tars.source import TarFormat
 
 ENTRY_POINTS = "efq.faces"
-_BUILT_IN: tuple[FaceFormat, ...] = (RecordIoFormat(), TarFormat(), FolderFormat())
+_BUILT_IN: tuple[FaceFormat, ...] = (VerificationSetFormat(), RecordIoFormat(), TarFormat(), FolderFormat())
 """The folder last: it takes every folder."""
 
 _logger = logging.getLogger(__name__)

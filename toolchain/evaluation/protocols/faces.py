@@ -19,7 +19,8 @@ from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceSource
 from efq.toolchain.data.summary import describe_set
-from efq.toolchain.evaluation.protocols.pairs import PairList, read_pairs
+from efq.toolchain.evaluation.protocols.gathering import gather
+from efq.toolchain.evaluation.protocols.pairs import PairList
 from efq.toolchain.evaluation.protocols.validity import check_ends, check_folds, check_labels
 
 _MOST_IDENTICAL = 0.1  # of the pairs of a file
@@ -126,7 +127,7 @@ class EvaluationProtocol:
 
 
 def read_protocol(
-    faces: Path | FaceSource,
+    faces: Path | FaceSource | None,
     *,
     listing: Path | None = None,
     pairs_files: Sequence[Path] = (),
@@ -135,17 +136,18 @@ def read_protocol(
 ) -> EvaluationProtocol:
     """The images of `faces` to evaluate on: all of them or those of a listing, and those of pairs files.
 
-    With `all_pairs` False those of the pairs files alone, of whom folders need not name the person. Raises InputError
-    as `read_pairs` and `face_paths` do.
+    With `all_pairs` False those of the pairs files alone, of whom folders need not name the person; these may bring
+    their images (.bin), and without `faces` name them relative to their own folder. Raises InputError and UsageError as
+    `gather` and `face_paths` do.
     """
-    source = open_source(faces)
-    pair_lists = tuple(read_pairs(file, source) for file in pairs_files)
-    listed = tuple(face_paths(source, listing, identity_level)) if all_pairs else ()
+    given = None if faces is None else open_source(faces)
+    source, pair_lists = gather(given, pairs_files, all_pairs=all_pairs)
+    listed = tuple(face_paths(given, listing, identity_level)) if all_pairs and given is not None else ()
     return EvaluationProtocol(source=source, listed=listed, pair_lists=pair_lists, identity_level=identity_level)
 
 
 def open_evaluation_faces(
-    faces: Path | FaceSource,
+    faces: Path | FaceSource | None,
     *,
     listing: Path | None = None,
     pairs_files: Sequence[Path] = (),
@@ -155,9 +157,12 @@ def open_evaluation_faces(
 ) -> EvaluationFaces:
     """Open the images of `faces` (those of a listing, where given) and of pairs files, to compare all pairs and these.
 
-    Raises InputError for a source without faces, and as `read_pairs` and `open_paths` do.
+    Without `faces` the pairs of the files alone. Raises InputError for a source without faces, and as `read_protocol`
+    and `open_paths` do.
     """
-    protocol = read_protocol(faces, listing=listing, pairs_files=pairs_files, identity_level=identity_level)
+    protocol = read_protocol(
+        faces, listing=listing, pairs_files=pairs_files, all_pairs=faces is not None, identity_level=identity_level
+    )
     return protocol.open(contract, progress=progress)
 
 

@@ -1,0 +1,1 @@
+"""Verification sets in one file (.bin), as InsightFace packs them: a pickle of images and labels, read as data."""

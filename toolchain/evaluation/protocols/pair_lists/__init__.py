@@ -1,0 +1,1 @@
+"""Pairs lists in the formats they are published in, one file a format behind `registry.open_pairs`."""
