@@ -93,10 +93,11 @@ class BenchConfig:
                 f"found {len(self.students)} for {len(self.artifacts)} artifacts"
             )
             raise UsageError(message)
-        of_faces = (self.listing, self.identity_level, self.pairs, self.calibration, self.students)
-        if self.faces is None and any(of_faces):
-            options = "--list, --identity-level, --pairs, --calibration-list or --student"
-            message = f"expected --faces DIR with {options}, found none; add it"
+        if self.faces is None and any((self.listing, self.identity_level, self.calibration)):
+            message = "expected --faces DIR with --list, --identity-level or --calibration-list, found none; add it"
+            raise UsageError(message)
+        if self.faces is None and not self.pairs and self.students:
+            message = "expected --faces DIR or --pairs with --student, found neither; add one"
             raise UsageError(message)
         if self.tools and not self.peers:
             message = "expected peers with the names of their tools, found none; set peers as well"
@@ -218,7 +219,7 @@ def _open(config: BenchConfig, progress: ShowProgress) -> _Opened:
 
 
 def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress) -> EvaluationFaces | None:
-    if config.faces is None:
+    if config.faces is None and not config.pairs:
         return None
     faces = open_evaluation_faces(
         config.faces,
@@ -274,7 +275,7 @@ def _calibration(
         )
         return np.asarray(chosen.images), f"Peers calibrated on {len(chosen)} faces of {config.calibration.name}."
     order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_FACES]
-    if config.faces is None:
+    if config.faces is None and not config.pairs:
         return images[np.sort(order)], f"Peers calibrated on {len(order)} drawn faces: good for timing only."
     note = f"Peers calibrated on {len(order)} of the compared faces themselves, which favours them."
     return images[np.sort(order)], note

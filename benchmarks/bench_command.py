@@ -40,10 +40,10 @@ _MOST_IMAGES = 1024  # at once: a gigabyte of a large network's activations
 )
 @teacher_options
 @click.option("--student", multiple=True, type=PATH, help="Torch student of each DIR, in their order.")
-@click.option("--faces", type=PATH, help="Faces to compare on; without it only latency is measured.")
+@click.option("--faces", type=PATH, help="Faces to compare all pairs of.")
 @click.option("--list", "listing", type=PATH, help="The images to take, paths relative to --faces, one a line.")
 @identity_level_option
-@click.option("--pairs", multiple=True, type=PATH, help="Pairs file for ten-fold accuracy; may be repeated.")
+@click.option("--pairs", multiple=True, type=PATH, help="Pairs for ten-fold accuracy: a .bin or a list (repeatable).")
 @click.option("--calibration-list", type=PATH, help="Faces the peers are calibrated on, relative to --faces.")
 @click.option("--batch", type=TEXT, default="1", show_default=True, metavar="N,N", help="Batch sizes to time.")
 @click.option(
@@ -101,13 +101,18 @@ def main(
 ) -> None:
     """Time artifacts and their float teacher in turn in one run, and compare their embeddings on faces.
 
-    Writes report.md, report.json and plots, and each artifact's parity.json. --min-cosine and --min-decisions hold
-    each artifact against its torch student where --student is given, else against the teacher. With --target the
-    teacher is built into engines of float16 and float32 as well, and GPU time, memory and clocks are reported.
+    Without --faces and --pairs only latency is measured; --pairs alone compares the listed pairs, whose images a .bin
+    brings itself. Writes report.md, report.json and plots, and each artifact's parity.json. --min-cosine and
+    --min-decisions hold each artifact against its torch student where --student is given, else against the teacher.
+    With --target the teacher is built into engines of float16 and float32 as well, and GPU time, memory and clocks are
+    reported.
     """
     if faces is None:
-        unused = ("min_cosine", "min_decisions", "listing", "identity_level", "pairs", "calibration_list", "student")
-        refuse_unused(unused, "without faces to compare on (--faces)")
+        refuse_unused(
+            ("min_decisions", "listing", "identity_level", "calibration_list"), "without faces to compare on (--faces)"
+        )
+    if faces is None and not pairs:
+        refuse_unused(("min_cosine", "student"), "without faces to compare on (--faces, --pairs)")
     if target is None:
         refuse_unused(("device", "rebuild"), f"without --target {' or '.join(TARGETS)}")
     if not peers:

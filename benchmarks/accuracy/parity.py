@@ -58,7 +58,11 @@ class PairParity:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AccuracyResults:
-    """Accuracy of every network and parity of the compared ones, on `images` faces of `identities` people."""
+    """Accuracy of every network and parity of the compared ones, on `images` faces of `identities` people.
+
+    Where only listed pairs are compared, `identities` is 0, as these do not say who is on an image, and the pairs are
+    those of the lists.
+    """
 
     images: int
     identities: int
@@ -95,8 +99,8 @@ def compare(
     """Compare networks by their unit-length embeddings (N, d) of all of `faces`.
 
     Every network is compared with `reference`, and besides the pairs (reference, network) of `also`. FARs that fewer
-    than ten false accepts would decide are left out. Raises InputError when the faces give no genuine or no impostor
-    pair, UsageError when embeddings differ in size from the reference's.
+    than ten false accepts would decide are left out; without all pairs there are none. Raises InputError when the
+    faces give no genuine or no impostor pair, UsageError when embeddings differ in size from the reference's.
     """
     _check_sizes(embeddings, reference)
     found = evaluate(
@@ -104,7 +108,7 @@ def compare(
     )
     anchor = embeddings[reference][faces.compared]
     return Comparison(
-        results=_results(found, reference),
+        results=_results(found, faces),
         curves={name: _curve(pairs) for name, pairs in found.pairs.items()},
         cosines={
             name: embedding_cosines(anchor, vectors[faces.compared]).astype(np.float32)
@@ -145,14 +149,15 @@ def _check_sizes(embeddings: Mapping[str, NDArray[np.float32]], reference: str) 
             raise UsageError(message)
 
 
-def _results(found: Evaluation, reference: str) -> AccuracyResults:
-    pairs = found.networks[reference].all_pairs
-    assert pairs is not None  # a benchmark compares all pairs
+def _results(found: Evaluation, faces: EvaluationFaces) -> AccuracyResults:
+    pairs = next(iter(found.networks.values())).all_pairs
+    listed = sum(len(pairs.same) for pairs in faces.pair_lists)
+    genuine = sum(int(pairs.same.sum()) for pairs in faces.pair_lists)
     return AccuracyResults(
-        images=pairs.images,
-        identities=pairs.identities,
-        genuine_pairs=pairs.genuine_pairs,
-        impostor_pairs=pairs.impostor_pairs,
+        images=len(faces.compared) if pairs is None else pairs.images,
+        identities=0 if pairs is None else pairs.identities,
+        genuine_pairs=genuine if pairs is None else pairs.genuine_pairs,
+        impostor_pairs=listed - genuine if pairs is None else pairs.impostor_pairs,
         networks=tuple(_accuracy(name, network) for name, network in found.networks.items()),
         parity=tuple(_parity(*pair, agreement) for pair, agreement in found.agreements.items()),
     )

@@ -22,8 +22,8 @@ def describe_faces(faces: EvaluationFaces | None, *, listing: Path | None, pairs
     paired = f", pairs {', '.join(path.name for path in pairs)}" if pairs else ""
     unreadable = f", {len(faces.faces.unreadable)} unreadable skipped" if faces.faces.unreadable else ""
     copies = f", {len(faces.duplicates)} of the same pixels as others left out" if faces.duplicates else ""
-    identities = len(np.unique(faces.labels))
-    return f"{len(faces.compared):,} images of {identities:,} identities{listed}{paired}{unreadable}{copies}"
+    identities = f" of {len(np.unique(faces.labels)):,} identities" if faces.all_pairs else ""
+    return f"{len(faces.compared):,} images{identities}{listed}{paired}{unreadable}{copies}"
 
 
 def threads_note(threads: Sequence[int], machine: Machine) -> list[str]:

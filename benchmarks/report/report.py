@@ -129,10 +129,12 @@ def _latency_table(setting: LatencySetting) -> str:
 def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
     far_names = list(accuracy.networks[0].tar)
     pair_names = list(accuracy.networks[0].ten_fold)
+    of_people = f" of {accuracy.identities:,} identities" if accuracy.identities else ""
+    measures = ["TAR at each FAR in percent, each network at its own threshold"] if accuracy.identities else []
+    measures += ["ten-fold accuracy in percent"] if pair_names else []
     intro = (
-        f"{accuracy.images:,} images of {accuracy.identities:,} identities: {accuracy.genuine_pairs:,} genuine and "
-        f"{accuracy.impostor_pairs:,} impostor pairs. TAR at each FAR in percent, each network at its own threshold"
-        + ("; ten-fold accuracy in percent." if pair_names else ".")
+        f"{accuracy.images:,} images{of_people}: {accuracy.genuine_pairs:,} genuine and {accuracy.impostor_pairs:,} "
+        f"impostor pairs{'' if accuracy.identities else ', as listed'}. {'; '.join(measures)}."
     )
     header = ("network", *[f"TAR@{far}, %" for far in far_names], *[f"{name}, 10-fold, %" for name in pair_names])
     rows = [
@@ -145,7 +147,7 @@ def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
     ]
     far = accuracy.parity[0].decision_far if accuracy.parity else None
     parity_intro = "Cosine between two networks' embeddings of the same image, the network's own of different ones" + (
-        "; too few impostor pairs to compare decisions."
+        ("; too few impostor pairs to compare decisions." if accuracy.identities else ".")
         if far is None
         else ", and the share of all pairs on which they decide alike, each at its own threshold for FAR "
         f"{far_name(far)}."

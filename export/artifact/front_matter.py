@@ -88,6 +88,8 @@ def _results(evaluation: EvaluationRecord) -> list[Yaml]:
     ]
     pairs.append({"type": "cosine", "name": "mean cosine to the teacher", "value": evaluation.teacher.cosine_mean})
     people = f"all pairs of {faces.images:,} images of {faces.identities:,} people"
+    if not faces.identities:  # of listed pairs alone, which say nothing of people
+        people = f"{faces.images:,} images of listed pairs"
     found: list[Yaml] = [_result("faces", people, pairs)]
     for name, value in rates.ten_fold.items():
         accuracy = {"type": "accuracy", "name": "ten-fold accuracy", "value": value}

@@ -14,6 +14,7 @@ from artifacts import EMBEDDING_SIZE, PATCH, make_artifact, make_manifest, weigh
 from click.testing import CliRunner, Result
 from messages import names
 from networks import TEACHER, make_faces, make_teacher
+from packed_pairs import write_set
 from torch import nn
 
 from efq.benchmarks.bench_command import main
@@ -157,6 +158,24 @@ def test_faces_an_artifact_was_fine_tuned_on_are_refused(
     names(result.stderr.partition("error: ")[2], artifact, 1, IDENTITIES * IMAGES_EACH, "person03/2.png")
 
 
+def test_a_verification_set_alone(artifact: Path, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
+    """It brings its images; of all pairs nothing is said."""
+    lines = [line.split("\t") for line in (faces / "pairs.txt").read_text().splitlines()]
+    images = [(faces / path).read_bytes() for line in lines for path in line[:2]]
+    packed = write_set(tmp_path / "lfw.bin", images, [line[2] == "1" for line in lines])
+    out = tmp_path / "out"
+    result = bench(artifact, "--teacher", checkpoint, "--pairs", packed, "--min-cosine", "0.9999", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    accuracy = json.loads((out / "report.json").read_text(encoding="utf-8"))["accuracy"]
+    assert (accuracy["identities"], accuracy["genuine_pairs"], accuracy["impostor_pairs"]) == (0, *[IDENTITIES] * 2)
+    assert [list(network["ten_fold"]) for network in accuracy["networks"]] == [["lfw"], ["lfw"]]
+    assert not (out / "plots" / "roc.png").exists()
+    evaluation = ParityRecord.from_json((artifact / "parity.json").read_text(encoding="utf-8")).evaluation
+    assert evaluation is not None
+    assert evaluation.accuracy.artifact.ten_fold == accuracy["networks"][1]["ten_fold"]
+    Embedder.open(artifact, threads=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
@@ -164,6 +183,7 @@ def test_faces_an_artifact_was_fine_tuned_on_are_refused(
         (["--threads", "0"], ("--threads", "0")),
         (["--min-cosine", "0.9"], ("--min-cosine", "--faces")),
         (["--list", "some.txt"], ("--list", "--faces")),
+        (["--pairs", "lfw.bin", "--min-decisions", "0.9"], ("--min-decisions", "--faces")),
     ],
 )
 def test_usage_errors(

@@ -15,10 +15,12 @@ from artifacts import make_manifest, make_model, random_faces, reference_embeddi
 from click.testing import CliRunner, Result
 from messages import names
 from numpy.typing import NDArray
+from packed_pairs import write_set
 
 from efq.export.artifact.writer import write_artifact
 from efq.toolchain.evaluate_command import main
 from efq.toolchain.evaluation import all_pairs, fold_accuracy, pair_similarities, tar_at_far
+from efq.toolchain.evaluation.protocols.pair_lists.folds import contiguous_folds
 
 PEOPLE, EACH = 12, 3
 LABELS = np.repeat(np.arange(PEOPLE), EACH)
@@ -136,6 +138,47 @@ def test_listed_pairs_and_all_pairs_in_one_table(artifact: Path, root: Path, tmp
 def test_paths_of_a_pairs_file_are_relative_to_its_folder(artifact: Path, root: Path) -> None:
     file, _, _ = write_pairs(root / "own_pairs.txt")
     assert evaluate_json(artifact, "--pairs", file, "--bootstrap", 0)["pairs"][0]["pairs"] == 36
+
+
+def write_set_of(file: Path, root: Path) -> Path:
+    """The pairs of `write_pairs` as a .bin, each image as often as a pair has it; folds are ten, in order."""
+    ends = [path for i in range(36) for path in (PATHS[i], PATHS[(i + 1) % 36])]
+    same = [bool(LABELS[i] == LABELS[(i + 1) % 36]) for i in range(36)]
+    return write_set(file, [(root / path).read_bytes() for path in ends], same, protocol=2)
+
+
+def test_a_set_gives_the_figures_of_the_folder(artifact: Path, root: Path, tmp_path: Path) -> None:
+    """To the digit, intervals and agreement too; the images' hashes are those of the files."""
+    packed = write_set_of(tmp_path / "toy.bin", root)
+    file, first, second = write_pairs(tmp_path / "toy.txt")
+    folds = contiguous_folds(36)
+    rows = zip(first, second, folds, strict=True)
+    file.write_text("\n".join(f"{PATHS[i]},{PATHS[j]},{int(LABELS[i] == LABELS[j])},{fold}" for i, j, fold in rows))
+    options = ("--reference", artifact, "--bootstrap", 20, "--flip")
+    found = evaluate_json(artifact, "--pairs", packed, *options)
+    expected = evaluate_json(artifact, "--faces", root, "--pairs", file, *options)
+    assert found == expected | {"faces": str(packed)}
+    assert (found["images"], found["pairs"][0]["pairs"], found["pairs"][0]["name"]) == (36, 36, "toy")
+
+
+def test_sets_and_lists_beside_each_other(artifact: Path, root: Path, tmp_path: Path) -> None:
+    packed = write_set_of(tmp_path / "toy.bin", root)
+    file, _, _ = write_pairs(tmp_path / "list.txt")
+    report = evaluate_json(artifact, "--faces", root, "--pairs", packed, "--pairs", file, "--bootstrap", 0)
+    assert [(pairs["name"], pairs["pairs"]) for pairs in report["pairs"]] == [("toy", 36), ("list", 36)]
+    assert report["images"] == 72
+    assert report["all_pairs"] is None
+
+
+def test_a_set_is_given_as_pairs(artifact: Path, root: Path, tmp_path: Path) -> None:
+    """As --faces it says of nobody who is on an image; beside it --faces would do nothing."""
+    packed = write_set_of(tmp_path / "toy.bin", root)
+    result = evaluate(artifact, "--faces", packed)
+    assert (result.exit_code, result.stdout) == (1, "")
+    names(result.stderr, packed, "--pairs")
+    result = evaluate(artifact, "--faces", root, "--pairs", packed)
+    assert (result.exit_code, result.stdout) == (2, "")
+    names(result.stderr, root, packed, "--faces")
 
 
 def test_images_it_was_trained_on_are_refused(root: Path, tmp_path: Path) -> None:
