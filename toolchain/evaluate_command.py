@@ -11,12 +11,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
 
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, FiniteFloat, refuse_unused
@@ -35,8 +36,13 @@ from efq.toolchain.evaluation import (
     training_images,
 )
 from efq.toolchain.evaluation.curves import curves_of
+from efq.toolchain.evaluation.protocols.ijb.benchmark import IjbBenchmark, read_ijb
+from efq.toolchain.evaluation.protocols.ijb.measure import measure_ijb
+from efq.toolchain.evaluation.protocols.ijb.mode import IjbMode
+from efq.toolchain.evaluation.protocols.ijb.table import ijb_parts
 from efq.toolchain.evaluation.table import report_parts
 from efq.toolchain.face_options import identity_level_option
+from efq.toolchain.ijb_options import ijb_options, refuse_unused_with_ijb
 from efq.toolchain.teacher_options import teacher_input_option
 
 if TYPE_CHECKING:
@@ -58,6 +64,7 @@ _TRAINED_ON = (
 @click.option(
     "--pairs", "pair_files", type=PATH, multiple=True, help="Pairs: a .bin, a list or CFP's folder (repeatable)."
 )
+@ijb_options
 @click.option("--backbone", type=TEXT, help="Network of a MODEL or reference that does not say it itself.")
 @teacher_input_option
 @click.option("--float", "as_float", is_flag=True, help="Measure the student MODEL with its quantizers left out.")
@@ -89,6 +96,8 @@ def main(
     listing: Path | None,
     identity_level: IdentityLevel | None,
     pair_files: tuple[Path, ...],
+    ijb: Path | None,
+    ijb_mode: str,
     backbone: str | None,
     teacher_input: str | None,
     as_float: bool,
@@ -110,23 +119,29 @@ def main(
     gives the k-fold accuracy on a verification set (lfw.bin), which brings its images, or on a list of pairs, as LFW,
     CFP, CALFW, CPLFW and AgeDB are published; its paths are relative to --faces, or else to the file's own folder. All
     pairs are then only compared with --list. With --reference both networks are measured on the same images and
-    resamples, and their difference has an interval of its own.
+    resamples, and their difference has an interval of its own. --ijb gives the figures of IJB-B or IJB-C, 1:1 and 1:N.
     """
     from efq.toolchain.networks import network_kind, open_network
     from efq.toolchain.teachers.teacher_check import check_teacher
 
-    if root is None and (listing is not None or not pair_files):
+    refuse_unused_with_ijb(ijb)
+    if ijb is None and root is None and (listing is not None or not pair_files):
         message = "expected a folder of faces; name it with --faces DIR (--list needs it), or give a --pairs file"
         raise UsageError(message)
     if listing is None and pair_files:
         refuse_unused(("identity_level",), "with --pairs alone, which say themselves who is on an image")
         refuse_unused(("thresholds", "search"), "with --pairs alone; name the images to compare with --list")
-    protocol = read_protocol(
-        root,
-        listing=listing,
-        pairs_files=pair_files,
-        all_pairs=listing is not None or not pair_files,
-        identity_level=identity_level,
+    mode = IjbMode.parse(ijb_mode)
+    protocol = (
+        read_ijb(ijb)
+        if ijb is not None
+        else read_protocol(
+            root,
+            listing=listing,
+            pairs_files=pair_files,
+            all_pairs=listing is not None or not pair_files,
+            identity_level=identity_level,
+        )
     )
     files = [path for path in (model, reference) if path is not None]
     if not any(path.is_dir() for path in files):
@@ -148,6 +163,10 @@ def main(
         for path in files
     ]
     _check_contracts(networks)
+    if isinstance(protocol, IjbBenchmark):
+        found = measure_ijb(networks, protocol, mode, allow_training_images=allow_training_images, progress=progress)
+        _show(found.to_dict(), ijb_parts(found), as_json=as_json)
+        return
     faces = protocol.open(networks[0].contract, resize=resize, progress=progress)
     if not allow_training_images:
         for network in networks:
@@ -169,15 +188,16 @@ def main(
         for network in networks
     ]
     report = _report(networks, faces, embeddings, resamples, flip=flip, thresholds=thresholds, search=search)
+    _show(report.to_dict(), report_parts(report), as_json=as_json)
+
+
+def _show(values: dict[str, Any], parts: Sequence[str | Table], *, as_json: bool) -> None:
+    """Print a report: its `values` as JSON, or its lines and tables."""
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
-    else:
-        _print(report)
-
-
-def _print(report: EvaluationReport) -> None:
+        click.echo(json.dumps(values))
+        return
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
-    for part in report_parts(report):
+    for part in parts:
         if isinstance(part, str):
             console.print(part, markup=False, soft_wrap=True)
         else:

@@ -106,6 +106,7 @@ SURFACE = {
     "toolchain.evaluation.certificate": set(),
     "toolchain.evaluation.figures": set(),
     "toolchain.evaluation.protocols": set(),
+    "toolchain.evaluation.protocols.ijb": set(),
     "toolchain.evaluation.protocols.pair_lists": set(),
     "toolchain.migration": set(),
     "toolchain.evaluation": {
