@@ -25,12 +25,13 @@ def _signed(share: float) -> str:
 def report_parts(report: EvaluationReport) -> list[str | Table]:
     """Lines and a table, from top to bottom; shares in percent, differences in percentage points."""
     networks = (("model", report.model), ("reference", report.reference))
-    lines = [_network_line(role, network) for role, network in networks if network is not None]
+    lines = [network_line(role, network) for role, network in networks if network is not None]
     agreement = [] if report.agreement is None else [_agreement_line(report.agreement)]
     return [*lines, *_note_lines(report), _table(report), *agreement]
 
 
-def _network_line(role: str, network: NetworkSummary) -> str:
+def network_line(role: str, network: NetworkSummary) -> str:
+    """Which network was measured, and as what."""
     kind = network.kind if network.backend is None else f"{network.kind} in {network.backend}"
     return f"{role + ':':<11}{network.name} ({kind}, {network.path}, sha256 {network.sha256[:16]})"
 

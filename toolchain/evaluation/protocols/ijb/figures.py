@@ -18,8 +18,14 @@ from efq.toolchain.evaluation.protocols.ijb.report import (
     TarRow,
     VerificationResult,
 )
-from efq.toolchain.evaluation.protocols.ijb.search import FPIRS, RANKS, search_gallery
-from efq.toolchain.evaluation.protocols.ijb.verification import FARS, listed_pairs, template_similarities
+from efq.toolchain.evaluation.protocols.ijb.scores import (
+    FARS,
+    FPIRS,
+    RANKS,
+    listed_pairs,
+    search_gallery,
+    template_similarities,
+)
 
 
 def verify_pairs(templates: EmbeddedTemplates, benchmark: IjbBenchmark) -> VerificationResult | None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from efq.toolchain.evaluation.figures.limits import rule_of_thirty
 from efq.toolchain.evaluation.figures.rates import far_name
 from efq.toolchain.evaluation.protocols.ijb.report import IjbReport, Share
-from efq.toolchain.evaluation.report import NetworkSummary
+from efq.toolchain.evaluation.table import network_line
 
 _NAMED = 5
 
@@ -18,13 +18,8 @@ _NAMED = 5
 def ijb_parts(report: IjbReport) -> list[str | Table]:
     """Lines and a table, from top to bottom; shares in percent, differences in percentage points."""
     networks = (("model", report.model), ("reference", report.reference))
-    lines = [_network_line(role, network) for role, network in networks if network is not None]
+    lines = [network_line(role, network) for role, network in networks if network is not None]
     return [*lines, *_notes(report), _table(report)]
-
-
-def _network_line(role: str, network: NetworkSummary) -> str:
-    kind = network.kind if network.backend is None else f"{network.kind} in {network.backend}"
-    return f"{role + ':':<11}{network.name} ({kind}, {network.path}, sha256 {network.sha256[:16]})"
 
 
 def _notes(report: IjbReport) -> Iterator[str]:
