@@ -16,6 +16,7 @@ from efq.runtime.artifact.listing import check_inside, files_of, is_plain_name
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import ParityRecord
 from efq.runtime.artifact.training_data import TrainingData
+from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, SchemaError
 from efq.runtime.files import atomic_write_text
 from efq.runtime.probe.probe import PROBE_FILE, PROBE_IMAGE_FILE, Probe
@@ -24,6 +25,8 @@ from efq.runtime.reading import decode_text, read_bytes, read_text, sha256_file
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 PARITY_FILE = "parity.json"
+CERTIFICATE_FILE = "certificate.json"
+CERTIFICATE_PAGE_FILE = "certificate.html"
 TRAINING_DATA_FILE = "training_data.json"
 CARD_FILE = "README.md"
 CHECKSUMS_FILE = "checksums.sha256"
@@ -36,7 +39,8 @@ SCHEMA_VERSION_KEY = "efq.schema_version"
 LARGEST_MODEL = 2**31
 """Bytes: no protocol buffer has more."""
 
-_LIMITS = {MODEL_FILE: LARGEST_MODEL} | dict.fromkeys((MANIFEST_FILE, PARITY_FILE, CARD_FILE, CHECKSUMS_FILE), 2**22)
+_TEXTS = (MANIFEST_FILE, PARITY_FILE, CERTIFICATE_FILE, CARD_FILE, CHECKSUMS_FILE)
+_LIMITS = {MODEL_FILE: LARGEST_MODEL} | dict.fromkeys(_TEXTS, 2**22)
 _OTHER_LIMIT = 2**28  # training_data.json of five million images
 _MOST_FILES, _MOST_BYTES = 100, 2**32
 
@@ -97,6 +101,26 @@ class Artifact:
         Raises SchemaError for a record that does not fit, ChecksumError as `read` does.
         """
         return ParityRecord.from_json(self._text(PARITY_FILE)) if PARITY_FILE in self.checksums else None
+
+    def certificate(self) -> Certificate | None:
+        """What is certified of the artifact, None where nothing is.
+
+        Raises SchemaError for a record that does not fit, or that is another artifact's; ChecksumError as `read` does.
+        """
+        if CERTIFICATE_FILE not in self.checksums:
+            return None
+        found = Certificate.from_json(self._text(CERTIFICATE_FILE))
+        for what, expected, certified in (
+            (MODEL_FILE, self.checksums[MODEL_FILE], found.binding.model_sha256),
+            ("the teacher", self.manifest.teacher["sha256"], found.binding.teacher_sha256),
+        ):
+            if certified != expected:
+                message = (
+                    f"expected in {self.directory / CERTIFICATE_FILE} a certificate of this artifact, with SHA-256 "
+                    f"{expected} of {what}, found one with {certified}; certify it with efq-bench --certify"
+                )
+                raise SchemaError(message)
+        return found
 
     def training_data(self) -> TrainingData:
         """Which images it was fine-tuned on.
