@@ -55,9 +55,9 @@ class Differential(Record):
 class Cohorts(Record):
     """All cohorts of a file.
 
-    file, sha256: of the file. thresholds: of each arrangement, in the order of `Certificate.galleries`: the deployed one
-    of the teacher alone, and the re-mapped ones. without: images of no cohort. differentials: one of each arrangement,
-    over the cohorts whose errors are not few; its values are None where these are fewer than two.
+    file, sha256: of the file. thresholds: of each arrangement, in the order of `Certificate.galleries`: the deployed
+    one of the teacher alone, and the re-mapped ones. without: images of no cohort. differentials: one of each
+    arrangement, over the cohorts whose errors are not few; its values are None where these are fewer than two.
     """
 
     file: Text
