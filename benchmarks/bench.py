@@ -112,7 +112,7 @@ class Bench:
     """A finished benchmark: `results` for the report, `comparison` for its plots, `names` of the artifacts in order.
 
     `student_names` holds the torch students' names, in the order of the artifacts, or nothing. `faces_sha256` is one
-    hash over the compared faces.
+    hash over the compared faces, `faces`, and `embeddings` those of all of them, by network.
     """
 
     results: BenchResults
@@ -120,6 +120,8 @@ class Bench:
     names: tuple[str, ...]
     student_names: tuple[str, ...]
     faces_sha256: str | None
+    faces: EvaluationFaces | None
+    embeddings: Mapping[str, NDArray[np.float32]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,6 +184,8 @@ def run_bench(config: BenchConfig, *, progress: ShowProgress = no_progress) -> B
         names=tuple(opened.names),
         student_names=tuple(opened.students),
         faces_sha256=None if opened.faces is None else opened.faces.faces.sha256,
+        faces=opened.faces,
+        embeddings=timed.measured.embeddings,
     )
 
 

@@ -11,11 +11,13 @@ import importlib.util
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from efq.benchmarks.certify_options import CertifyOptions, certify_options, certify_options_of
 from efq.benchmarks.engines.gpu_target import GpuTarget
 from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, FiniteFloat, parse_counts, refuse_unused
 from efq.runtime.console import efq_command, log, progress
@@ -28,6 +30,7 @@ from efq.toolchain.teacher_options import teacher_options
 
 if TYPE_CHECKING:
     from efq.benchmarks.bench import Bench, BenchConfig
+    from efq.runtime.certificate.certificate import Certificate
 
 _MOST_IMAGES = 1024  # at once: a gigabyte of a large network's activations
 
@@ -67,6 +70,7 @@ _MOST_IMAGES = 1024  # at once: a gigabyte of a large network's activations
 )
 @click.option("--min-cosine", type=FiniteFloat(-1, 1), help="Fail (exit 3) if any image's cosine is below.")
 @click.option("--min-decisions", type=FiniteFloat(0, 1), help="Fail (exit 3) if fewer decisions are equal.")
+@certify_options
 @click.option("--title", type=TEXT, default="Benchmark", show_default=True, help="Heading of the report.")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder for report.md, report.json and plots.")
 @click.option("--force", is_flag=True, help="Replace the output folder when it is not empty.")
@@ -98,6 +102,7 @@ def main(
     output: Path,
     force: bool,
     as_json: bool,
+    **certify_values: Any,
 ) -> None:
     """Time artifacts and their float teacher in turn in one run, and compare their embeddings on faces.
 
@@ -105,7 +110,7 @@ def main(
     brings itself. Writes report.md, report.json and plots, and each artifact's parity.json. --min-cosine and
     --min-decisions hold each artifact against its torch student where --student is given, else against the teacher.
     With --target the teacher is built into engines of float16 and float32 as well, and GPU time, memory and clocks are
-    reported.
+    reported. With --certify each artifact gets a certificate, certificate.json and a page, if it passes all gates.
     """
     if faces is None:
         refuse_unused(
@@ -117,7 +122,9 @@ def main(
         refuse_unused(("device", "rebuild"), f"without --target {' or '.join(TARGETS)}")
     if not peers:
         refuse_unused(("calibration_list",), "without --peers, which are what is calibrated")
+    asked = certify_options_of(faces=faces, **certify_values)
     inputs = {"the teacher": teacher, "the faces": faces, "the list": listing, "the calibration list": calibration_list}
+    inputs["the cohorts"] = None if asked is None else asked.cohorts
     inputs |= {f"the input {path}": path for path in (*artifacts, *student, *pairs)}
     refuse_inputs(output, inputs)
     _require_train_packages()
@@ -145,6 +152,7 @@ def main(
         title=title,
         command=shlex.join(["efq-bench", *sys.argv[1:]]),
     )
+    _check_teacher_file(config, asked)
     with atomic_directory(output, force=force) as folder:
         bench = run_bench(config, progress=progress)
         comparison = bench.comparison
@@ -154,11 +162,12 @@ def main(
             curves=comparison.curves if comparison else {},
             cosines=comparison.cosines if comparison else {},
         )
+        certificates = _certify(config, bench, asked, folder)
     log(f"report written to {output}")
     _print(bench, output=output, as_json=as_json)
-    _check_gates(bench, min_cosine, min_decisions)
+    _check_gates(bench, min_cosine, min_decisions, certificates)
     if comparison is not None:
-        _update_artifacts(config, bench)
+        _update_artifacts(config, bench, certificates)
 
 
 def _require_train_packages() -> None:
@@ -178,10 +187,32 @@ def _print(bench: Bench, *, output: Path, as_json: bool) -> None:
         click.echo(to_markdown(bench.results))
 
 
-def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | None) -> None:
-    """Hold each artifact against its torch student, or against the teacher. Raises ParityError."""
-    from efq.benchmarks.accuracy.parity import check_gates
+def _check_teacher_file(config: BenchConfig, asked: CertifyOptions | None) -> None:
+    from efq.benchmarks.certify import check_teacher_file
 
+    if asked is not None:
+        check_teacher_file(config)
+
+
+def _certify(config: BenchConfig, bench: Bench, asked: CertifyOptions | None, folder: Path) -> list[Certificate]:
+    """The certificate of each artifact, also written into the report's folder; none where none is asked for."""
+    from efq.benchmarks.certify import certify_artifacts, write_certificates
+
+    if asked is None:
+        return []
+    certificates = certify_artifacts(config, bench, asked)
+    write_certificates(folder, certificates)
+    return certificates
+
+
+def _check_gates(
+    bench: Bench, min_cosine: float | None, min_decisions: float | None, certificates: Sequence[Certificate]
+) -> None:
+    """Hold each artifact against its torch student or against the teacher, and certificates. Raises ParityError."""
+    from efq.benchmarks.accuracy.parity import check_gates
+    from efq.benchmarks.certify import check_certificates
+
+    check_certificates(certificates)
     if bench.results.accuracy is None:
         return
     references = bench.student_names or [bench.results.reference] * len(bench.names)
@@ -189,10 +220,11 @@ def _check_gates(bench: Bench, min_cosine: float | None, min_decisions: float | 
         check_gates(bench.results.accuracy.between(reference, name), min_cosine=min_cosine, min_decisions=min_decisions)
 
 
-def _update_artifacts(config: BenchConfig, bench: Bench) -> None:
+def _update_artifacts(config: BenchConfig, bench: Bench, certificates: Sequence[Certificate]) -> None:
     from efq.benchmarks.parity_record import evaluation_records
     from efq.export.artifact.writer import update_parity
 
-    for directory, evaluation in zip(config.artifacts, evaluation_records(bench), strict=True):
-        update_parity(directory, evaluation)
-        log(f"parity.json updated in {directory}")
+    found: Sequence[Certificate | None] = certificates or [None] * len(config.artifacts)
+    for directory, evaluation, certificate in zip(config.artifacts, evaluation_records(bench), found, strict=True):
+        update_parity(directory, evaluation, certificate=certificate)
+        log(f"parity.json updated in {directory}" if certificate is None else f"certified: {directory}")

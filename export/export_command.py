@@ -30,6 +30,10 @@ from efq.toolchain.teacher_options import teacher_options
 if TYPE_CHECKING:
     from efq.toolchain.distillation import Licences
 
+_ASK = (
+    "nothing says yet what this artifact costs beside its teacher, nor which threshold it needs. On faces it has not "
+    "seen: efq-bench {} --teacher TEACHER --faces FACES --certify -o report; or say why not: --uncertified REASON"
+)
 _OF_CALIBRATION = (
     *("calibrate", "listing", "identity_level", "recipe", "backbone", "teacher_input", "accept_teacher"),
     *("teacher_licence", "data_licence", "data_name"),
@@ -75,6 +79,12 @@ _OF_CALIBRATION = (
 )
 @engine_options
 @serving_options
+@click.option(
+    "--uncertified",
+    type=TEXT,
+    metavar="REASON",
+    help="Why this artifact needs no certificate (efq-bench --certify); kept with it, on one line.",
+)
 @click.option("--allow-float", is_flag=True, help="Write the artifact even when multiply-adds run in float.")
 @click.option("--force", is_flag=True, help="Replace an existing artifact folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing; -o is only checked.")
@@ -101,6 +111,7 @@ def main(
     interface_text: str | None,
     name: str | None,
     full_range: bool,
+    uncertified: str | None,
     allow_float: bool,
     force: bool,
     dry_run: bool,
@@ -111,7 +122,7 @@ def main(
 
     The artifact folder holds the ONNX graph, a manifest, checksums and a model card. Exit code 3: multiply-adds would
     run in float. A float checkpoint is refused, unless --calibrate quantizes it without training. For a server MODEL
-    may be an artifact, too.
+    may be an artifact, too. What the artifact costs beside its teacher is certified by efq-bench --certify.
     """
     serving = serving_of(values)
     if model.is_dir() and serving.places:
@@ -168,8 +179,11 @@ def main(
         force=force,
         interface=interface,
         engine=engine,
+        uncertified=uncertified,
         progress=progress,
     )
+    if uncertified is None:
+        log(f"uncertified: {_ASK.format(output or '-o DIR')}")
     _serve(place, serving, force=force)
     if as_json:
         print(json.dumps(result.to_dict() | {"directory": None if output is None else str(output)}))
@@ -188,7 +202,7 @@ _OF_STUDENTS = frozenset(
     {
         *_OF_CALIBRATION,
         *("bits", "target", "output", "licence", "licence_reason", "interface_text", "name", "full_range"),
-        *("allow_float", "dry_run"),
+        *("allow_float", "uncertified", "dry_run"),
     }
 )
 """Parameters that do nothing with an artifact, besides those of engines."""

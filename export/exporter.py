@@ -23,7 +23,7 @@ from efq.export.targets.table import find_target
 from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.artifact.parity import ParityRecord
+from efq.runtime.artifact.parity import UNCERTIFIED, ParityRecord
 from efq.runtime.backends.calls import LENGTH_TOLERANCE
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.faces.interface import USUAL, Interface
@@ -89,13 +89,15 @@ def export_student(
     interface: Interface = USUAL,
     engine: EngineSettings | None = None,
     rehearsal: bool = False,
+    uncertified: str | None = None,
     progress: ShowProgress = no_progress,
 ) -> Export:
     """Write the artifact of `student` for `target`, or that of such a name, into `directory`.
 
     `interface` is the graph's surface, `engine` for targets that build one. Where the target's products may saturate,
     weights of 8 bits are quantized anew to 7, whose products are exact on every CPU, unless `full_range`. In a
-    `rehearsal` the student was not calibrated on faces, and its embeddings may all be the same.
+    `rehearsal` the student was not calibrated on faces, and its embeddings may all be the same. `uncertified`: why the
+    artifact will have no certificate, which is kept with it.
     Raises UsageError when the student was not made for `bits` or `full_range`, or the folder is taken, CoverageError
     (exit 3) when multiply-adds run in float and `allow_float` is not given, ParityError when the artifact's embeddings
     are not the student's, or the student's are none or all the same; where an engine is built LintError for a graph
@@ -110,7 +112,8 @@ def export_student(
     target.check_interface(interface)
     check_bits(student, bits)
     images = check_images(student)
-    alike = {} if rehearsal else {ALIKE: check_student(student, images)}
+    alike: dict[str, Any] = {} if rehearsal else {ALIKE: check_student(student, images)}
+    reason = {} if uncertified is None else {UNCERTIFIED: uncertified}
     options = ExportOptions(
         full_range=full_range,
         allow_float=allow_float,
@@ -131,7 +134,7 @@ def export_student(
             manifest=manifest,
             training_hashes=student.training_hashes,
             training_pixel_hashes=student.training_pixel_hashes,
-            parity=ParityRecord(export_check=parity),
+            parity=ParityRecord(export_check=parity | reason),
             force=force,
             probe=probe,
             add_files=checked.add_files,

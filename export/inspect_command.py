@@ -119,9 +119,11 @@ def _sensitivity(
 
 def _print(found: dict[str, Any]) -> None:
     for key, value in found.items():
-        if key not in ("layers", "sensitivity", "notes", "training"):
+        if key not in ("layers", "sensitivity", "notes", "training", "certificate"):
             shown = json.dumps(value) if isinstance(value, dict) else f"{value:,}" if isinstance(value, int) else value
             print(f"{key:15} {shown}")
+    for key, value in found.get("certificate", {}).items():
+        print(f"{'certificate':15} {key}: {value if isinstance(value, str) else json.dumps(value)}")
     for note in found.get("notes", ()) if "teacher" in found else ():
         print(f"{'note':15} {note}")
     if "layers" in found:

@@ -12,8 +12,10 @@ from typing import Any
 
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
+from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.lineage import spdx
 from efq.runtime.lineage.licence import Licence
+from efq.toolchain.evaluation.figures.rates import far_name
 
 _HUB_LICENCES = frozenset(
     {
@@ -35,8 +37,11 @@ _NAME = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[a-z][a-z0-9]*(?
 Yaml = Mapping[str, Any] | Sequence[Any] | str | float
 
 
-def front_matter(manifest: Manifest, parity: ParityRecord | None) -> str:
-    """The lines between `---`, and these; a text that is no plain name is quoted, whatever it holds."""
+def front_matter(manifest: Manifest, parity: ParityRecord | None, certificate: Certificate | None = None) -> str:
+    """The lines between `---`, and these; a text that is no plain name is quoted, whatever it holds.
+
+    Figures of all pairs are the certificate's where there is one.
+    """
     weights, activations = manifest.bits["weights"], manifest.bits["activations"]
     base, dataset = hub_id(str(manifest.teacher["name"])), manifest.origin.dataset
     tags = ("face-recognition", "face-verification", "onnx", "quantized", f"w{weights}a{activations}", manifest.target)
@@ -46,8 +51,11 @@ def front_matter(manifest: Manifest, parity: ParityRecord | None) -> str:
     if dataset is not None and hub_id(dataset) == dataset:
         values["datasets"] = [dataset]
     values |= {"library_name": "onnx", "pipeline_tag": "image-feature-extraction", "tags": tags}
-    if parity is not None and parity.evaluation is not None:
-        values["model-index"] = [{"name": manifest.name, "results": _results(parity.evaluation)}]
+    results = [] if parity is None or parity.evaluation is None else _results(parity.evaluation)
+    if certificate is not None:
+        results = [_certified(certificate), *results[1:]]
+    if results:
+        values["model-index"] = [{"name": manifest.name, "results": results}]
     return "".join(f"{line}\n" for line in ("---", *_mapping(values), "---"))
 
 
@@ -95,6 +103,21 @@ def _results(evaluation: EvaluationRecord) -> list[Yaml]:
         accuracy = {"type": "accuracy", "name": "ten-fold accuracy", "value": value}
         found.append(_result(_slug(name) or "pairs", name, [accuracy]))
     return found
+
+
+def _certified(certificate: Certificate) -> Yaml:
+    """All pairs of the faces it was certified on."""
+    protocol = certificate.protocol
+    metrics: list[Yaml] = [
+        {"type": "fnmr_at_fmr", "name": f"FNMR@FMR={far_name(point.fmr)}", "value": point.fnmr.value}
+        for point in certificate.student.points
+    ]
+    metrics += [
+        {"type": "tar_at_far", "name": f"TAR@FAR={far_name(point.fmr)}", "value": 1.0 - point.fnmr.value}
+        for point in certificate.student.points
+    ]
+    metrics.append({"type": "cosine", "name": "mean cosine to the teacher", "value": certificate.cosine.mean})
+    return _result("faces", f"all pairs of {protocol.images:,} images of {protocol.identities:,} people", metrics)
 
 
 def _result(kind: str, name: str, metrics: Sequence[Yaml]) -> Yaml:

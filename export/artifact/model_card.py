@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from efq.export.artifact.certificate_section import certificate_section
 from efq.export.artifact.front_matter import front_matter
 from efq.export.artifact.interface_section import interface_section
 from efq.export.artifact.markdown import code, plain, table
@@ -13,6 +14,7 @@ from efq.export.artifact.origin import origin_section
 from efq.export.targets import find_target
 from efq.runtime.artifact.manifest import REQUANTIZED, Manifest
 from efq.runtime.artifact.parity import ParityRecord
+from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.errors import SchemaError
 
 _COVERAGE_KEYS = frozenset({"convolutions", "matrix_products", "multiply_adds", "float_islands", "runtime", "images"})
@@ -23,23 +25,30 @@ _COUNTS = (
 )
 
 
-def model_card(manifest: Manifest, coverage: Mapping[str, Any], parity: ParityRecord | None) -> str:
+def model_card(
+    manifest: Manifest,
+    coverage: Mapping[str, Any],
+    parity: ParityRecord | None,
+    certificate: Certificate | None = None,
+) -> str:
     """The card of one artifact.
 
-    coverage: CoverageReport.to_dict(), or empty when it was not measured. parity: what was measured, or None.
+    coverage: CoverageReport.to_dict(), or empty when it was not measured. parity, certificate: what was measured, or
+    None.
     Raises SchemaError for a coverage that is no such report.
     """
     sections = (
-        front_matter(manifest, parity),
+        front_matter(manifest, parity, certificate),
         _title(manifest),
         _use(manifest),
         _input(manifest),
         interface_section(manifest),
         _thresholds(manifest.thresholds),
+        certificate_section(certificate, parity),
         _coverage(coverage),
         _parity(parity),
         origin_section(manifest),
-        _limits(manifest),
+        _limits(manifest, certificate),
     )
     return "\n".join(section for section in sections if section)
 
@@ -164,12 +173,14 @@ def _number(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _limits(manifest: Manifest) -> str:
+def _limits(manifest: Manifest, certificate: Certificate | None) -> str:
+    cohorts = None if certificate is None else certificate.cohorts
+    groups = "age, gender or skin tone" if cohorts is None else f"other cohorts than those of {code(cohorts.file)}"
     limits = [
         "Faces have to be aligned as above; other crops give embeddings that cannot be compared.",
         "Embeddings of this model and of its teacher or of other models do not belong in one gallery "
-        "unless the parity above was found sufficient.",
-        "Error rates by age, gender or skin tone were not measured, nor was resistance to photos or masks of a face.",
+        "unless the certificate above was found sufficient.",
+        f"Error rates by {groups} were not measured, nor was resistance to photos or masks of a face.",
     ]
     target = find_target(manifest.target)
     limits += [*target.card_sentences(manifest), *target.bit_sentences(manifest)]

@@ -15,6 +15,8 @@ from onnx import external_data_helper
 from efq.export.artifact.model_card import model_card
 from efq.runtime.artifact.folder import (
     CARD_FILE,
+    CERTIFICATE_FILE,
+    CERTIFICATE_PAGE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     PARITY_FILE,
@@ -25,8 +27,9 @@ from efq.runtime.artifact.folder import (
     write_checksums,
 )
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.artifact.parity import EvaluationRecord, ParityRecord
+from efq.runtime.artifact.parity import UNCERTIFIED, EvaluationRecord, ParityRecord
 from efq.runtime.artifact.training_data import TrainingData
+from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.faces.normalization import NORMALIZATIONS
 from efq.runtime.files import atomic_directory, atomic_write_bytes, atomic_write_text
@@ -96,25 +99,41 @@ def write_artifact(
         _check_as_written(folder, manifest)
 
 
-def update_parity(directory: Path, evaluation: EvaluationRecord) -> None:
+def update_parity(
+    directory: Path,
+    evaluation: EvaluationRecord,
+    *,
+    certificate: Certificate | None = None,
+    page: str | None = None,
+) -> None:
     """Replace the evaluation in parity.json, the model card's part of it and the checksums, all at once.
 
-    The check of the export that is in parity.json stays.
+    The check of the export that is in parity.json stays. So does a certificate, unless there is a new one, with its
+    `page` as HTML: then the reason that was given for having none goes.
 
     Raises IncompatibleArtifactError, SchemaError or ChecksumError when `directory` holds no sound artifact (a changed
     file must not get a new checksum), UsageError when it cannot be written.
     """
     artifact = Artifact.open(directory)
     manifest, found = artifact.manifest, artifact.parity() or ParityRecord()
-    parity = dataclasses.replace(found, evaluation=evaluation)
-    text = parity.to_json()
+    check = found.export_check
+    if certificate is not None and check is not None:
+        check = {key: value for key, value in check.items() if key != UNCERTIFIED}
+    parity = dataclasses.replace(found, evaluation=evaluation, export_check=check)
+    texts = {PARITY_FILE: parity.to_json()}
+    texts[CARD_FILE] = model_card(manifest, manifest.coverage, parity, certificate or artifact.certificate())
+    replaced = {*texts} if certificate is None else {*texts, CERTIFICATE_FILE, CERTIFICATE_PAGE_FILE}
+    if certificate is not None:
+        texts[CERTIFICATE_FILE] = certificate.to_json()
+    if page is not None:
+        texts[CERTIFICATE_PAGE_FILE] = page
     with atomic_directory(directory, force=True) as folder:
         _copy_files(directory, folder)
         verify_checksums(folder, artifact.checksums)  # what changed since must not get a new checksum
-        for name in (PARITY_FILE, CARD_FILE):
+        for name in replaced:
             (folder / name).unlink(missing_ok=True)  # a link would be followed
-        atomic_write_text(folder / PARITY_FILE, text)
-        atomic_write_text(folder / CARD_FILE, model_card(manifest, manifest.coverage, parity))
+        for name, text in texts.items():
+            atomic_write_text(folder / name, text)
         write_checksums(folder)
 
 

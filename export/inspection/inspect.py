@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from efq.export.inspection.certificate import inspect_certificate
 from efq.export.probe_check import compare_embedding, compare_here
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.errors import UsageError
@@ -69,6 +70,7 @@ def _inspect_artifact(path: Path, embedding: Path | None) -> dict[str, Any]:
         "teacher": dict(manifest.teacher),
         "data": dict(manifest.data),
         "lineage": manifest.origin.to_dict(),
+        "certificate": inspect_certificate(artifact),
         "coverage": coverage,
         "bytes": files,
     }

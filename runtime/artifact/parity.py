@@ -12,6 +12,9 @@ from efq.runtime.errors import InputError
 
 SCHEMA_VERSION = 2
 
+UNCERTIFIED = "uncertified"
+"""The key of the export check that says why the artifact has no certificate."""
+
 _SCHEMA = FileSchema(
     file="parity.json", version=SCHEMA_VERSION, remedy="measure the artifact again with efq-bench, or export it again"
 )

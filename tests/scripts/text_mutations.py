@@ -21,8 +21,10 @@ from efq.export.artifact.probe_face import probe_face
 from efq.export.inspection.inspect import inspect
 from efq.runtime import Manifest, Probe
 from efq.runtime.artifact.folder import (
+    CERTIFICATE_FILE,
     CHECKSUMS_FILE,
     MANIFEST_FILE,
+    MODEL_FILE,
     PARITY_FILE,
     TRAINING_DATA_FILE,
     Artifact,
@@ -37,6 +39,7 @@ from efq.runtime.artifact.parity import (
     RatesRecord,
 )
 from efq.runtime.backends.choice import read_choice
+from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.errors import EfqError
 from efq.runtime.probe.probe import PROBE_FILE
 from efq.runtime.tensorrt.build.options import BuildOptions
@@ -62,6 +65,8 @@ def make_texts(folder: Path) -> Path:
     for name, content in probe.files().items():
         (directory / name).write_bytes(content)
     (directory / PARITY_FILE).write_text(full_parity().to_json(), encoding="utf-8")
+    certificate = certificate_of(Artifact.open(directory))
+    (directory / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
     hashes = ["0123456789abcdef", "fedcba9876543210"]
     (directory / TRAINING_DATA_FILE).write_text(json.dumps({"images": 3, "sha256_prefixes": hashes}))
     engine = directory / "engine"
@@ -78,6 +83,18 @@ def make_texts(folder: Path) -> Path:
     (folder / "choice.json").write_text(json.dumps(choice))
     write_checksums(directory)
     return directory
+
+
+def certificate_of(artifact: Artifact) -> Certificate:
+    """The certificate of tests/data, bound to an artifact."""
+    text = (Path(__file__).parents[1] / "data" / "certificate.json").read_text(encoding="utf-8")
+    found = Certificate.from_json(text)
+    binding = dataclasses.replace(
+        found.binding,
+        model_sha256=artifact.checksums[MODEL_FILE],
+        teacher_sha256=artifact.manifest.teacher["sha256"],
+    )
+    return dataclasses.replace(found, binding=binding)
 
 
 def full_manifest() -> Manifest:
@@ -187,7 +204,7 @@ def text_outcome(directory: Path) -> str:
 def read_card(artifact: Artifact) -> None:
     """What efq-bench does with an artifact's texts, and efq-inspect's output."""
     manifest = artifact.manifest
-    model_card(manifest, manifest.coverage, artifact.parity()).encode()
+    model_card(manifest, manifest.coverage, artifact.parity(), artifact.certificate()).encode()
     json.dumps(inspect(artifact.directory)).encode()
     assert Manifest.from_json(manifest.to_json()) == manifest
 
@@ -197,7 +214,7 @@ def text_cases(count: int, seed: int, folder: Path) -> Iterator[tuple[str, str]]
     directory = make_texts(folder)
     paths = [directory / name for name in (MANIFEST_FILE, PARITY_FILE, TRAINING_DATA_FILE, CHECKSUMS_FILE)]
     paths += [directory / "engine" / "options.json", directory / "engine" / "fingerprint.json"]
-    paths += [directory / PROBE_FILE, folder / "choice.json"]
+    paths += [directory / PROBE_FILE, directory / CERTIFICATE_FILE, folder / "choice.json"]
     originals = {path: path.read_bytes() for path in paths}
     text_outcome(directory)  # imports take their time
     assert text_outcome(directory) == "read"
