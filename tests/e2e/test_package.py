@@ -21,7 +21,7 @@ from efq.runtime import Embedder
 
 ROOT = Path(__file__).parents[2]
 LAYERS = ("runtime", "toolchain", "export", "benchmarks")
-PACKAGED = (".py", ".toml", ".html", ".typed")
+PACKAGED = (".py", ".toml", ".html", ".css", ".typed")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
@@ -93,7 +93,12 @@ def test_the_wheel_holds_every_module_and_all_data(wheel: Path) -> None:
     expected = {f"efq/{path.relative_to(ROOT).as_posix()}" for path in files}
     found = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("efq/")}
     assert found == expected
-    assert {"efq/benchmarks/demo/page.html", "efq/toolchain/recipes/prelu.toml", "efq/runtime/py.typed"} <= found
+    assert {
+        "efq/benchmarks/demo/page.html",
+        "efq/benchmarks/pages/style.css",
+        "efq/toolchain/recipes/prelu.toml",
+        "efq/runtime/py.typed",
+    } <= found
 
 
 def test_the_source_distribution_says_what_it_is(sdist: Path) -> None:

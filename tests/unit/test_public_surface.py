@@ -149,6 +149,7 @@ SURFACE = {
     "benchmarks.drawn_faces": set(),
     "benchmarks.engines": set(),
     "benchmarks.gpu": set(),
+    "benchmarks.pages": set(),
     "benchmarks.report": set(),
     "benchmarks.studies": set(),
     "benchmarks.timing": set(),
