@@ -1,1 +1,1 @@
-"""The page of a certificate: one HTML file with its plots."""
+"""The page of a certificate, for who decides whether a student takes its teacher's place."""
