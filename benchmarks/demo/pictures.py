@@ -1,9 +1,8 @@
-"""Pictures inside the page: contact sheets and curves, embedded as text."""
+"""Pictures inside the page: contact sheets, embedded as text, and the loss."""
 
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-CURVE_WIDTH, CURVE_HEIGHT = 720, 240
-_LEFT, _BOTTOM, _TOP = 44, 28, 10
+from efq.benchmarks.pages.markup import Html
+from efq.benchmarks.pages.plots import Series, plot
+from efq.benchmarks.pages.scales import linear_axis
 
 
 def contact_sheet(
@@ -43,35 +43,26 @@ def png_uri(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def curve(values: Sequence[float], *, label: str) -> str:
-    """A line over steps as SVG: faint as measured, strong as the mean of the twentieth of the steps around."""
+def loss_plot(values: Sequence[float]) -> Html:
+    """The loss over steps: as measured, and as the mean of the twentieth of the steps around."""
     raw = np.asarray(values, np.float64)
     window = max(1, len(raw) // 20)
     padded = np.pad(raw, (window // 2, window - 1 - window // 2), mode="edge")
     mean = np.convolve(padded, np.full(window, 1 / window), mode="valid")
+    steps = np.arange(len(raw), dtype=np.float64)
     top = float(np.quantile(raw, 0.995)) * 1.05 or 1.0
-    ticks = "".join(_tick(part * top / 4, top) for part in range(5))
-    return (
-        f'<svg class="curve" viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" role="img" aria-label="{html.escape(label)}">'
-        f'{ticks}<polyline class="raw" points="{_points(raw, top)}"/><polyline points="{_points(mean, top)}"/>'
-        f'<text x="{CURVE_WIDTH - 4}" y="{CURVE_HEIGHT - 6}" text-anchor="end">step {len(raw)}</text>'
-        f'<text x="{_LEFT}" y="{CURVE_HEIGHT - 6}">{html.escape(label)}</text></svg>'
+    return plot(
+        "loss",
+        title="Loss of the float teacher",
+        description=f"The loss by step, from {mean[0]:.3g} to {mean[-1]:.3g} over {len(raw)} steps.",
+        x=linear_axis("step", 0, len(raw), write=_short),
+        y=linear_axis("loss", 0, top, write=_short),
+        series=[
+            Series(label="each step", role="reference", x=steps, y=raw),
+            Series(label="mean", role="student", x=steps, y=mean),
+        ],
     )
 
 
-def _points(values: NDArray[np.float64], top: float) -> str:
-    x = np.linspace(_LEFT, CURVE_WIDTH - 4, len(values))
-    y = _height(np.clip(values, 0, top), top)
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-
-
-def _tick(value: float, top: float) -> str:
-    y = float(_height(np.float64(value), top))
-    return (
-        f'<line x1="{_LEFT}" x2="{CURVE_WIDTH - 4}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
-    )
-
-
-def _height(values: NDArray[np.float64] | np.float64, top: float) -> NDArray[np.float64]:
-    return np.asarray(CURVE_HEIGHT - _BOTTOM - values / top * (CURVE_HEIGHT - _BOTTOM - _TOP))
+def _short(value: float) -> str:
+    return f"{value:g}"

@@ -21,7 +21,7 @@ from efq.runtime import Embedder
 
 ROOT = Path(__file__).parents[2]
 LAYERS = ("runtime", "toolchain", "export", "benchmarks")
-PACKAGED = (".py", ".toml", ".html", ".css", ".typed")
+PACKAGED = (".py", ".toml", ".css", ".typed")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
@@ -94,7 +94,7 @@ def test_the_wheel_holds_every_module_and_all_data(wheel: Path) -> None:
     found = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("efq/")}
     assert found == expected
     assert {
-        "efq/benchmarks/demo/page.html",
+        "efq/benchmarks/demo/page.css",
         "efq/benchmarks/pages/style.css",
         "efq/toolchain/recipes/prelu.toml",
         "efq/runtime/py.typed",
