@@ -47,7 +47,7 @@ def inspect() -> None:
 
 def align() -> None:
     """efq-align."""
-    run("efq.runtime.align_command")
+    run("efq.runtime.detection.align_command")
 
 
 def embed() -> None:

@@ -16,7 +16,7 @@ from networks import draw_faces
 from numpy.typing import NDArray
 
 from efq.runtime import embed_command
-from efq.runtime.align_command import main
+from efq.runtime.detection.align_command import main
 
 FACES = draw_faces(3, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # as the installed command: signals first, then the imports below
     from efq.runtime.commands.entry import run
 
-    run("efq.runtime.align_command")
+    run("efq.runtime.detection.align_command")
 
 import json
 from pathlib import Path
