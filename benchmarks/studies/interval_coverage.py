@@ -122,7 +122,7 @@ def draw_people(
 
 
 def _normalized(embeddings: NDArray[np.float64]) -> NDArray[np.float32]:
-    return (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), np.float32)
 
 
 def population(seed: int) -> list[Truth]:
