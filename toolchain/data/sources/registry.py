@@ -17,7 +17,7 @@ from efq.toolchain.data.sources.source import FaceFormat, FaceSource
 from efq.toolchain.data.sources.tars.source import TarFormat
 
 ENTRY_POINTS = "efq.faces"
-_BUILT_IN: tuple[FaceFormat, ...] = (VerificationSetFormat(), RecordIoFormat(), TarFormat(), FolderFormat())
+_BUILT_IN: tuple[FaceFormat, ...] = (RecordIoFormat(), TarFormat(), VerificationSetFormat(), FolderFormat())
 """The folder last: it takes every folder."""
 
 _logger = logging.getLogger(__name__)
