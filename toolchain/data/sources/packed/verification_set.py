@@ -23,6 +23,7 @@ from efq.toolchain.data.sources.source import Fingerprint
 _EXPECTED = "a verification set (.bin), a pickle of (images, whether each two are of one person)"
 _SUFFIX = ".bin"
 _OLD_PICKLE = (b"(", b"]")  # protocols 0 and 1 have no header, but begin with a tuple's mark or a list
+_ANY_SIZE = 2**60  # to look at the first bytes
 _PIECE = 2**20
 
 
@@ -107,7 +108,7 @@ class VerificationSetFormat:
             return False
         if path.suffix.lower() == _SUFFIX:
             return True
-        with open_regular(path, limit=FILE_LIMIT, expected=_EXPECTED) as file:
+        with open_regular(path, limit=_ANY_SIZE, expected=_EXPECTED) as file:
             return kind_of_bytes(file.read(FIRST_BYTES)) is PICKLE
 
     def open(self, path: Path) -> VerificationSet:
