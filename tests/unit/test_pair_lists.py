@@ -104,6 +104,19 @@ def test_headings_say_where_columns_are(root: Path, tmp_path: Path) -> None:
         read_pairs(file, root)
 
 
+@pytest.mark.parametrize("word", ["same", "match", "genuine"])
+@pytest.mark.parametrize("heading", ["", "image1 image2 {} fold\n"])
+def test_a_label_is_no_heading(root: Path, tmp_path: Path, word: str, heading: str) -> None:
+    """Nor is a heading a label: no pair is lost, and none is made up."""
+    rows = [f"{one} {other} {word if same else 'impostor'} {fold + 7}" for one, other, same, fold in in_folds()]
+    (tmp_path / "pairs.txt").write_text(heading.format(word) + "\n".join(rows))
+    found = read_pairs(tmp_path / "pairs.txt", root)
+    assert (len(found), found.first[0]) == (20, GENUINE[0][0])
+    if not heading:
+        (tmp_path / "pairs.txt").write_text("\n".join(row.rpartition(" ")[0] for row in rows))
+        assert len(read_pairs(tmp_path / "pairs.txt", root)) == 20
+
+
 def test_lfw_in_one_part(root: Path, tmp_path: Path) -> None:
     """View 1: pairsDevTest.txt has a count and no folds."""
     file = tmp_path / "pairsDevTest.txt"

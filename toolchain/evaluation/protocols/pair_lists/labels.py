@@ -14,6 +14,7 @@ _LABELS = frozenset(
 )
 _FOLDS = frozenset({"fold", "folds", "split"})
 _NUMBERINGS = frozenset({"", "id", "index", "pair", "pair_id", "no"})
+_IMAGES = re.compile(r"(image|img|path|file|filename|name|photo|picture|face|first|second|left|right)(_?[a-z0-9]+)?")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -31,8 +32,17 @@ def number_of(text: str) -> int | None:
 
 def column_of(text: str) -> str:
     """What a heading is of: "label", "fold", "numbering", or "image" for any other."""
-    word = re.sub(r"[\s-]+", "_", text.strip().casefold())
+    word = _heading(text)
     for kind, names in (("label", _LABELS), ("fold", _FOLDS), ("numbering", _NUMBERINGS)):
         if word in names:
             return kind
     return "image"
+
+
+def names_images(text: str) -> bool:
+    """Whether a field is a usual heading of images, such as image1, and not rather an image's name."""
+    return _IMAGES.fullmatch(_heading(text)) is not None
+
+
+def _heading(text: str) -> str:
+    return re.sub(r"[\s-]+", "_", text.strip().casefold())

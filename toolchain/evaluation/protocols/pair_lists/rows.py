@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from efq.toolchain.evaluation.protocols.pair_lists.labels import SPELLINGS, column_of, label_of, number_of
+from efq.toolchain.evaluation.protocols.pair_lists.labels import SPELLINGS, column_of, label_of, names_images, number_of
 from efq.toolchain.evaluation.protocols.pair_lists.listed import ListedPair
 from efq.toolchain.evaluation.protocols.pair_lists.table import Row, Table
 
@@ -25,18 +25,22 @@ _WITH_FOLD = Columns(4, 0, 1, 2, 3)
 
 
 def columns_by_heading(table: Table) -> Columns | None:
-    """The columns that the first row names; None where it is a pair. Raises InputError for headings of other things."""
+    """The columns that the first row names; None where it is a pair. Raises InputError for headings of other things.
+
+    "same" may be a heading or a label: it is one where the fields beside it are headings of images.
+    """
     row = table.rows[0]
     kinds = [column_of(field) for field in row.fields]
-    if kinds.count("label") != 1 or any(
-        label_of(field) is not None for field in row.fields if column_of(field) != "label"
-    ):
-        return None
     images = [place for place, kind in enumerate(kinds) if kind == "image"]
+    if kinds.count("label") != 1 or any(label_of(row.fields[place]) is not None for place in images):
+        return None
+    label = kinds.index("label")
+    if label_of(row.fields[label]) is not None and not all(names_images(row.fields[place]) for place in images):
+        return None
     if len(images) != 2 or kinds.count("fold") > 1:
         table.refuse(row, "the headings of two columns of images, of one of labels, and at most of one of folds")
     fold = kinds.index("fold") if "fold" in kinds else None
-    return Columns(len(row.fields), images[0], images[1], kinds.index("label"), fold)
+    return Columns(len(row.fields), images[0], images[1], label, fold)
 
 
 def read_rows(table: Table) -> tuple[list[ListedPair], str]:
