@@ -51,7 +51,7 @@ _OF_CALIBRATION = (
 )
 @click.option("--target", type=TEXT, default="ort-cpu", show_default=True, help="The runtime to export for.")
 @click.option("-o", "--output", type=PATH, help="The artifact folder to write.")
-@click.option("--calibrate", type=PATH, help="Quantize a float MODEL on this folder of faces.")
+@click.option("--calibrate", type=PATH, help="Quantize a float MODEL on these faces.")
 @click.option("--list", "listing", type=PATH, help="Calibrate only on the images this file names.")
 @identity_level_option
 @click.option("--resize", is_flag=True, help="With --calibrate: stretch images of another size than the network's.")

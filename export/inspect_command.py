@@ -27,7 +27,7 @@ from efq.toolchain.teacher_options import teacher_input_option
 @click.option("--backbone", type=TEXT, help="Of a teacher: a registered name or package.module:factory.")
 @teacher_input_option
 @click.option("--sensitivity", is_flag=True, help="Rank a student's layers by what quantizing each alone costs.")
-@click.option("--faces", type=PATH, help="With --sensitivity: folder of aligned faces.")
+@click.option("--faces", type=PATH, help="With --sensitivity: aligned faces.")
 @click.option("--list", "listing", type=PATH, help="With --sensitivity: use only the images this file names.")
 @identity_level_option
 @click.option("--bits", type=click.IntRange(2, 8), help="With --sensitivity: the weights alone, as if of so many bits.")

@@ -1,4 +1,4 @@
-"""efq-distill: a float teacher and a folder of faces become an integer-native student."""
+"""efq-distill: a float teacher and faces become an integer-native student."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REHEARSAL = "efq.export.rehearsal"  # as text, as the table of targets names ex
 
 @click.command()
 @click.argument("teacher", type=PATH)
-@click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
+@click.option("--faces", required=True, type=PATH, help="Aligned faces by identity: a folder, .rec or .tar.")
 @click.option("--list", "listing", type=PATH, help="Use only the images this file names.")
 @identity_level_option
 @click.option("--max-images", type=IMAGES, default=14_000, show_default=True, help="At most so many images.")

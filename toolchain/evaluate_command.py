@@ -58,7 +58,7 @@ _TRAINED_ON = (
 @click.command("efq-evaluate")
 @click.argument("model", type=PATH)
 @click.option("--reference", type=PATH, help="A second network to compare with, as a rule the teacher.")
-@click.option("--faces", "root", type=PATH, help="Folder of aligned faces, one folder per identity.")
+@click.option("--faces", "root", type=PATH, help="Aligned faces by identity: a folder, .rec or .tar.")
 @click.option("--list", "listing", type=PATH, help="File naming the images of --faces to compare.")
 @identity_level_option
 @click.option(
@@ -114,7 +114,7 @@ def main(
 ) -> None:
     """Measure MODEL, a teacher checkpoint, a student or an artifact folder, on faces it has not seen.
 
-    --faces alone compares all pairs of the folder's images (TAR@FAR and FNMR@FMR 1e-3, 1e-4, 1e-5, EER), with --list
+    --faces alone compares all pairs of the images (TAR@FAR and FNMR@FMR 1e-3, 1e-4, 1e-5, EER), with --list
     those of the listed ones. --threshold gives FMR and FNMR at a cosine in use, --search the figures of 1:N. --pairs
     gives the k-fold accuracy on a verification set (lfw.bin), which brings its images, or on a list of pairs, as LFW,
     CFP, CALFW, CPLFW and AgeDB are published; its paths are relative to --faces, or else to the file's own folder. All
@@ -126,7 +126,7 @@ def main(
 
     refuse_unused_with_ijb(ijb)
     if ijb is None and root is None and (listing is not None or not pair_files):
-        message = "expected a folder of faces; name it with --faces DIR (--list needs it), or give a --pairs file"
+        message = "expected faces; name them with --faces (--list needs it), or give a --pairs file"
         raise UsageError(message)
     if listing is None and pair_files:
         refuse_unused(("identity_level",), "with --pairs alone, which say themselves who is on an image")

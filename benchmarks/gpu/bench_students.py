@@ -33,7 +33,7 @@ from efq.runtime.tensorrt.module import TARGETS
     "--batch", type=TEXT, default="1,8,64", show_default=True, help="Least, optimal and largest batch; all are timed."
 )
 @click.option("--device", type=DEVICE, default="cuda:0", show_default=True, help="cuda:N.")
-@click.option("--faces", type=PATH, help="Folder of aligned faces, for accuracy.")
+@click.option("--faces", type=PATH, help="Aligned faces, for accuracy.")
 @click.option("--list", "listing", type=PATH, help="The images of --faces to compare.")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder of artifacts, reports and report.json.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, run none.")

@@ -32,7 +32,7 @@ REPORT = "report.json"
 @click.option("--backbone", type=TEXT, help="The teachers' network; found by their keys when left out.")
 @click.option("--random", is_flag=True, help="Teachers with random weights instead: for images a second alone.")
 @click.option("--network", "networks", multiple=True, type=TEXT, help=f"Of --random.  [default: {', '.join(NETWORKS)}]")
-@click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
+@click.option("--faces", required=True, type=PATH, help="Aligned faces by identity.")
 @click.option("--list", "listing", type=PATH, help="The fine-tuning images, one path a line.")
 @click.option("--dev-list", type=PATH, help="The held-out images; without it accuracy is not measured.")
 @click.option("--recipe", type=TEXT, default="tensorrt", show_default=True, help="A recipe's name or TOML file.")

@@ -68,7 +68,7 @@ def variants(sizes: tuple[int, ...], other: int) -> list[Variant]:
 @click.command()
 @click.option("--teacher", required=True, type=PATH, help="Float checkpoint.")
 @click.option("--backbone", type=TEXT, help="The teacher's network; found by its keys when left out.")
-@click.option("--faces", required=True, type=PATH, help="Folder of aligned faces by identity.")
+@click.option("--faces", required=True, type=PATH, help="Aligned faces by identity.")
 @click.option("--list", "listing", required=True, type=PATH, help="The fine-tuning images, one path a line.")
 @identity_level_option
 @click.option("--dev-list", required=True, type=PATH, help="The held-out images of other people.")

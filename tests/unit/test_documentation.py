@@ -75,7 +75,7 @@ def test_commands_have_their_options(page: Path) -> None:
             unknown += [word for word in words[2:3] if not is_there(word)]
         elif words[0] in PROJECT["scripts"]:
             [file] = ROOT.glob(f"[!.]*/**/{words[0].removeprefix('efq-')}_command.py")
-            command = pkgutil.resolve_name(f"efq.{file.parent.name}.{file.stem}:main")
+            command = pkgutil.resolve_name(f"efq.{'.'.join(file.relative_to(ROOT).with_suffix('').parts)}:main")
             known = {"--help"} | {
                 option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
             }

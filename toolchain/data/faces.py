@@ -86,7 +86,7 @@ def open_faces(
     resize: bool = False,
     progress: ShowProgress = no_progress,
 ) -> FaceSet:
-    """Open the faces in `faces`, a folder or what else a face format recognizes.
+    """Open the faces in `faces`, a folder, a RecordIO file, tars or what else a face format recognizes.
 
     Images are decoded once and kept in `$EFQ_CACHE` (default ~/.cache/efq) unless `cache` is False. Those that cannot
     be decoded are named in a warning, skipped and listed in `unreadable`. So are images whose pixels are also those of
@@ -94,7 +94,7 @@ def open_faces(
 
     Args:
         faces: a folder with one folder of images (`IMAGE_SUFFIXES`) per identity, at any depth: the identity of an
-            image is the folder that holds it. Or any other source.
+            image is the folder that holds it. Or any other source: of RecordIO and of tars with labels it is the label.
         identity_level: which folder names the identity: N for the N-th below `faces`, or "leaf" for the one that holds
             the image. None is "leaf" where the folders can be read in no other way, and an error where they can.
         listing: file that names the images to take, one path within `faces` a line (what follows a tab is ignored).
@@ -192,7 +192,7 @@ def face_paths(
     paths = list(source.keys()) if listing is None else read_listing(listing, source)
     if not paths:
         suffixes = ", ".join(IMAGE_SUFFIXES)
-        message = f"expected faces in {source.name} (in a folder: {suffixes}, one folder per identity), found none"
+        message = f"expected faces in {source.name} ({suffixes}; one folder per identity, or with labels), found none"
         raise InputError(message)
     folders = [source.identity(path) for path in paths]
     check_identities(folders, identity_level, source.name)

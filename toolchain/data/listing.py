@@ -74,7 +74,7 @@ def not_in_source(file: Path, source: FaceSource, unknown: Sequence[tuple[str, s
     more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     return InputError(
         f"expected paths of images in {source.name} in {file}, found {len(unknown)} that are not there, or may not be "
-        f"read: {shown}{more}; name the folder the paths are relative to (--faces DIR)"
+        f"read: {shown}{more}; name the faces the paths are of (--faces), as a rule the folder they are relative to"
     )
 
 

@@ -1,4 +1,4 @@
-"""From a float teacher and a folder of faces to a student, in one call."""
+"""From a float teacher and faces to a student, in one call."""
 
 from __future__ import annotations
 

@@ -39,6 +39,8 @@ class Labels:
         Labels are in files of the image's name with another suffix (a.front.cls of a.front.jpg), or of WebDataset's
         key, the name up to its first dot (a.cls of a.front.jpg).
         """
+        if not any(self._found[one] for one in suffixes):
+            return ""
         folder, slash, base = name.rpartition("/")
         keys = (split(name)[0], folder + slash + base.partition(".")[0])
         return next((self._found[one][key] for one in suffixes for key in keys if key in self._found[one]), "")
