@@ -99,7 +99,7 @@ def compare(
     """Compare networks by their unit-length embeddings (N, d) of all of `faces`.
 
     Every network is compared with `reference`, and besides the pairs (reference, network) of `also`. FARs that fewer
-    than ten false accepts would decide are left out; without all pairs there are none. Raises InputError when the
+    than thirty false accepts would decide are left out; without all pairs there are none. Raises InputError when the
     faces give no genuine or no impostor pair, UsageError when embeddings differ in size from the reference's.
     """
     _check_sizes(embeddings, reference)

@@ -20,6 +20,7 @@ from packed_pairs import write_set
 from efq.export.artifact.writer import write_artifact
 from efq.toolchain.evaluate_command import main
 from efq.toolchain.evaluation import all_pairs, fold_accuracy, pair_similarities, tar_at_far
+from efq.toolchain.evaluation.measure_search import measure_search
 from efq.toolchain.evaluation.protocols.pair_lists.folds import contiguous_folds
 
 PEOPLE, EACH = 12, 3
@@ -94,9 +95,57 @@ def test_all_pairs_of_a_folder(artifact: Path, root: Path) -> None:
     for row in found["rows"]:
         assert row["tar"]["value"] == tar_at_far(expected, row["far"]).tar
         assert row["tar"]["low"] <= row["tar"]["value"] <= row["tar"]["high"]
+        assert row["fnmr"]["value"] == 1.0 - row["tar"]["value"]
+        assert (row["fnmr"]["low"], row["fnmr"]["high"]) == (1.0 - row["tar"]["high"], 1.0 - row["tar"]["low"])
+    assert expected.scores is not None
+    assert found["eer"] == expected.scores.eer()
+    curves = report["curves"]["model"]
+    assert (sum(curves["genuine"]), sum(curves["impostor"])) == (36, 594)
+    assert len(curves["fmr"]) == len(curves["fnmr"]) == len(curves["thresholds"])
+    assert report["failure_to_enrol"]["rate"] == 0.0
     assert report["clean"]
     assert report["pairs"] == []
     assert report["reference"] is report["agreement"] is None
+
+
+def test_rates_at_a_threshold_in_use(artifact: Path, root: Path) -> None:
+    pairs = all_pairs(reference_embeddings(FACES).astype(np.float32), LABELS)
+    lowest, highest = float(pairs.impostor[99:101].mean()), 0.9999
+    arguments = (artifact, "--reference", artifact, "--faces", root, "--threshold", lowest, "--threshold", highest)
+    report = evaluate_json(*arguments, "--bootstrap", 0)
+    low, high = report["thresholds"]["model"]
+    assert report["thresholds"]["reference"] == [low, high]
+    assert (low["threshold"], low["false_matches"], low["enough_impostors"]) == (lowest, 100, True)
+    assert low["fmr"]["value"] == 100 / 594
+    assert low["fmr"]["low"] < 100 / 594 < low["fmr"]["high"]
+    assert low["fnmr"]["value"] == pytest.approx((pairs.genuine <= np.float32(lowest)).mean())
+    assert (high["false_matches"], high["enough_impostors"]) == (0, False)
+    # 16.8 % of 594 pairs is a number; none of 594 is only known to be below 3 / 594.
+    text = evaluate(*arguments).stdout
+    names(text, "16.8", "0.505", 594, "FNMR")
+
+
+def test_a_search_of_everybody_else(artifact: Path, root: Path) -> None:
+    report = evaluate_json(artifact, "--faces", root, "--search")
+    embeddings = reference_embeddings(FACES).astype(np.float32)
+    (expected,) = measure_search([embeddings], LABELS)
+    found = report["search"]
+    assert (found["enrolled"], found["probes"]) == (PEOPLE, PEOPLE * (EACH - 1))
+    assert [row["rank"] for row in found["ranks"]] == [1, 5]
+    assert found["ranks"][0]["rate"]["value"] == expected.ranks[0].rate.value
+    assert [row["enough_probes"] for row in found["rows"]] == [False] * 3
+    text = evaluate(artifact, "--reference", artifact, "--faces", root, "--search").stdout
+    names(text, f"{100 * expected.ranks[0].rate.value:.2f}", "rank-1", "FNIR@FPIR=1e-1", "probes")
+
+
+@pytest.mark.parametrize("option", [("--threshold", 0.3), ("--search",)])
+def test_figures_of_all_pairs_are_not_of_listed_ones(
+    artifact: Path, root: Path, tmp_path: Path, option: tuple[object, ...]
+) -> None:
+    file, _, _ = write_pairs(tmp_path / "pairs.txt")
+    result = evaluate(artifact, "--faces", root, "--pairs", file, *option)
+    assert (result.exit_code, result.stdout) == (2, "")
+    names(result.stderr, option[0], "--list")
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -219,4 +268,8 @@ def test_unreadable_images_are_counted(artifact: Path, root: Path) -> None:
     finally:
         broken.unlink()
     assert report["unreadable"] == ["people/p00/9.jpg"]
+    failure, (row, *_) = report["failure_to_enrol"], report["all_pairs"]["rows"]
+    assert (failure["images"], failure["failed"], failure["rate"]) == (37, 1, 1 / 37)
+    expected = 1 - (36 / 37) ** 2 * (1 - row["fnmr"]["value"])
+    assert failure["generalized_fnmr"]["1e-3"] == pytest.approx(expected)
     assert report["all_pairs"]["images"] == 36

@@ -46,11 +46,7 @@ def _note_lines(report: EvaluationReport) -> list[str]:
         )
     lines = [f"{'faces:':<11}{report.faces}, {counts}{', with mirror images' if report.flip else ''}"]
     if report.unreadable:
-        failure = report.failure_to_enrol
-        lines.append(f"{'skipped:':<11}{failure.failed} images that cannot be decoded: FTE {100 * failure.rate:.2f} %")
-        if failure.generalized_fnmr:
-            rates = ", ".join(f"{100 * rate:.2f} % at {fmr}" for fmr, rate in failure.generalized_fnmr.items())
-            lines.append(f"{'':<11}with those counted as rejected, generalized FNMR {rates}")
+        lines += _failure_lines(report)
     if report.duplicates:
         lines.append(f"{'left out:':<11}{len(report.duplicates)} images of the same pixels as others")
     if not report.clean:
@@ -58,10 +54,22 @@ def _note_lines(report: EvaluationReport) -> list[str]:
     return lines
 
 
+def _failure_lines(report: EvaluationReport) -> list[str]:
+    failure = report.failure_to_enrol
+    lines = [
+        f"{'skipped:':<11}{failure.failed} images that cannot be decoded: failure to enrol {_percent(failure.rate)} %"
+    ]
+    names = [far_name(row.far) for row in (report.all_pairs.rows if report.all_pairs else ()) if row.enough_impostors]
+    if names:
+        rates = ", ".join(f"{_percent(failure.generalized_fnmr[name])} % at FMR {name}" for name in names)
+        lines.append(f"{'':<11}generalized FNMR, with those counted as rejected: {rates}")
+    return lines
+
+
 def _table(report: EvaluationReport) -> Table:
     compared = report.reference is not None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("measure")
+    table.add_column("measure, %")
     for heading in ("model", "95 %", *(("reference", "95 %", "difference", "95 %") if compared else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)
@@ -82,15 +90,16 @@ def _all_pairs_rows(report: EvaluationReport) -> Iterator[Row]:
     if pairs is None:
         return
     for far in pairs.rows:
-        note = "" if far.enough_impostors else _too_few(pairs.impostor_pairs, far.far)
+        given, name = far.enough_impostors, far_name(far.far)
+        note = "" if given else _too_few(pairs.impostor_pairs, far.far)
         cells = _cells(far.tar, far.reference_tar, far.difference)
-        yield _row(f"TAR@FAR={far_name(far.far)}, all pairs", cells, f"{100 * far.far:g}", note)
+        yield _row(f"TAR@FAR={name}, all pairs", cells, f"{100 * far.far:g}", note, given=given)
         cells = _cells(far.fnmr, far.reference_fnmr, far.difference and far.difference.negative())
-        yield _row(f"FNMR@FMR={far_name(far.far)}, all pairs", cells, f"{100 - 100 * far.far:g}", note)
+        yield _row(f"FNMR@FMR={name}", cells, f"{100 - 100 * far.far:g}", "", given=given)
     if pairs.eer is not None:
         reference = None if pairs.reference_eer is None else Estimate(value=pairs.reference_eer)
         difference = None if pairs.reference_eer is None else Estimate(value=pairs.eer - pairs.reference_eer)
-        yield _row("EER, all pairs", _cells(Estimate(value=pairs.eer), reference, difference), "50", "")
+        yield _row("EER", _cells(Estimate(value=pairs.eer), reference, difference), "50", "")
 
 
 def _threshold_rows(report: EvaluationReport) -> Iterator[Row]:
@@ -125,14 +134,14 @@ def _search_rows(report: EvaluationReport) -> Iterator[Row]:
         cells = _cells(rank.rate, rank.reference_rate, rank.difference)
         yield _row(f"rank-{rank.rank} identification", cells, f"{100 * rank.rank / search.enrolled:.2g}", note)
     for row in search.rows:
+        given = row.enough_probes
         needed = f"too few probes ({search.probes:,}; rule of 30 needs {rule_of_thirty(row.fpir):,})"
         cells = _cells(row.fnir, row.reference_fnir, row.difference)
-        yield _row(f"FNIR@FPIR={far_name(row.fpir)}", cells, "", "" if row.enough_probes else needed)
+        yield _row(f"FNIR@FPIR={far_name(row.fpir)}", cells, "", "" if given else needed, given=given)
 
 
-def _row(measure: str, cells: Sequence[str], chance: str, note: str) -> Row:
-    """Without figures where it is said that there is too little to give them."""
-    return (measure, *(["-"] * len(cells) if note.startswith("too few") else cells), chance, note)
+def _row(measure: str, cells: Sequence[str], chance: str, note: str, *, given: bool = True) -> Row:
+    return (measure, *(cells if given else ["-"] * len(cells)), chance, note)
 
 
 def _too_few(pairs: int, rate: float) -> str:
@@ -147,7 +156,7 @@ def _few_matches(point: ThresholdResult, pairs: int) -> str:
 
 def _small(share: float) -> str:
     """A share in percent, of which the first digits may be far behind the point."""
-    return f"{100 * share:.2g}"
+    return f"{100 * share:.3g}"
 
 
 def _cells(model: Estimate, reference: Estimate | None, difference: Estimate | None) -> list[str]:
