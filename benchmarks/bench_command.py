@@ -221,10 +221,12 @@ def _check_gates(
 
 
 def _update_artifacts(config: BenchConfig, bench: Bench, certificates: Sequence[Certificate]) -> None:
+    from efq.benchmarks.certificate.page import certificate_page
     from efq.benchmarks.parity_record import evaluation_records
     from efq.export.artifact.writer import update_parity
 
     found: Sequence[Certificate | None] = certificates or [None] * len(config.artifacts)
     for directory, evaluation, certificate in zip(config.artifacts, evaluation_records(bench), found, strict=True):
-        update_parity(directory, evaluation, certificate=certificate)
+        page = None if certificate is None else certificate_page(certificate)
+        update_parity(directory, evaluation, certificate=certificate, page=page)
         log(f"parity.json updated in {directory}" if certificate is None else f"certified: {directory}")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from efq.benchmarks.bench import Bench, BenchConfig
+from efq.benchmarks.certificate.page import certificate_page
 from efq.benchmarks.certify_gates import check_gates, gates_of
 from efq.benchmarks.certify_options import CertifyOptions
-from efq.runtime.artifact.folder import CERTIFICATE_FILE, MODEL_FILE, Artifact
+from efq.runtime.artifact.folder import CERTIFICATE_FILE, CERTIFICATE_PAGE_FILE, MODEL_FILE, Artifact
 from efq.runtime.certificate.binding import Binding
 from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.errors import UsageError
@@ -81,8 +82,8 @@ def check_certificates(certificates: Sequence[Certificate]) -> None:
 
 
 def certificate_files(certificate: Certificate) -> dict[str, str]:
-    """The texts that an artifact or a report holds, by file name."""
-    return {CERTIFICATE_FILE: certificate.to_json()}
+    """The texts of a report, by file name."""
+    return {CERTIFICATE_FILE: certificate.to_json(), CERTIFICATE_PAGE_FILE: certificate_page(certificate)}
 
 
 def _binding(directory: Path, bench: Bench) -> Binding:

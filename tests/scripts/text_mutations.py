@@ -16,6 +16,7 @@ import numpy as np
 import tests_folder  # noqa: F401
 from artifacts import make_artifact, make_manifest, reference_embeddings
 
+from efq.benchmarks.certificate.page import certificate_page
 from efq.export.artifact.model_card import model_card
 from efq.export.artifact.probe_face import probe_face
 from efq.export.inspection.inspect import inspect
@@ -62,10 +63,10 @@ def make_texts(folder: Path) -> Path:
     probe = Probe(image=image, embedding=reference_embeddings(image[None])[0].astype(np.float32))
     manifest = dataclasses.replace(full_manifest(), probe=probe.record())
     directory = make_artifact(folder / "artifact", manifest=manifest)
+    certificate = certificate_of(Artifact.open(directory))
     for name, content in probe.files().items():
         (directory / name).write_bytes(content)
     (directory / PARITY_FILE).write_text(full_parity().to_json(), encoding="utf-8")
-    certificate = certificate_of(Artifact.open(directory))
     (directory / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
     hashes = ["0123456789abcdef", "fedcba9876543210"]
     (directory / TRAINING_DATA_FILE).write_text(json.dumps({"images": 3, "sha256_prefixes": hashes}))
@@ -204,7 +205,11 @@ def text_outcome(directory: Path) -> str:
 def read_card(artifact: Artifact) -> None:
     """What efq-bench does with an artifact's texts, and efq-inspect's output."""
     manifest = artifact.manifest
-    model_card(manifest, manifest.coverage, artifact.parity(), artifact.certificate()).encode()
+    certificate = artifact.certificate()
+    model_card(manifest, manifest.coverage, artifact.parity(), certificate).encode()
+    if certificate is not None:
+        certificate_page(certificate).encode()
+        assert Certificate.from_json(certificate.to_json()) == certificate
     json.dumps(inspect(artifact.directory)).encode()
     assert Manifest.from_json(manifest.to_json()) == manifest
 
