@@ -15,7 +15,7 @@ BINS = 10
 
 _STEPS = 100
 _TOLERANCE = 1e-10
-_RIDGE = 1e-6  # keeps the slope finite where scores of both kinds do not overlap
+_RIDGE = 1e-9  # keeps the slope finite where scores of both kinds do not overlap
 
 Weights = tuple[NDArray[np.float64], NDArray[np.float64]]
 Fit = tuple[float, float]

@@ -86,7 +86,8 @@ class Resamples:
         weights = np.vstack([np.ones(self.people, np.int64), self.draws])
         totals = weights @ genuine, impostor_pairs(weights * sizes, ordered=False)
         shares = [np.append(share.value, np.nan_to_num(share.samples)) for share in (of_people, of_impostors)]
-        mixed = sum(share * total for share, total in zip(shares, totals, strict=True)) / sum(totals)
+        with np.errstate(invalid="ignore"):
+            mixed = sum(share * total for share, total in zip(shares, totals, strict=True)) / sum(totals)
         return Share(value=float(mixed[0]), samples=mixed[1:], people=self.people)
 
 
