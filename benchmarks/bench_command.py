@@ -156,13 +156,14 @@ def main(
     with atomic_directory(output, force=force) as folder:
         bench = run_bench(config, progress=progress)
         comparison = bench.comparison
+        certificates, pages = _certify(config, bench, asked, folder)
         write_report(
             folder,
             bench.results,
             curves=comparison.curves if comparison else {},
             cosines=comparison.cosines if comparison else {},
+            certificates=pages,
         )
-        certificates = _certify(config, bench, asked, folder)
     log(f"report written to {output}")
     _print(bench, output=output, as_json=as_json)
     _check_gates(bench, min_cosine, min_decisions, certificates)
@@ -194,15 +195,19 @@ def _check_teacher_file(config: BenchConfig, asked: CertifyOptions | None) -> No
         check_teacher_file(config)
 
 
-def _certify(config: BenchConfig, bench: Bench, asked: CertifyOptions | None, folder: Path) -> list[Certificate]:
-    """The certificate of each artifact, also written into the report's folder; none where none is asked for."""
+def _certify(
+    config: BenchConfig, bench: Bench, asked: CertifyOptions | None, folder: Path
+) -> tuple[list[Certificate], dict[str, str]]:
+    """The certificate of each artifact, also written into the report's folder; none where none is asked for.
+
+    With them the artifact that each page there is about, by its file name.
+    """
     from efq.benchmarks.certify import certify_artifacts, write_certificates
 
     if asked is None:
-        return []
+        return [], {}
     certificates = certify_artifacts(config, bench, asked)
-    write_certificates(folder, certificates)
-    return certificates
+    return certificates, write_certificates(folder, certificates)
 
 
 def _check_gates(

@@ -66,13 +66,20 @@ def certify_artifacts(config: BenchConfig, bench: Bench, options: CertifyOptions
     return certificates
 
 
-def write_certificates(folder: Path, certificates: Sequence[Certificate]) -> None:
-    """Write them into the report's `folder`, numbered where there are several: of those that fail a gate, too."""
+def write_certificates(folder: Path, certificates: Sequence[Certificate]) -> dict[str, str]:
+    """Write them into the report's `folder`, numbered where there are several: of those that fail a gate, too.
+
+    Returns the artifact that each page is about, by the page's file name.
+    """
+    pages = {}
     for number, certificate in enumerate(certificates, start=1):
         for name, text in certificate_files(certificate).items():
             path = folder / name
             numbered = path if len(certificates) == 1 else path.with_stem(f"{path.stem}-{number}")
             atomic_write_text(numbered, text)
+            if name == CERTIFICATE_PAGE_FILE:
+                pages[numbered.name] = certificate.binding.artifact
+    return pages
 
 
 def check_certificates(certificates: Sequence[Certificate]) -> None:

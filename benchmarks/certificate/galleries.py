@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from efq.benchmarks.certificate.numbers import cell, cosine, count, fmr_cell, percent, percent_sign, points, rate
+from efq.benchmarks.certificate.numbers import NBSP, cell, cosine, count, fmr_cell, percent, points, rate
 from efq.benchmarks.pages.markup import Html, element, headings, join, paragraph, section, small, table, text
 from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.certificate.galleries import Arrangement, SearchFigures, SearchPoint
@@ -99,7 +99,7 @@ def _search(record: Certificate) -> list[Html]:
         )
         for one, search in found
     ]
-    asked = [f"FNIR at FPIR {percent_sign(point.fpir)}, %" for point in found[0][1].points]
+    asked = [f"FNIR, %, at FPIR {_round(point.fpir)}" for point in found[0][1].points]
     header = headings(_WHO, "Found first, %", "Lost, points", *asked)
     caption = "Searches for enrolled people: found first (rank 1), and FNIR at each arrangement's own threshold."
     return [paragraph(text(intro)), table("search", text(caption), header, rows), _search_thresholds(found)]
@@ -110,12 +110,16 @@ def _fnir(point: SearchPoint) -> Html:
     return cell(point.fnir, percent, f"threshold {cosine(point.threshold)}", few)
 
 
+def _round(fpir: float) -> str:
+    return f"{100 * fpir:g}{NBSP}%"
+
+
 def _search_thresholds(found: Sequence[tuple[Arrangement, SearchFigures]]) -> Html:
     rows = [(_name(one), *_point(search.unchanged), *_point(search.remapped)) for one, search in found]
     header = headings(
         *(_WHO, "Unchanged: FPIR, %", "Unchanged: FNIR, %"), *("Re-mapped: FPIR, %", "Re-mapped: FNIR, %")
     )
-    fpir = percent_sign(found[0][1].points[0].fpir)
+    fpir = _round(found[0][1].points[0].fpir)
     caption = f"At the threshold of the teacher alone for an FPIR of {fpir}, unchanged, and re-mapped to that FPIR."
     return table("search-thresholds", text(caption), header, rows)
 

@@ -17,9 +17,9 @@ def count(value: int) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent, without the sign: "4.32"; "0.0021" where two decimals would leave nothing of it."""
+    """A share in percent, without the sign: "4.32"; below a tenth "0.0021", as two decimals leave little of that."""
     value = 100 * share
-    return f"{value:.2g}" if 0 < value < 0.005 else f"{value:.2f}"
+    return f"{value:.2g}" if 0 < value < 0.1 else f"{value:.2f}"
 
 
 def percent_sign(share: float) -> str:

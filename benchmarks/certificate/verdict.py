@@ -98,7 +98,7 @@ def _cost(record: Certificate) -> Html:
 def _more(drop: Estimate) -> str:
     between = interval(drop, points)
     if drop.low is not None and drop.high is not None and drop.low <= 0 <= drop.high:
-        return f"a difference of {points(drop.value)} ({between}) that these faces do not tell from none"
+        return f"a difference of {points(drop.value)} points ({between}) that these faces do not tell from none"
     return f"{points(drop.value)} points" + (f" ({between})" if between else "")
 
 

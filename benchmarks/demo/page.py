@@ -38,7 +38,7 @@ def _sections(result: DemoResult, plots: Path) -> Iterator[tuple[str, str, Seque
     losses = result.source.teacher_losses
     if losses:
         note = "Cosine-margin softmax loss (CosFace) over the training people, on drawn faces, by step."
-        yield "training", "Training the teacher", [_note(note), loss_plot(losses)]
+        yield "training", "Training the teacher", [_note(note), element("div", loss_plot(losses), class_="plots")]
     yield "accuracy", "Accuracy", [_note(_accuracy_note(result)), _accuracy_table(result)]
     latency = (
         "Float teacher and artifact in turn in one run of ONNX Runtime, the order changed every round. Speed-up is the "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STEPS = (1.0, 2.0, 5.0)  # of tick marks, times powers of ten
+_NARROWEST = 1e-6  # of an axis, relative to its values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,8 @@ class Axis:
 
 
 def linear_axis(label: str, low: float, high: float, *, write: Callable[[float], str], marks: int = 6) -> Axis:
-    """From `low` to `high` with at most `marks` ticks on round values."""
-    if not low < high:
+    """From `low` to `high` with at most about `marks` ticks on round values; half a unit to each side of a point."""
+    if high - low < _NARROWEST * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     power = 10.0 ** math.floor(math.log10((high - low) / marks))
     step = next(size * power for size in (*_STEPS, 10.0) if (high - low) / (size * power) <= marks)

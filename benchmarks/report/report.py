@@ -29,6 +29,7 @@ from efq.benchmarks.report.sections import (
 )
 from efq.benchmarks.timing.latency import SETTLE_SECONDS, SPIN_SECONDS, LatencySetting
 from efq.benchmarks.timing.machine import Machine
+from efq.export.artifact.markdown import plain
 from efq.toolchain.evaluation.figures.rates import far_name
 
 JSON_NAME = "report.json"
@@ -42,14 +43,15 @@ def write_report(
     *,
     curves: Mapping[str, Curve],
     cosines: Mapping[str, NDArray[np.float32]],
+    certificates: Mapping[str, str] | None = None,
 ) -> None:
     """Write everything into `folder`, which exists and is empty (see `efq.runtime.files.atomic_directory`).
 
     `curves`: ROC by network; `cosines`: each network's cosine to the teacher by image. Either may be empty, and then
-    has no plot.
+    has no plot. `certificates`: the artifact that each certificate's page in the folder is about, by file name.
     """
     plots = _write_plots(folder / PLOTS_NAME, results, curves, cosines)
-    text = to_markdown(results, plots=[f"{PLOTS_NAME}/{name}" for name in plots])
+    text = to_markdown(results, plots=[f"{PLOTS_NAME}/{name}" for name in plots], certificates=certificates or {})
     (folder / MARKDOWN_NAME).write_text(text, encoding="utf-8")
     (folder / JSON_NAME).write_text(to_json(results), encoding="utf-8")
 
@@ -59,8 +61,13 @@ def to_json(results: BenchResults) -> str:
     return json.dumps(results.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_markdown(results: BenchResults, *, plots: Sequence[str] = ()) -> str:
-    """The results as Markdown whose tables also read well as plain text; `plots` are the pictures' relative paths."""
+def to_markdown(
+    results: BenchResults, *, plots: Sequence[str] = (), certificates: Mapping[str, str] | None = None
+) -> str:
+    """The results as Markdown whose tables also read well as plain text.
+
+    `plots` are the pictures' relative paths, `certificates` as in `write_report`.
+    """
     explained = _LATENCY_EXPLAINED if results.gpu is None else HOST_TO_HOST
     sections = [f"# {results.title}", *_setting(results), *standing_sections(results)]
     sections += ["## Latency", explained.format(results.reference)]
@@ -71,6 +78,9 @@ def to_markdown(results: BenchResults, *, plots: Sequence[str] = ()) -> str:
     sections += [*throughput_sections(results), "## Networks", *network_sections(results)]
     if results.accuracy is not None:
         sections += ["## Accuracy", *_accuracy(results.accuracy, results.reference)]
+    if certificates:
+        links = "\n".join(f"- [{plain(artifact)}]({page})" for page, artifact in certificates.items())
+        sections += ["## Certificates", links]
     if results.notes:
         sections += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
     sections += [f"![{Path(path).stem}]({path})" for path in plots]

@@ -102,6 +102,14 @@ def test_markdown_tables(results: BenchResults) -> None:
         assert expected in to_markdown(results)
 
 
+def test_the_report_leads_to_the_pages_of_certificates(results: BenchResults) -> None:
+    report = to_markdown(results, certificates={"certificate-1.html": "one", "certificate-2.html": "a](b) <c>"})
+    assert "[one](certificate-1.html)" in report
+    assert "](certificate-2.html)" in report
+    assert "a](b)" not in report
+    assert ".html" not in to_markdown(results)
+
+
 def test_json_holds_every_figure(results: BenchResults) -> None:
     values = json.loads(to_json(results))
     assert values["schema_version"] == 3

@@ -27,10 +27,15 @@ def page(record: Certificate) -> Page:
     return expect_one_file(certificate_page(record))
 
 
+def shown(share: float) -> str:
+    """In percent: two decimals, two digits below a tenth."""
+    return f"{100 * share:.2g}" if 0 < share < 1e-3 else f"{100 * share:.2f}"
+
+
 def percent(estimate: Estimate) -> str:
     assert estimate.low is not None
     assert estimate.high is not None
-    return f"{100 * estimate.value:.2f} {100 * estimate.low:.2f} to {100 * estimate.high:.2f}"
+    return "{} {} to {}".format(*map(shown, (estimate.value, estimate.low, estimate.high)))
 
 
 def test_sections_come_in_the_order_of_a_deployer_and_the_contents_name_them(page: Page) -> None:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from html_pages import Page
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from efq.benchmarks.pages.markup import text
@@ -40,6 +40,8 @@ def test_a_short_logarithmic_axis_marks_twos_and_fives() -> None:
 
 
 @given(st.floats(-1e3, 1e3), st.floats(0, 1e3))
+@example(0.0, 5e-324)
+@example(1.0, 0.0)
 def test_any_linear_axis_can_be_drawn(low: float, width: float) -> None:
     _expect_drawable(linear_axis("x", low, low + width, write=write))
 
