@@ -1,4 +1,4 @@
-"""As fuzz_sources.py does with many more: mutated files of faces are read, or refused by name, in little memory."""
+"""As fuzz_sources.py does with many more: mutated files of faces are read or refused, soon and in little memory."""
 
 from __future__ import annotations
 

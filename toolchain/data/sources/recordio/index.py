@@ -15,7 +15,7 @@ from efq.runtime.reading import open_regular
 from efq.toolchain.data.sources.container import Container
 from efq.toolchain.data.sources.recordio.records import walk_records
 
-_LARGEST = 1 << 33  # of an .idx or .lst file
+_LARGEST = 1 << 32  # bytes of an .idx or .lst file; of 42 million images they have 0.8 and 2.5e9
 _LONGEST_LINE = 8192
 _MOST = (1 << 63) - 1
 

@@ -195,10 +195,12 @@ class RecordIoSource:
         return InputError(f"{error}; or {path} is of another file: without it records are found by reading through")
 
     def _check_property(self, keys: list[str]) -> None:
-        said = read_property(self._path.with_name("property"))
+        """Warn of another count of identities than the file beside `train.rec` says."""
+        path = self._path.with_name("property")
+        said = read_property(path) if self._path.name == _FILE else None
         found = len({self.identity(key) for key in keys})
         if said is not None and said != found:
-            _logger.warning("%s says that there are %d identities, found %d", "property", said, found)
+            _logger.warning("%s says that there are %d identities, found %d", path, said, found)
 
 
 class RecordIoFormat:
