@@ -212,6 +212,15 @@ def test_damaged_tars_are_refused(tmp_path: Path, case: str) -> None:
         open_source(path).keys()
 
 
+@pytest.mark.parametrize("kind", [b"x", b"L"])
+def test_headers_of_gigabytes_are_not_read(tmp_path: Path, kind: bytes) -> None:
+    """In a file that is as large, and takes no room."""
+    path = by_hand(tmp_path / "faces.tar", member(b"ann/1.jpg"), bytes(header(b"x", b"%o" % (3 << 30), kind=kind)))
+    os.truncate(path, 4 << 30)
+    with raises_naming(InputError, path, f"{3 << 30:,}"):
+        open_source(path).keys()
+
+
 def test_shards_are_read_as_one(tmp_path: Path) -> None:
     members = folder_members(FACES)
     for place, (name, data) in enumerate(members.items()):
