@@ -94,7 +94,7 @@ def test_a_label_may_come_first(root: Path, tmp_path: Path) -> None:
 def test_headings_say_where_columns_are(root: Path, tmp_path: Path) -> None:
     file = tmp_path / "pairs.csv"
     rows = [f'{place},{fold},"{one}",{same},{other}' for place, (one, other, same, fold) in enumerate(in_folds())]
-    file.write_text("\n".join(["id,Fold,image 1,Is-Same,image 2", *rows]))
+    file.write_text("\n".join([",,,,", "id,Fold,image 1,Is-Same,image 2", *rows, ",,,,", ""]))
     found = read_pairs(file, root)
     assert found.first == tuple(pair[0] for pair in in_folds())
     assert found.second == tuple(pair[1] for pair in in_folds())

@@ -27,7 +27,7 @@ _BINARY = re.compile(r"[\0-\x08\x0e-\x19\x1b-\x1f]")
 
 
 class Row(NamedTuple):
-    """A line by its number from 1, as it stands, and its fields, of which the last is not empty."""
+    """A line by its number from 1, as it stands, and its fields, one or more, of which the last is not empty."""
 
     number: int
     text: str
@@ -67,6 +67,7 @@ def read_table(path: Path) -> Table:
         raise InputError(message)
     separator = _separator([line for _, line in lines])
     rows = [Row(number, line, _fields(line, separator)) for number, line in lines]
+    rows = [row for row in rows if row.fields]  # spreadsheets end in lines of separators alone
     return Table(path=path, rows=rows, encoding=encoding, separator=_SEPARATORS.get(separator, ""))
 
 
