@@ -92,7 +92,9 @@ def test_without_errors_a_person_is_one_trial() -> None:
 
 
 def test_few_people_with_errors_are_few_degrees_of_freedom() -> None:
-    assert degrees_of_freedom(np.random.default_rng(0).normal(size=100_000)) == pytest.approx(100_000, rel=0.05)
+    normal = np.random.default_rng(0).normal(size=100_000)
+    assert degrees_of_freedom(normal, np.ones(len(normal))) == pytest.approx(100_000, rel=0.05)
+    assert degrees_of_freedom(np.ones(9), np.array([1000, *[1] * 8])) == pytest.approx(1.0, abs=1e-4)
     one = rate_by_people(np.eye(1, 100, dtype=np.int64)[0] * 3, np.full(100, 6))
     assert one.degrees == pytest.approx(2.0, abs=0.1)
     low, high = one.interval()

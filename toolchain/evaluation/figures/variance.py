@@ -28,9 +28,8 @@ def rate_by_people(errors: NDArray[np.integer], trials: NDArray[np.integer]) -> 
     residuals = errors[took_part] - rate * trials[took_part]
     residuals = residuals / np.maximum(1.0 - trials[took_part] / total, _LEAST_REST)
     variance = float((residuals**2).sum() / total**2)
-    return UncertainRate(
-        rate=rate, variance=variance, degrees=degrees_of_freedom(residuals), people=people, trials=people
-    )
+    degrees = degrees_of_freedom(residuals, trials[took_part])
+    return UncertainRate(rate=rate, variance=variance, degrees=degrees, people=people, trials=people)
 
 
 def fnmr_by_people(pairs: AllPairs, threshold: float) -> UncertainRate:
@@ -64,9 +63,8 @@ def fmr_by_people(pairs: AllPairs, threshold: float) -> UncertainRate:
     sums = float((raw**2).sum())
     widened = float((residuals**2).sum()) / sums if sums > 0.0 else 1.0
     variance = max((sums - float(squares)) * widened, float(squares)) / total**2
-    return UncertainRate(
-        rate=rate, variance=variance, degrees=degrees_of_freedom(residuals), people=people, trials=total
-    )
+    degrees = degrees_of_freedom(residuals, of_person)
+    return UncertainRate(rate=rate, variance=variance, degrees=degrees, people=people, trials=total)
 
 
 def false_matches(pairs: AllPairs, threshold: float) -> int:
@@ -78,8 +76,13 @@ def false_matches(pairs: AllPairs, threshold: float) -> int:
     return count
 
 
-def degrees_of_freedom(residuals: NDArray[np.floating]) -> float:
-    """Of a variance that is a sum of squares: twice its square over its own variance (Satterthwaite, 1946)."""
-    squares = np.asarray(residuals, np.float64) ** 2
+def degrees_of_freedom(residuals: NDArray[np.floating], trials: NDArray[np.number]) -> float:
+    """Of a variance that is the sum of the squares of `residuals` (I,) of so many `trials` (I,) each.
+
+    Twice its square over its own variance (Satterthwaite, 1946): as the residuals have it, or, where that is less, as
+    residuals that are as large as their trials are many would. One person with half of the pairs leaves few.
+    """
+    squares, weights = np.asarray(residuals, np.float64) ** 2, np.asarray(trials, np.float64) ** 2
     spread = float((squares**2).sum() - squares.sum() ** 2 / len(squares))
-    return float(2.0 * squares.sum() ** 2 / spread) if spread > 0.0 else float(len(squares))
+    seen = float(2.0 * squares.sum() ** 2 / spread) if spread > 0.0 else float(len(squares))
+    return min(seen, float(weights.sum() ** 2 / (weights**2).sum()))
