@@ -235,7 +235,7 @@ def _open_faces(config: BenchConfig, manifest: Manifest, progress: ShowProgress)
     )
     for path in (*config.artifacts, *config.students):
         with open_network(path, device="cpu", threads=1) as network:
-            seen = network.training_hashes, network.training_pixel_hashes
+            seen = network.training
         check_unseen(faces.faces, path, *seen, remedy="give other faces (--faces, --list, --pairs)")
     return faces
 

@@ -134,6 +134,7 @@ def export_student(
             manifest=manifest,
             training_hashes=student.training_hashes,
             training_pixel_hashes=student.training_pixel_hashes,
+            training_near_hashes=student.training_near_hashes,
             parity=ParityRecord(export_check=parity | reason),
             force=force,
             probe=probe,

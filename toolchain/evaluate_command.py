@@ -170,8 +170,7 @@ def main(
     faces = protocol.open(networks[0].contract, resize=resize, progress=progress)
     if not allow_training_images:
         for network in networks:
-            seen = (network.training_hashes, network.training_pixel_hashes)
-            check_unseen(faces.faces, network.path, *seen, remedy=_TRAINED_ON)
+            check_unseen(faces.faces, network.path, *network.training, remedy=_TRAINED_ON)
     check_pictures(faces.faces)
     for network in networks:
         if network.teacher is not None:
@@ -244,6 +243,7 @@ def _report(
         images=len(faces.faces),
         unreadable=faces.faces.unreadable,
         duplicates=faces.duplicates,
+        near_pairs=faces.near,
         flip=flip,
         resamples=resamples,
         clean=not any(summary.training_images for summary in summaries),
@@ -262,6 +262,6 @@ def _summary(network: EmbeddingNetwork, faces: FaceSet) -> NetworkSummary:
         name=network.name,
         path=str(network.path),
         sha256=network.sha256,
-        training_images=len(training_images(faces, network.training_hashes, network.training_pixel_hashes)),
+        training_images=len(training_images(faces, *network.training)),
         backend=network.backend,
     )

@@ -39,8 +39,9 @@ class EmbeddingNetwork:
 
     kind: as `network_kind` tells. training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image it was
     fine-tuned on; empty for a teacher, whose training images are unknown. training_pixel_hashes: those of their pixels,
-    None where they are not known. backend: the runtime that computes an artifact, None for torch. teacher: None for
-    other kinds. `close` frees what an artifact's runtime holds; `with` does so at its end.
+    training_near_hashes: as `TrainingData.near`; None where they are not known. backend: the runtime that computes an
+    artifact, None for torch. teacher: None for other kinds. `close` frees what an artifact's runtime holds; `with` does
+    so at its end.
     """
 
     kind: str
@@ -51,9 +52,15 @@ class EmbeddingNetwork:
     training_hashes: frozenset[str]
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     training_pixel_hashes: frozenset[str] | None = None
+    training_near_hashes: bytes | None = None
     backend: str | None = None
     close: Callable[[], None] = lambda: None
     teacher: Teacher | None = None
+
+    @property
+    def training(self) -> tuple[frozenset[str], frozenset[str] | None, bytes | None]:
+        """What is known of its training images, as `check_unseen` takes it."""
+        return self.training_hashes, self.training_pixel_hashes, self.training_near_hashes
 
     def __enter__(self) -> Self:
         return self
@@ -191,6 +198,7 @@ def _open_student(path: Path, device: torch.device, *, quantized: bool) -> Embed
         sha256=sha256_file(path, expected="a student file"),
         training_hashes=frozenset(student.training_hashes),
         training_pixel_hashes=None if pixels is None else frozenset(pixels),
+        training_near_hashes=student.training_near_hashes,
         embed=torch_embedding(student.network, device),
     )
 
@@ -210,6 +218,7 @@ def _open_artifact(path: Path, device: str | None, threads: int | None, runtime:
         sha256=embedder.artifact.checksums[MODEL_FILE],
         training_hashes=training.files,
         training_pixel_hashes=training.pixels,
+        training_near_hashes=training.near,
         embed=embedder.embed,
         backend=embedder.backend,
         close=embedder.close,

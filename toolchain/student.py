@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.training_data import PIXEL_SCHEME
+from efq.runtime.artifact.training_data import NEAR_BYTES, NEAR_SCHEME, PIXEL_SCHEME
 from efq.runtime.errors import CheckpointError, SchemaError, UsageError
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.lineage.lineage import Lineage
@@ -38,7 +38,8 @@ class Student:
     faces, with 0 images for a student that was only calibrated.
     thresholds: {"1e-3": cosine threshold, ...} on the fine-tuning faces.
     training_hashes: the first 16 hexadecimal digits of the SHA-256 of each fine-tuning image.
-    training_pixel_hashes: those of its pixels; None where they are not known.
+    training_pixel_hashes: those of its pixels; training_near_hashes: as `TrainingData.near`. None where they are not
+    known.
     notes: what lowering changed; training: steps, seconds and final losses. lineage: what else is known of its origin,
     with the hash of the file that it was loaded from.
     """
@@ -56,6 +57,7 @@ class Student:
     thresholds: Mapping[str, float]
     training_hashes: tuple[str, ...]
     training_pixel_hashes: tuple[str, ...] | None = None
+    training_near_hashes: bytes | None = None
     lineage: Lineage = dataclasses.field(default_factory=Lineage)
 
     @property
@@ -99,6 +101,8 @@ def save_student(student: Student, path: Path, *, replace: bool = True) -> None:
     if student.training_pixel_hashes is not None:
         hashes = _pack_hashes(student.training_pixel_hashes)
         content["training_pixels"] = {"scheme": PIXEL_SCHEME, "hashes": hashes}
+    if student.training_near_hashes is not None:
+        content["training_near"] = {"scheme": NEAR_SCHEME, "hashes": _rows(student.training_near_hashes, NEAR_BYTES)}
     buffer = io.BytesIO()
     torch.save(content, buffer)
     atomic_write_bytes(path, buffer.getvalue(), replace=replace)
@@ -135,6 +139,7 @@ def load_student(path: Path) -> Student:
             notes=tuple(content["notes"]),
             training_hashes=_unpack_hashes(content["training_hashes"]),
             training_pixel_hashes=_pixel_hashes(content.get("training_pixels")),
+            training_near_hashes=_near_hashes(content.get("training_near")),
             lineage=_lineage(content, path),
             **{key: content[key] for key in _PLAIN},
         )
@@ -151,8 +156,12 @@ def _lineage(content: Mapping[str, Any], path: Path) -> Lineage:
 
 def _pack_hashes(hashes: tuple[str, ...]) -> Tensor:
     """(N, 8) uint8."""
-    data = b"".join(bytes.fromhex(value) for value in hashes)
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(-1, 8) if data else torch.zeros(0, 8).byte()
+    return _rows(b"".join(bytes.fromhex(value) for value in hashes), 8)
+
+
+def _rows(data: bytes, width: int) -> Tensor:
+    """(N, width) uint8."""
+    return torch.tensor(list(data), dtype=torch.uint8).reshape(-1, width)
 
 
 def _pixel_hashes(record: Any) -> tuple[str, ...] | None:
@@ -160,6 +169,13 @@ def _pixel_hashes(record: Any) -> tuple[str, ...] | None:
     if record is None or record["scheme"] != PIXEL_SCHEME:
         return None
     return _unpack_hashes(record["hashes"])
+
+
+def _near_hashes(record: Any) -> bytes | None:
+    """As `_pixel_hashes`."""
+    if record is None or record["scheme"] != NEAR_SCHEME:
+        return None
+    return bytes(record["hashes"].contiguous().numpy().tobytes())
 
 
 def _unpack_hashes(packed: Tensor) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.training_data import NEAR_BYTES
 from efq.toolchain.graph.description import build_graph
 from efq.toolchain.graph.shapes import embedding_size
 from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
@@ -129,9 +130,14 @@ def _is_plain_tensor(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout == torch.strided and value.dtype == torch.float32
 
 
-def _are_hashes(value: Any) -> bool:
-    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.dtype == torch.uint8
-    return plain and value.dim() == 2 and value.shape[1] == _HASH_BYTES and len(value) <= _MOST_ENTRIES
+def _hashes_of(width: int) -> Callable[[Any], bool]:
+    """A uint8 tensor (N, width)."""
+
+    def fits(value: Any) -> bool:
+        plain = isinstance(value, Tensor) and value.layout == torch.strided and value.dtype == torch.uint8
+        return plain and value.dim() == 2 and value.shape[1] == width and len(value) <= _MOST_ENTRIES
+
+    return fits
 
 
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -149,7 +155,14 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "thresholds": ("cosines by name", _mapping_to(_is_cosine)),
     "notes": ("a list of texts", _are_texts),
     "weights": ("finite float32 tensors by name", _are_weights),
-    "training_hashes": ("a uint8 tensor (N, 8)", _are_hashes),
-    "training_pixels": ("a scheme and a uint8 tensor (N, 8)", _record_of(scheme=_is_text, hashes=_are_hashes)),
+    "training_hashes": ("a uint8 tensor (N, 8)", _hashes_of(_HASH_BYTES)),
+    "training_pixels": (
+        "a scheme and a uint8 tensor (N, 8)",
+        _record_of(scheme=_is_text, hashes=_hashes_of(_HASH_BYTES)),
+    ),
+    "training_near": (
+        f"a scheme and a uint8 tensor (N, {NEAR_BYTES})",
+        _record_of(scheme=_is_text, hashes=_hashes_of(NEAR_BYTES)),
+    ),
 }
-_OPTIONAL = ("training_pixels",)  # older versions wrote none
+_OPTIONAL = ("training_pixels", "training_near")  # older versions wrote none

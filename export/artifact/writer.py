@@ -54,6 +54,7 @@ def write_artifact(
     manifest: Manifest,
     training_hashes: Sequence[str],
     training_pixel_hashes: Sequence[str] | None = None,
+    training_near_hashes: bytes | None = None,
     parity: ParityRecord | None,
     force: bool,
     probe: Probe | None = None,
@@ -64,7 +65,8 @@ def write_artifact(
     Args:
         model: the network, with its weights inside; its metadata_props are added here, last.
         training_hashes: the first 16 hexadecimal digits of the SHA-256 of each image the student was trained on.
-        training_pixel_hashes: those of their pixels, None where they are not known.
+        training_pixel_hashes: those of their pixels; training_near_hashes: as `TrainingData.near`. None where they are
+            not known.
         parity: the content of parity.json, or None to leave it to the benchmark (`update_parity`).
         force: replace a folder that is not empty.
         probe: that of the manifest's group.
@@ -84,7 +86,8 @@ def write_artifact(
     data = _with_metadata(model, manifest)
     card = model_card(manifest, manifest.coverage, parity)
     pixels = None if training_pixel_hashes is None else frozenset(training_pixel_hashes)
-    training_data = TrainingData(files=frozenset(training_hashes), pixels=pixels).to_json(len(training_hashes))
+    training = TrainingData(files=frozenset(training_hashes), pixels=pixels, near=training_near_hashes)
+    training_data = training.to_json(len(training_hashes))
     with atomic_directory(directory, force=force) as folder:
         atomic_write_bytes(folder / MODEL_FILE, data)
         atomic_write_text(folder / MANIFEST_FILE, manifest.to_json())

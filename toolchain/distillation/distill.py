@@ -17,6 +17,7 @@ from efq.runtime.progress import ShowProgress, no_progress
 from efq.runtime.reading import sha256_file
 from efq.toolchain.data import FaceSet, draw_images
 from efq.toolchain.data.faces import draw_places
+from efq.toolchain.data.near_duplicates import pack_hashes
 from efq.toolchain.data.pictures import check_pictures
 from efq.toolchain.distillation.licences import Licences, Origin, find_origin
 from efq.toolchain.distillation.processes import Processes, join_processes, leave_processes, only_the_first_logs
@@ -226,4 +227,5 @@ def package(
         thresholds={name: float(value) for name, value in zip(_THRESHOLD_RATES, values, strict=True)},
         training_hashes=tuple(sorted(faces.short_hashes)),
         training_pixel_hashes=tuple(sorted(faces.short_pixel_hashes)),
+        training_near_hashes=pack_hashes(faces.near_hashes),
     )

@@ -24,9 +24,8 @@ from efq.toolchain.evaluation.protocols.faces import IndexedPairs
 from efq.toolchain.evaluation.protocols.validity import (
     chance_accuracy,
     check_embeddings,
-    check_ends,
-    check_folds,
     check_labels,
+    check_pairs,
 )
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, Estimate, FarResult, FoldResult
 
@@ -125,8 +124,7 @@ def measure_folds(
 
     Raises InputError for pairs and embeddings that `evaluate` would refuse.
     """
-    check_ends(name, first, second)
-    check_folds(name, same, folds)
+    check_pairs(name, first, second, same, folds)
     _check_embeddings(model, reference)
     pairs = IndexedPairs(name=name, first=first, second=second, same=same, folds=folds, skipped=skipped_pairs)
     place = None if reference is None else 1
@@ -152,6 +150,7 @@ def compare_folds(
             name=pairs.name,
             pairs=len(pairs.same),
             skipped_pairs=pairs.skipped,
+            near_pairs=pairs.near,
             chance=chance_accuracy(pairs.same, pairs.folds),
             accuracy=accuracy,
             standard_deviation=result.standard_deviation,

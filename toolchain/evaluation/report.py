@@ -127,8 +127,10 @@ class SearchResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FoldResult:
-    """k-fold accuracy on a pairs file; `skipped_pairs` hold an image that cannot be decoded, or two of the same pixels.
+    """k-fold accuracy on a pairs file.
 
+    skipped_pairs: left out, with an image that cannot be decoded, two of the same pixels, or one photo said to be of
+        two people. near_pairs: genuine ones of one photo, compressed anew, resized, cut or mirrored.
     chance: the accuracy of a network that knows nothing, 0.5 where half of the pairs are genuine.
     """
 
@@ -139,6 +141,7 @@ class FoldResult:
     accuracy: Estimate
     standard_deviation: float
     fold_accuracies: tuple[float, ...]
+    near_pairs: int = 0
     reference_accuracy: Estimate | None = None
     difference: Estimate | None = None
 
@@ -192,7 +195,8 @@ class NetworkSummary:
 class EvaluationReport:
     """Everything `efq-evaluate` measured. `clean` is False when a network was fine-tuned on images evaluated on.
 
-    duplicates: paths of images left out of all pairs, as their pixels are those of another one (`EvaluationFaces`).
+    duplicates: paths of images left out of all pairs, as they show another one's photo (`EvaluationFaces`). near_pairs:
+    genuine pairs among all pairs of one photo in other pixels.
     thresholds, curves: of the "model" and, where there is one, of the "reference".
     """
 
@@ -209,6 +213,7 @@ class EvaluationReport:
     all_pairs: AllPairsResult | None
     pairs: tuple[FoldResult, ...]
     agreement: Agreement | None
+    near_pairs: int = 0
     thresholds: Mapping[str, tuple[ThresholdResult, ...]] = dataclasses.field(default_factory=dict)
     search: SearchResult | None = None
     curves: Mapping[str, NetworkCurves] = dataclasses.field(default_factory=dict)

@@ -48,7 +48,11 @@ def _note_lines(report: EvaluationReport) -> list[str]:
     if report.unreadable:
         lines += _failure_lines(report)
     if report.duplicates:
-        lines.append(f"{'left out:':<11}{len(report.duplicates)} images of the same pixels as others")
+        lines.append(f"{'left out:':<11}{len(report.duplicates)} images of the same photo as others")
+    if report.near_pairs:
+        lines.append(
+            f"{'easy:':<11}{report.near_pairs} genuine pairs are of one photo, compressed anew, resized or cut"
+        )
     if not report.clean:
         lines.append("NOT A CLEAN TEST: a network was fine-tuned on some of these images")
     return lines
@@ -79,6 +83,7 @@ def _table(report: EvaluationReport) -> Table:
     for fold in report.pairs:
         note = f"{fold.pairs} pairs, std {100 * fold.standard_deviation:.2f}"
         note += f", {fold.skipped_pairs} skipped" if fold.skipped_pairs else ""
+        note += f", {fold.near_pairs} of one photo" if fold.near_pairs else ""
         cells = _cells(fold.accuracy, fold.reference_accuracy, fold.difference)
         measure = f"{len(fold.fold_accuracies)}-fold accuracy, {fold.name}"
         table.add_row(measure, *cells, f"{100 * fold.chance:.2f}", note)

@@ -16,14 +16,20 @@ from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.duplicates import check_duplicates
 from efq.toolchain.data.faces import FaceSet, face_paths, open_paths
 from efq.toolchain.data.identities import IdentityLevel
+from efq.toolchain.data.near_duplicates import near_pairs, stored_hashes
 from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceSource
 from efq.toolchain.data.summary import describe_set
 from efq.toolchain.evaluation.protocols.gathering import gather
 from efq.toolchain.evaluation.protocols.pairs import PairList
-from efq.toolchain.evaluation.protocols.validity import check_ends, check_folds, check_labels
-
-_MOST_IDENTICAL = 0.1  # of the pairs of a file
+from efq.toolchain.evaluation.protocols.validity import (
+    MOST_ALIKE,
+    check_copies,
+    check_labels,
+    check_pairs,
+    count_genuine,
+    warn_of_near_pairs,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -32,8 +38,9 @@ _logger = logging.getLogger(__name__)
 class IndexedPairs:
     """A pairs file; `first` and `second` (P,) are places of the pairs' images in the faces.
 
-    `same` and `folds` (P,) as in the file; `skipped` pairs, with an image that cannot be decoded or two of the same
-    pixels, are left out.
+    `same` and `folds` (P,) as in the file; `skipped` pairs, with an image that cannot be decoded, two of the same
+    pixels, or one photo said to be of two people, are left out. `near`: how many genuine pairs are of one photo,
+    compressed anew, resized, cut or mirrored.
     """
 
     name: str
@@ -42,6 +49,7 @@ class IndexedPairs:
     same: NDArray[np.bool_]
     folds: NDArray[np.int64]
     skipped: int
+    near: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,8 +58,8 @@ class EvaluationFaces:
 
     compared: (M,) int64, places of the images whose embeddings by two networks are compared. all_pairs: whether all
     pairs of these are compared too; without, only those of `pair_lists` are. duplicates: paths of images left out of
-    `compared` as their pixels are those of another one: all copies under several identities, all but one within one.
-    identity_level: by which the faces were opened.
+    `compared`: all that show one photo under several identities, all but one of the same pixels within one. near: of
+    all pairs of `compared`, genuine ones of one photo in other pixels. identity_level: by which the faces were opened.
     """
 
     faces: FaceSet
@@ -59,6 +67,7 @@ class EvaluationFaces:
     pair_lists: tuple[IndexedPairs, ...]
     all_pairs: bool = True
     duplicates: tuple[str, ...] = ()
+    near: int = 0
     identity_level: IdentityLevel | None = None
 
     @property
@@ -67,15 +76,12 @@ class EvaluationFaces:
         return self.faces.labels[self.compared]
 
     def check(self) -> None:
-        """Raise InputError where nothing can be measured on them: without genuine or impostor pairs, in any fold.
-
-        So it does for an image that is paired with itself.
-        """
+        """Raise InputError where nothing can be measured on them (`check_labels`, `check_copies`, `check_pairs`)."""
         if self.all_pairs:
             check_labels(self.labels)
+            check_copies(self.faces, self.compared)
         for pairs in self.pair_lists:
-            check_ends(pairs.name, pairs.first, pairs.second)
-            check_folds(pairs.name, pairs.same, pairs.folds)
+            check_pairs(pairs.name, pairs.first, pairs.second, pairs.same, pairs.folds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,16 +115,17 @@ class EvaluationProtocol:
             progress=progress,
         )
         places = {path: place for place, path in enumerate(faces.paths)}
-        compared, duplicates = np.arange(len(faces)), tuple[str, ...]()
+        compared, duplicates, near = np.arange(len(faces)), tuple[str, ...](), 0
         if self.listed:
             compared = np.array([places[path] for path in self.listed if path in places], np.int64)
-            compared, duplicates = _without_duplicates(faces, compared)
+            compared, duplicates, near = _without_duplicates(faces, compared)
         opened = EvaluationFaces(
             faces=faces,
             compared=compared,
-            pair_lists=tuple(_index(pairs, places, faces.pixel_hashes) for pairs in self.pair_lists),
+            pair_lists=tuple(_index(pairs, places, faces) for pairs in self.pair_lists),
             all_pairs=bool(self.listed),
             duplicates=duplicates,
+            near=near,
             identity_level=self.identity_level,
         )
         _logger.info("%s", _describe(opened))
@@ -166,11 +173,12 @@ def open_evaluation_faces(
     return protocol.open(contract, progress=progress)
 
 
-def _without_duplicates(faces: FaceSet, compared: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Those of `compared` to keep, and the paths of the others."""
+def _without_duplicates(faces: FaceSet, compared: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
+    """Those of `compared` to keep, the paths of the others, and how many genuine pairs of one photo are kept."""
     paths = [faces.paths[place] for place in compared]
     hashes = [faces.pixel_hashes[place] for place in compared]
-    found = check_duplicates(faces.source, paths, hashes, faces.labels[compared])
+    labels = faces.labels[compared]
+    found = check_duplicates(faces.source, paths, hashes, labels, faces.near_groups[compared])
     if len(found.copies):
         _logger.warning(
             "left out: %d copies of other images of the same identity (%s, ...), of which the cosine is always 1",
@@ -178,17 +186,26 @@ def _without_duplicates(faces: FaceSet, compared: NDArray[np.int64]) -> tuple[ND
             paths[found.copies[0]],
         )
     left_out = np.union1d(found.contradictory, found.copies)
-    return np.delete(compared, left_out), tuple(paths[place] for place in left_out)
+    near = found.near_pairs
+    if near:
+        first = paths[found.near_copies[0]]
+        warn_of_near_pairs(faces.source, near, count_genuine(np.delete(labels, left_out)), first)
+    return np.delete(compared, left_out), tuple(paths[place] for place in left_out), near
 
 
-def _index(pairs: PairList, places: Mapping[str, int], pixel_hashes: Sequence[str]) -> IndexedPairs:
+def _index(pairs: PairList, places: Mapping[str, int], faces: FaceSet) -> IndexedPairs:
     first, second = ([places.get(path, -1) for path in paths] for paths in (pairs.first, pairs.second))
     ends = np.array([first, second], np.int64)
     readable = (ends >= 0).all(axis=0)
-    hashes = np.array(pixel_hashes)
+    hashes = np.array(faces.pixel_hashes)
     identical = readable & (hashes[ends[0]] == hashes[ends[1]])
-    _check_identical(pairs, identical)
-    kept = readable & ~identical
+    near = readable & ~identical & near_pairs(faces.near_hashes[ends[0]], stored_hashes(faces.near_hashes)[ends[1]])
+    _leave_out(pairs, identical, "of the same pixels")
+    _leave_out(pairs, near & ~pairs.same, "of one photo, said to be of two people,")
+    easy = np.flatnonzero(near & pairs.same)
+    kept = readable & ~identical & ~(near & ~pairs.same)
+    if len(easy):
+        warn_of_near_pairs(pairs.name, len(easy), int(pairs.same[kept].sum()), pairs.first[easy[0]])
     return IndexedPairs(
         name=pairs.name,
         first=ends[0, kept],
@@ -196,17 +213,18 @@ def _index(pairs: PairList, places: Mapping[str, int], pixel_hashes: Sequence[st
         same=pairs.same[kept],
         folds=pairs.folds[kept],
         skipped=int((~kept).sum()),
+        near=len(easy),
     )
 
 
-def _check_identical(pairs: PairList, identical: NDArray[np.bool_]) -> None:
-    """A warning for pairs of two files of the same pixels, which tell nothing. Raises InputError for many."""
-    count = int(identical.sum())
+def _leave_out(pairs: PairList, chosen: NDArray[np.bool_], described: str) -> None:
+    """A warning for pairs of two files that tell nothing, or a lie. Raises InputError for many."""
+    count = int(chosen.sum())
     if not count:
         return
-    place = int(np.flatnonzero(identical)[0])
-    found = f"{count} pairs of {pairs.name} of the same pixels ({pairs.first[place]} and {pairs.second[place]})"
-    if count > _MOST_IDENTICAL * len(pairs):
+    place = int(np.flatnonzero(chosen)[0])
+    found = f"{count} pairs of {pairs.name} {described} ({pairs.first[place]} and {pairs.second[place]})"
+    if count > MOST_ALIKE * len(pairs):
         message = f"expected pairs of different images, found {found}, of {len(pairs)} in all; remove them"
         raise InputError(message)
     _logger.warning("left out: %s", found)

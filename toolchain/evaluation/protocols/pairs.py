@@ -114,7 +114,6 @@ def _in_source(file: Path, source: FaceSource, listed: Sequence[ListedPair], fol
 
 def _check_pairs(file: Path, pairs: Sequence[_Pair]) -> None:
     known: dict[frozenset[str], _Pair] = {}
-    repeated = 0
     for pair in pairs:
         if pair.first == pair.second:
             message = f"expected two images in {file}, {pair.place}, found {pair.first} paired with itself"
@@ -126,9 +125,6 @@ def _check_pairs(file: Path, pairs: Sequence[_Pair]) -> None:
                 f"{earlier.place} and {pair.place}; correct it"
             )
             raise InputError(message)
-        repeated += earlier is not pair
-    if repeated:
-        _logger.warning("%s has %d pairs more than once, and they count as often", file, repeated)
     folds = sorted({pair.fold for pair in pairs})
     if len(folds) < 2:
         message = (

@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
+from efq.toolchain.data.duplicates import find_duplicates
+from efq.toolchain.data.faces import FaceSet
 from efq.toolchain.evaluation.figures.far import AllPairs
 from efq.toolchain.evaluation.figures.separation import refuse_collapsed
 
 ENOUGH_PAIRS = 10
 """Of one kind, of which a share is worth giving."""
+
+MOST_ALIKE = 0.1
+"""Of pairs of which one tells no more than another, or nothing at all: more say that the set is no test."""
+
+FEW_IDENTITIES = 20
+"""Below it a bootstrap over identities is too narrow (Cameron, Gelbach and Miller, 2008: 5 to 30 clusters)."""
 
 _HARDEST = 1e-3  # of the impostor pairs, the most alike
 _SIBLINGS = 0.5  # of the hardest pairs in one folder above, where hardly any pair is:
@@ -43,8 +51,7 @@ def check_embeddings(name: str, embeddings: NDArray[np.float32]) -> None:
 
 def check_labels(labels: NDArray[np.int64]) -> None:
     """Raise InputError unless the images of `labels` (N,) give ten genuine pairs and an impostor pair."""
-    sizes = np.unique(labels, return_counts=True)[1]
-    genuine = int((sizes * (sizes - 1) // 2).sum())
+    sizes, genuine = np.unique(labels, return_counts=True)[1], count_genuine(labels)
     if genuine < ENOUGH_PAIRS or len(sizes) < 2:
         message = (
             f"expected at least {ENOUGH_PAIRS} genuine pairs and an impostor pair to compare all pairs, found "
@@ -52,6 +59,89 @@ def check_labels(labels: NDArray[np.int64]) -> None:
             "which folder names the person (--identity-level)"
         )
         raise InputError(message)
+    if len(sizes) < FEW_IDENTITIES:
+        _logger.warning(
+            "%d identities give impostor pairs of %d couples of people only: rates and their intervals say little "
+            "about others",
+            len(sizes),
+            len(sizes) * (len(sizes) - 1) // 2,
+        )
+
+
+def count_genuine(labels: NDArray[np.int64]) -> int:
+    """Genuine pairs among images of `labels` (N,)."""
+    sizes = np.unique(labels, return_counts=True)[1]
+    return int((sizes * (sizes - 1) // 2).sum())
+
+
+def check_copies(faces: FaceSet, compared: NDArray[np.int64]) -> None:
+    """Raise InputError where two of the images `compared` (M,) are of several people and show one photo.
+
+    Protocols leave such images out when they open faces; this is for sets that were made otherwise.
+    """
+    hashes = [faces.pixel_hashes[place] for place in compared]
+    wrong = find_duplicates(hashes, faces.labels[compared], faces.near_groups[compared]).contradictory
+    if len(wrong):
+        one = faces.paths[compared[wrong[0]]]
+        message = (
+            f"expected impostor pairs of different photos in {faces.source}, found {len(wrong)} images that show the "
+            f"photo of another identity's image, first {one}; leave them out (open_evaluation_faces does)"
+        )
+        raise InputError(message)
+
+
+def check_pairs(
+    name: str,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    same: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+) -> None:
+    """Raise InputError unless the listed pairs `name` can mean something: `check_ends`, `check_repeats`, `check_folds`.
+
+    `first`, `second` (P,) are places of the images.
+    """
+    check_ends(name, first, second)
+    check_repeats(name, first, second, same)
+    check_folds(name, same, folds)
+
+
+def check_repeats(name: str, first: NDArray[np.int64], second: NDArray[np.int64], same: NDArray[np.bool_]) -> None:
+    """Raise InputError where more than a tenth of the pairs `name` (P,) repeat others, or one is said to be both.
+
+    Fewer count as often as they are listed, so that figures are those of lists as they were published, and are warned
+    of: they make intervals too narrow.
+    """
+    ends = np.sort(np.stack([first, second], axis=1), axis=1)
+    known, places = np.unique(ends, axis=0, return_inverse=True)
+    genuine = np.bincount(places.ravel(), weights=same, minlength=len(known))
+    counts = np.bincount(places.ravel(), minlength=len(known))
+    both = np.flatnonzero((genuine > 0) & (genuine < counts))
+    if len(both):
+        message = (
+            f"expected each pair of {name} once, found images {known[both[0]].tolist()} as one person and as two; "
+            "correct it"
+        )
+        raise InputError(message)
+    repeats = len(ends) - len(known)
+    found = f"{repeats} of {len(ends)} pairs of {name} repeat others"
+    if repeats > MOST_ALIKE * len(ends):
+        message = f"expected each pair once, found that {found}: they only make intervals narrow; remove them"
+        raise InputError(message)
+    if repeats:
+        _logger.warning("%s, and count as often as they are listed", found)
+
+
+def warn_of_near_pairs(name: str, near: int, genuine: int, first: str) -> None:
+    """A warning that `near` of the `genuine` pairs of `name` are of one photo. Raises InputError for over a tenth."""
+    found = (
+        f"{near} of {genuine} genuine pairs of {name} are of one photo, compressed anew, resized, cut or mirrored "
+        f"(first {first})"
+    )
+    if near > MOST_ALIKE * genuine:
+        message = f"expected different photos of each person, found that {found}; remove the copies"
+        raise InputError(message)
+    _logger.warning("%s: they are counted, and easier than others", found)
 
 
 def check_folds(name: str, same: NDArray[np.bool_], folds: NDArray[np.int64]) -> None:
