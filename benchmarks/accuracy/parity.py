@@ -61,7 +61,7 @@ class AccuracyResults:
     """Accuracy of every network and parity of the compared ones, on `images` faces of `identities` people.
 
     Where only listed pairs are compared, `identities` is 0, as these do not say who is on an image, and the pairs are
-    those of the lists.
+    those of the lists. chance: accuracy by pairs file of a network that knows nothing.
     """
 
     images: int
@@ -70,6 +70,7 @@ class AccuracyResults:
     impostor_pairs: int
     networks: tuple[NetworkAccuracy, ...]
     parity: tuple[PairParity, ...]
+    chance: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def between(self, reference: str, network: str) -> PairParity:
         """The parity of `network` with `reference`, which were compared."""
@@ -160,6 +161,7 @@ def _results(found: Evaluation, faces: EvaluationFaces) -> AccuracyResults:
         impostor_pairs=listed - genuine if pairs is None else pairs.impostor_pairs,
         networks=tuple(_accuracy(name, network) for name, network in found.networks.items()),
         parity=tuple(_parity(*pair, agreement) for pair, agreement in found.agreements.items()),
+        chance={folds.name: folds.chance for folds in next(iter(found.networks.values())).folds},
     )
 
 

@@ -43,11 +43,21 @@ def teacher_notes(manifests: Sequence[Manifest], names: Sequence[str], teacher_s
 
 
 def skipped_notes(faces: EvaluationFaces | None) -> list[str]:
-    """A note for each pairs file of which pairs are left out."""
-    return [
-        f"{pairs.skipped} pairs of {pairs.name} skipped: an image cannot be decoded, or both are the same."
-        for pairs in (() if faces is None else faces.pair_lists)
+    """A note for each pairs file of which pairs are left out, and for images and pairs of one photo."""
+    if faces is None:
+        return []
+    notes = [
+        f"{pairs.skipped} pairs of {pairs.name} skipped: an image cannot be decoded, or both show one photo."
+        for pairs in faces.pair_lists
         if pairs.skipped
+    ]
+    if faces.duplicates:
+        notes.append(f"{len(faces.duplicates)} images left out of all pairs: they show the photo of another one.")
+    near = [("all pairs", faces.near), *((pairs.name, pairs.near) for pairs in faces.pair_lists)]
+    return notes + [
+        f"{count} genuine pairs of {name} are of one photo, compressed anew, resized or cut: easier than others."
+        for name, count in near
+        if count
     ]
 
 

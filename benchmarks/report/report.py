@@ -155,6 +155,9 @@ def _accuracy(accuracy: AccuracyResults, reference: str) -> list[str]:
         )
         for network in accuracy.networks
     ]
+    if accuracy.chance:
+        chances = (f"{float(far) * 100:g}" for far in far_names)
+        rows.append(("chance", *chances, *[f"{accuracy.chance[name] * 100:.2f}" for name in pair_names]))
     far = accuracy.parity[0].decision_far if accuracy.parity else None
     parity_intro = "Cosine between two networks' embeddings of the same image, the network's own of different ones" + (
         ("; too few impostor pairs to compare decisions." if accuracy.identities else ".")

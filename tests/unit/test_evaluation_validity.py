@@ -18,8 +18,8 @@ from efq.toolchain.evaluation import (
     measure_all_pairs,
     measure_folds,
 )
+from efq.toolchain.evaluation.protocols.chance import chance_accuracy
 from efq.toolchain.evaluation.protocols.validity import (
-    chance_accuracy,
     check_embeddings,
     check_folds,
     check_impostors,

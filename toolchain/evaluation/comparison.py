@@ -15,6 +15,7 @@ from efq.toolchain.evaluation.figures.rates import EVALUATED_FARS, decision_far
 from efq.toolchain.evaluation.measure import agreement_at, compare_all_pairs, compare_folds
 from efq.toolchain.evaluation.measure_search import measure_search
 from efq.toolchain.evaluation.measure_thresholds import far_of_thresholds, measure_thresholds
+from efq.toolchain.evaluation.protocols.chance import warn_of_chance
 from efq.toolchain.evaluation.protocols.faces import EvaluationFaces
 from efq.toolchain.evaluation.protocols.validity import check_embeddings, check_impostors, warn_of_labels
 from efq.toolchain.evaluation.report import Agreement, AllPairsResult, FoldResult, SearchResult, ThresholdResult
@@ -70,10 +71,10 @@ def evaluate(
         thresholds: to give FMR and FNMR at. search: whether to search everybody's other images among all first ones.
         resamples: of the bootstrap intervals; 0 leaves them out. seed: of the resamples, the same for all networks.
 
-    Raises InputError for faces that nothing can be measured on (`EvaluationFaces.check`, and folders of one person that
-    count as several), and for embeddings that are not finite, not of unit length or all the same; UsageError for no
-    FAR, for thresholds or a search without all pairs, for a threshold that over a tenth of the impostor pairs are
-    above, or for a network in `reference` or `also` that is not among the embeddings.
+    Raises InputError for faces that nothing can be measured on (`EvaluationFaces.check`, `check_balance`, and folders
+    of one person that count as several), and for embeddings that are not finite, not of unit length or all the same;
+    UsageError for no FAR, for thresholds or a search without all pairs, for a threshold that over a tenth of the
+    impostor pairs are above, or for a network in `reference` or `also` that is not among the embeddings.
     """
     _check_names(embeddings, reference, also, fars)
     if (search or thresholds) and not faces.all_pairs:
@@ -110,6 +111,8 @@ def evaluate(
         )
         for at, name in enumerate(names)
     }
+    for name, network in networks.items():
+        warn_of_chance(name, network.all_pairs, network.folds)
     against_reference = [] if reference is None else [(reference, name) for name in names if name != reference]
     far = decision_far(fars)
     return Evaluation(

@@ -20,9 +20,9 @@ from efq.toolchain.evaluation.figures.intervals import Interval, recentred_inter
 from efq.toolchain.evaluation.figures.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.figures.separation import cosine_of_different
 from efq.toolchain.evaluation.figures.verification import fold_accuracy, pair_similarities
+from efq.toolchain.evaluation.protocols.chance import chance_accuracy, check_balance
 from efq.toolchain.evaluation.protocols.faces import IndexedPairs
 from efq.toolchain.evaluation.protocols.validity import (
-    chance_accuracy,
     check_embeddings,
     check_labels,
     check_pairs,
@@ -134,7 +134,10 @@ def measure_folds(
 def compare_folds(
     networks: Sequence[Embeddings], pairs: IndexedPairs, *, reference: int | None, resamples: int, seed: int = 0
 ) -> list[FoldResult]:
-    """k-fold accuracy of each network on the same pairs and resamples; otherwise as `compare_all_pairs`."""
+    """k-fold accuracy of each network on the same pairs and resamples; otherwise as `compare_all_pairs`.
+
+    Raises InputError as `check_balance` does.
+    """
     similarities = [pair_similarities(values, pairs.first, pairs.second) for values in networks]
     found = [fold_accuracy(values, pairs.same, pairs.folds) for values in similarities]
     samples = None
@@ -145,7 +148,7 @@ def compare_folds(
         intervals = map(percentile_interval, samples)
         estimates = [estimate_of(result.accuracy, interval) for result, interval in zip(found, intervals, strict=True)]
     compared = compare_estimates(estimates, samples, reference)
-    return [
+    results = [
         FoldResult(
             name=pairs.name,
             pairs=len(pairs.same),
@@ -160,6 +163,8 @@ def compare_folds(
         )
         for result, (accuracy, reference_accuracy, difference) in zip(found, compared, strict=True)
     ]
+    check_balance(results)
+    return results
 
 
 def measure_agreement(model: Embeddings, reference: Embeddings, pairs: AllPairsResult | None = None) -> Agreement:

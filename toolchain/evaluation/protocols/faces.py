@@ -20,16 +20,10 @@ from efq.toolchain.data.near_duplicates import near_pairs, stored_hashes
 from efq.toolchain.data.sources.registry import open_source
 from efq.toolchain.data.sources.source import FaceSource
 from efq.toolchain.data.summary import describe_set
+from efq.toolchain.evaluation.protocols.copies import MOST_ALIKE, check_copies, warn_of_near_pairs
 from efq.toolchain.evaluation.protocols.gathering import gather
 from efq.toolchain.evaluation.protocols.pairs import PairList
-from efq.toolchain.evaluation.protocols.validity import (
-    MOST_ALIKE,
-    check_copies,
-    check_labels,
-    check_pairs,
-    count_genuine,
-    warn_of_near_pairs,
-)
+from efq.toolchain.evaluation.protocols.validity import check_labels, check_pairs, count_genuine
 
 _logger = logging.getLogger(__name__)
 

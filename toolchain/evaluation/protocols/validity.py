@@ -9,16 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
-from efq.toolchain.data.duplicates import find_duplicates
-from efq.toolchain.data.faces import FaceSet
 from efq.toolchain.evaluation.figures.far import AllPairs
 from efq.toolchain.evaluation.figures.separation import refuse_collapsed
+from efq.toolchain.evaluation.protocols.copies import check_repeats
 
 ENOUGH_PAIRS = 10
 """Of one kind, of which a share is worth giving."""
-
-MOST_ALIKE = 0.1
-"""Of pairs of which one tells no more than another, or nothing at all: more say that the set is no test."""
 
 FEW_IDENTITIES = 20
 """Below it a bootstrap over identities is too narrow (Cameron, Gelbach and Miller, 2008: 5 to 30 clusters)."""
@@ -74,22 +70,6 @@ def count_genuine(labels: NDArray[np.int64]) -> int:
     return int((sizes * (sizes - 1) // 2).sum())
 
 
-def check_copies(faces: FaceSet, compared: NDArray[np.int64]) -> None:
-    """Raise InputError where two of the images `compared` (M,) are of several people and show one photo.
-
-    Protocols leave such images out when they open faces; this is for sets that were made otherwise.
-    """
-    hashes = [faces.pixel_hashes[place] for place in compared]
-    wrong = find_duplicates(hashes, faces.labels[compared], faces.near_groups[compared]).contradictory
-    if len(wrong):
-        one = faces.paths[compared[wrong[0]]]
-        message = (
-            f"expected impostor pairs of different photos in {faces.source}, found {len(wrong)} images that show the "
-            f"photo of another identity's image, first {one}; leave them out (open_evaluation_faces does)"
-        )
-        raise InputError(message)
-
-
 def check_pairs(
     name: str,
     first: NDArray[np.int64],
@@ -104,44 +84,6 @@ def check_pairs(
     check_ends(name, first, second)
     check_repeats(name, first, second, same)
     check_folds(name, same, folds)
-
-
-def check_repeats(name: str, first: NDArray[np.int64], second: NDArray[np.int64], same: NDArray[np.bool_]) -> None:
-    """Raise InputError where more than a tenth of the pairs `name` (P,) repeat others, or one is said to be both.
-
-    Fewer count as often as they are listed, so that figures are those of lists as they were published, and are warned
-    of: they make intervals too narrow.
-    """
-    ends = np.sort(np.stack([first, second], axis=1), axis=1)
-    known, places = np.unique(ends, axis=0, return_inverse=True)
-    genuine = np.bincount(places.ravel(), weights=same, minlength=len(known))
-    counts = np.bincount(places.ravel(), minlength=len(known))
-    both = np.flatnonzero((genuine > 0) & (genuine < counts))
-    if len(both):
-        message = (
-            f"expected each pair of {name} once, found images {known[both[0]].tolist()} as one person and as two; "
-            "correct it"
-        )
-        raise InputError(message)
-    repeats = len(ends) - len(known)
-    found = f"{repeats} of {len(ends)} pairs of {name} repeat others"
-    if repeats > MOST_ALIKE * len(ends):
-        message = f"expected each pair once, found that {found}: they only make intervals narrow; remove them"
-        raise InputError(message)
-    if repeats:
-        _logger.warning("%s, and count as often as they are listed", found)
-
-
-def warn_of_near_pairs(name: str, near: int, genuine: int, first: str) -> None:
-    """A warning that `near` of the `genuine` pairs of `name` are of one photo. Raises InputError for over a tenth."""
-    found = (
-        f"{near} of {genuine} genuine pairs of {name} are of one photo, compressed anew, resized, cut or mirrored "
-        f"(first {first})"
-    )
-    if near > MOST_ALIKE * genuine:
-        message = f"expected different photos of each person, found that {found}; remove the copies"
-        raise InputError(message)
-    _logger.warning("%s: they are counted, and easier than others", found)
 
 
 def check_folds(name: str, same: NDArray[np.bool_], folds: NDArray[np.int64]) -> None:
@@ -215,13 +157,3 @@ def warn_of_labels(pairs: AllPairs, names: Sequence[str], network: str) -> None:
         ", ".join(f"{names[one]} and {names[other]}" for one, other in couples[:_NAMED]),
         f" and {len(couples) - _NAMED} couples more" if len(couples) > _NAMED else "",
     )
-
-
-def chance_accuracy(same: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
-    """The fold accuracy of a network that knows nothing: the answer most pairs (P,) of the other folds have."""
-    accuracies = []
-    for fold in np.unique(folds):
-        inside = folds == fold
-        genuine = same[inside].mean()
-        accuracies.append(genuine if same[~inside].mean() >= 0.5 else 1.0 - genuine)
-    return float(np.mean(accuracies))
