@@ -98,9 +98,15 @@ def test_folders_of_several_readings_are_asked_about(inputs: Path, tmp_path: Pat
 
 def test_every_command_asks_and_takes_the_answer(inputs: Path, tmp_path: Path) -> None:
     root = write(tmp_path / "faces", LAYOUTS["splits"][0])
+    stray = root / "train" / "p5" / "stray.jpg"
+    cv2.imwrite(str(stray), cv2.imread(str(root / "train" / "p1" / "0.png"))[:, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 75])
+    shutil.copytree(root / "train" / "p0", root / "val" / ".p0")
+    (root / "train" / "p2" / "a.heic").write_bytes(b"x")
+    (root / "train" / "p2" / "gone.png").symlink_to("/nowhere")
     teacher, student, out = inputs / "teacher.pt", tmp_path / "student.pt", tmp_path / "out"
     level = ("--identity-level", 2)
-    line = f"48 faces of 8 identities in {root} (images of one: median 6, most 6)"
+    line = f"47 faces of 8 identities in {root} (images of one: median 6, most 6)"
+    left_out = ("train/p1/0.png = train/p5/stray.jpg", "val/.p0", ".heic 1", "train/p2/gone.png")
     of_teacher = (teacher, "--backbone", TEACHER)
     distilled = (*of_teacher, "--faces", root, "--recipe", inputs / "tiny.toml", "-o", student)
     exported = (*of_teacher, "--calibrate", root, "-o", out / "artifact")
@@ -109,14 +115,16 @@ def test_every_command_asks_and_takes_the_answer(inputs: Path, tmp_path: Path) -
         names(refused(command, *arguments), root, "--identity-level 2")
         result = run(command, *arguments, *level, *(() if command is not evaluate else ("--allow-training-images",)))
         assert result.exit_code == 0, result.output
-        names(result.stderr, line)
+        names(result.stderr, line, *left_out)
     examined = (student, "--sensitivity", "--faces", root)
     names(refused(inspect, *examined), "--identity-level 2")
-    assert run(inspect, *examined, *level).exit_code == 0
+    result = run(inspect, *examined, *level)
+    assert result.exit_code == 0
+    names(result.stderr, line, *left_out)
     compared = (out / "artifact", "--teacher", *of_teacher, "--rounds", 10, "--faces", root, "-o", out / "report")
     names(refused(bench, *compared), "--identity-level 2")
     seen = run(bench, *compared, *level)
-    names(seen.stderr, line, "48 of 48")
+    names(seen.stderr, line, *left_out, "47 of 49")
     assert seen.exit_code == 2
 
 
@@ -192,6 +200,23 @@ def test_training_images_saved_again_are_not_unseen(inputs: Path, tmp_path: Path
         names(result.stderr, network, "48 of 48")
         result = run(evaluate, network, "--faces", again, "--allow-training-images", "--json", "--bootstrap", 0)
         assert json.loads(result.stdout)["clean"] is False
+    for path in sorted(again.rglob("*.png")):
+        mirrored = cv2.imread(str(path))[2:-2, -3:1:-1]
+        cv2.imwrite(str(path.with_suffix(".jpg")), cv2.resize(mirrored, (112, 112)), [cv2.IMWRITE_JPEG_QUALITY, 75])
+        path.unlink()
+    few = write_faces(tmp_path / "few", people=40, each=3)
+    for path in few.rglob("*.png"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    shutil.copy(again / "p0" / "0.jpg", few / "p39" / "0.jpg")
+    for network in (student, artifact):
+        result = run(evaluate, network, "--faces", again)
+        assert (result.exit_code, result.stdout) == (2, "")
+        names(result.stderr, network, "48 of 48", "48 of them")
+        result = run(evaluate, network, "--faces", few, "--json", "--bootstrap", 0)
+        assert result.exit_code == 0, result.output
+        names(result.stderr, network, "1 of 121", "p39/0.jpg")
+        found = json.loads(result.stdout)
+        assert (found["clean"], found["model"]["training_images"]) == (False, 1)
 
 
 def test_networks_of_older_versions_say_what_their_check_does_not_find(inputs: Path, tmp_path: Path) -> None:
@@ -200,12 +225,14 @@ def test_networks_of_older_versions_say_what_their_check_does_not_find(inputs: P
     assert run(distill, *trained, "-o", student).exit_code == 0
     content = torch.load(student, weights_only=True)
     assert len(content.pop("training_pixels")["hashes"]) == 24
+    assert content.pop("training_near")["hashes"].shape == (24, 32)
     torch.save(content, student)
     assert load_student(student).training_pixel_hashes is None
     save_student(load_student(student), student)
     assert load_student(student).training_pixel_hashes is None
     assert run(export, student, "-o", tmp_path / "artifact").exit_code == 0
-    assert TrainingData.read(tmp_path / "artifact" / "training_data.json").pixels is None
+    training = TrainingData.read(tmp_path / "artifact" / "training_data.json")
+    assert training.pixels is training.near is None
     others = write(tmp_path / "others", lambda person, image: f"p{person}/{image}")
     for path in others.rglob("*.png"):
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
