@@ -25,6 +25,7 @@ from efq.runtime.console import efq_command, progress
 from efq.runtime.errors import UsageError
 from efq.toolchain.data import FaceSet, IdentityLevel
 from efq.toolchain.data.pictures import check_pictures
+from efq.toolchain.evaluated_networks import open_evaluated
 from efq.toolchain.evaluation import (
     EvaluationFaces,
     EvaluationReport,
@@ -121,7 +122,6 @@ def main(
     pairs are then only compared with --list. With --reference both networks are measured on the same images and
     resamples, and their difference has an interval of its own. --ijb gives the figures of IJB-B or IJB-C, 1:1 and 1:N.
     """
-    from efq.toolchain.networks import network_kind, open_network
     from efq.toolchain.teachers.teacher_check import check_teacher
 
     refuse_unused_with_ijb(ijb)
@@ -143,26 +143,16 @@ def main(
             identity_level=identity_level,
         )
     )
-    files = [path for path in (model, reference) if path is not None]
-    if not any(path.is_dir() for path in files):
-        refuse_unused(("backend",), f"without an artifact folder, which {model} is not")
-    if "teacher" not in {network_kind(path) for path in files}:
-        refuse_unused(("backbone", "teacher_input"), "without a teacher: students and artifacts say what they are")
-    networks = [
-        click.get_current_context().with_resource(
-            open_network(
-                path,
-                backbone=backbone,
-                teacher_input=teacher_input,
-                device=device,
-                threads=threads,
-                runtime=backend,
-                quantized=not (as_float and path is model),
-            )
-        )
-        for path in files
-    ]
-    _check_contracts(networks)
+    networks = open_evaluated(
+        model,
+        reference,
+        backbone=backbone,
+        teacher_input=teacher_input,
+        device=device,
+        threads=threads,
+        backend=backend,
+        as_float=as_float,
+    )
     if isinstance(protocol, IjbBenchmark):
         found = measure_ijb(networks, protocol, mode, allow_training_images=allow_training_images, progress=progress)
         _show(found.to_dict(), ijb_parts(found), as_json=as_json)
@@ -201,15 +191,6 @@ def _show(values: dict[str, Any], parts: Sequence[str | Table], *, as_json: bool
             console.print(part, markup=False, soft_wrap=True)
         else:
             console.print(part)
-
-
-def _check_contracts(networks: list[EmbeddingNetwork]) -> None:
-    if any(network.contract != networks[0].contract for network in networks):
-        message = (
-            f"expected model and reference to take the same images, found {networks[0].contract.to_dict()} "
-            f"and {networks[1].contract.to_dict()}; evaluate them one by one"
-        )
-        raise UsageError(message)
 
 
 def _report(

@@ -82,6 +82,7 @@ def search_gallery(
     return dataclasses.replace(
         found,
         mate=np.append(found.mate, np.full(len(missed), REJECTED, np.float32)),
+        other=np.append(found.other, np.full(len(missed), REJECTED, np.float32)),
         rank=np.append(found.rank, np.full(len(missed), _NO_RANK)),
         nonmate=np.append(found.nonmate, np.full(len(silent), REJECTED, np.float32)),
         mate_person=np.append(found.mate_person, missed),
