@@ -26,6 +26,7 @@ from networks import (
 
 from efq.export import find_target
 from efq.export.export_command import main
+from efq.export.inspection.inspect import inspect
 from efq.runtime import Embedder
 from efq.runtime.artifact.folder import Artifact
 from efq.toolchain.graph.operations import WEIGHTED
@@ -76,6 +77,7 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert {path.name for path in output.iterdir()} == FILES
     names(result.stdout, "multiply-adds", "100 %", "float islands", f"efq-embed {output}")
+    names(result.stderr, "uncertified", f"efq-bench {output}", "--certify", "--uncertified")
     faces = draw_faces(4, 2)
     embedder = Embedder.open(output, threads=1, backend="onnxruntime")
     wanted = torch_embedding(load_student(inputs / "student.pt").network, torch.device("cpu"))(faces)
@@ -86,6 +88,20 @@ def test_exports_a_student(inputs: Path, tmp_path: Path) -> None:
     assert embedder.manifest.coverage["float_islands"] == []
     assert embedder.manifest.thresholds == {"1e-3": 0.5}
     assert json.loads((output / "training_data.json").read_text())["images"] == 2
+
+
+def test_the_reason_for_no_certificate_is_kept(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "artifact"
+    reason = "a prototype | never deployed"
+    result = run(inputs / "student.pt", "-o", output, "--uncertified", reason)
+    assert result.exit_code == 0, result.output
+    assert "--certify" not in result.stderr
+    parity = Artifact.open(output).parity()
+    assert parity is not None
+    assert parity.export_check is not None
+    assert parity.export_check["uncertified"] == reason
+    names((output / "README.md").read_text(encoding="utf-8"), "a prototype \\| never deployed")
+    assert inspect(output)["certificate"] == {"certified": False, "reason": reason}
 
 
 def test_exports_a_student_for_openvino(inputs: Path, tmp_path: Path) -> None:
