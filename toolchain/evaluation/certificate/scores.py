@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.certificate.certificate import ARRANGEMENTS
+from efq.runtime.errors import InputError
 from efq.toolchain.evaluation.certificate.resamples import Resamples, Share
 from efq.toolchain.evaluation.figures.blocks import compare_in_blocks
 from efq.toolchain.evaluation.figures.cross_pairs import cross_pairs
 from efq.toolchain.evaluation.figures.far import AllPairs, all_pairs
 
 _BLOCK = 512
+_MOST_ACCEPTED = 20_000_000  # a gigabyte; a threshold in use accepts far fewer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +78,7 @@ class Scores:
 
 
 def score(networks: TwoNetworks, gallery: str, probes: str, floor: float) -> Scores:
-    """Score one arrangement. Memory grows with the impostor pairs above `floor`."""
+    """Score one arrangement. Raises InputError where more than 20 million impostor pairs are above `floor`."""
     ordered = gallery != probes
     left, right = networks.of(gallery), networks.of(probes)
     genuine_ends = _genuine_places(networks.labels, ordered=ordered)
@@ -120,6 +122,7 @@ def _impostors_above(
     ordered: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     found, scores = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
+    accepted = 0
     everyone = np.arange(len(labels), dtype=np.int32)  # so that rows and columns are places
     for similarities, counted, _, rows, columns in compare_in_blocks(left, right, everyone, _BLOCK, ordered=ordered):
         row, column = np.nonzero(counted & (similarities > np.float32(floor)))
@@ -127,4 +130,12 @@ def _impostors_above(
         different = labels[ends[:, 0]] != labels[ends[:, 1]]
         found.append(ends[different])
         scores.append(similarities[row, column][different])
+        accepted += len(found[-1])
+        if accepted > _MOST_ACCEPTED:
+            message = (
+                f"expected a threshold that refuses most impostors, found {floor:.4f}, above which more than "
+                f"{_MOST_ACCEPTED:,} impostor pairs are: the student's embeddings are not its teacher's; check it with "
+                "efq-evaluate"
+            )
+            raise InputError(message)
     return np.concatenate(found), np.concatenate(scores)
