@@ -7,10 +7,11 @@ from efq.benchmarks.certificate.numbers import cell, cosine, count, percent, poi
 from efq.benchmarks.pages.markup import Html, code, headings, name, paragraph, section, table, text
 from efq.runtime.certificate.certificate import ARRANGEMENTS, Certificate
 from efq.runtime.certificate.cohorts import Cohort, CohortRates, Cohorts
+from efq.toolchain.evaluation.figures.limits import ENOUGH_ERRORS
 
 MOST_SHOWN = 100
 _TEACHER, _STUDENT = ARRANGEMENTS.index(("teacher", "teacher")), ARRANGEMENTS.index(("student", "student"))
-_FEW = "under 30 errors"
+_FEW = f"under {ENOUGH_ERRORS} errors"
 
 
 def cohorts(record: Certificate) -> Html:
@@ -92,8 +93,10 @@ def _mixed(shown: tuple[Cohort, ...]) -> Html:
 
 
 def _differentials(found: Cohorts) -> Html:
-    if not found.differentials:
-        return paragraph(text("No differentials: they take two cohorts of 30 people or more."), class_="muted")
+    gaps = [gap for one in found.differentials for gap in (one.fnmr_gap, one.fmr_gap)]
+    if all(gap is None for gap in gaps):
+        few = f"Cohorts are not compared with one another: it takes two with {ENOUGH_ERRORS} errors or more."
+        return paragraph(text(few))
     rows = [
         (
             text(arrangement_name(one.gallery, one.probes).capitalize()),
@@ -105,7 +108,10 @@ def _differentials(found: Cohorts) -> Html:
         for one in found.differentials
     ]
     header = headings("Gallery and probes", "FNMR: gap, points", "FNMR: ratio", "FMR: gap", "FMR: ratio")
-    caption = "Largest less smallest rate of the cohorts of 30 people or more (gap), and largest by smallest (ratio)."
+    caption = (
+        f"Largest less smallest rate of the cohorts with {ENOUGH_ERRORS} errors or more (gap), and largest by smallest "
+        "(ratio)."
+    )
     return table("differentials", text(caption), header, rows)
 
 

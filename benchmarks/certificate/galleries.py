@@ -8,8 +8,10 @@ from efq.benchmarks.certificate.numbers import NBSP, cell, cosine, count, fmr_ce
 from efq.benchmarks.pages.markup import Html, element, headings, join, paragraph, section, small, table, text
 from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.certificate.galleries import Arrangement, SearchFigures, SearchPoint
+from efq.toolchain.evaluation.figures.limits import ENOUGH_ERRORS
 
 _WHO = "Gallery and probes"
+_FEW = f"under {ENOUGH_ERRORS} false positives"
 
 
 def galleries(record: Certificate) -> Html:
@@ -106,7 +108,7 @@ def _search(record: Certificate) -> list[Html]:
 
 
 def _fnir(point: SearchPoint) -> Html:
-    few = "" if point.enough_nonmated else "under ten searches decide"
+    few = "" if point.enough_nonmated else _FEW
     return cell(point.fnir, percent, f"threshold {cosine(point.threshold)}", few)
 
 
@@ -125,5 +127,5 @@ def _search_thresholds(found: Sequence[tuple[Arrangement, SearchFigures]]) -> Ht
 
 
 def _point(point: SearchPoint) -> tuple[Html, Html]:
-    notes = [f"threshold {cosine(point.threshold)}", *([] if point.enough_nonmated else ["under ten searches"])]
+    notes = [f"threshold {cosine(point.threshold)}", *([] if point.enough_nonmated else [_FEW])]
     return join([text(percent(point.fpir)), small(*map(text, notes))]), cell(point.fnir, percent)

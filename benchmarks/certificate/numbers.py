@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from efq.benchmarks.pages.markup import Html, join, small, text
 from efq.runtime.certificate.rates import Estimate
+from efq.toolchain.evaluation.figures.limits import ENOUGH_ERRORS
 
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"
@@ -68,5 +69,5 @@ def cell(estimate: Estimate | None, write: Callable[[float], str], *notes: str) 
 
 def fmr_cell(fmr: float, *, enough: bool = True) -> Html:
     """The row's name where rows are FMR that were asked for."""
-    notes = [one_in(fmr)] if enough else [one_in(fmr), "under ten impostor pairs decide"]
+    notes = [one_in(fmr)] if enough else [one_in(fmr), f"under {ENOUGH_ERRORS} false matches"]
     return join([text(rate(fmr)), small(*map(text, notes))])

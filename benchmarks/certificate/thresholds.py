@@ -9,6 +9,7 @@ from efq.benchmarks.pages.markup import Html, code, element, headings, join, par
 from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.certificate.rates import RatesAt
 from efq.runtime.certificate.thresholds import SHIFTED, DeployedThreshold, Flips
+from efq.toolchain.evaluation.figures.limits import ENOUGH_ERRORS
 
 
 def thresholds(record: Certificate) -> Html:
@@ -35,14 +36,14 @@ def _lead(record: Certificate) -> list[Html]:
     moved = f"Where the teacher is deployed with a threshold of {old}, deploy the student with {new}{between}. "
     how = (
         f"Impostor pairs above the teacher's threshold: {count(deployed.false_matches)}. That is too few to find the "
-        "student's by the same share, so it is moved by as much as the two networks' thresholds at ten impostor pairs "
-        "lie apart."
+        "student's by the same share, so it is moved by as much as the two networks' thresholds at "
+        f"{ENOUGH_ERRORS} impostor pairs lie apart."
         if deployed.method == SHIFTED
         else "At it the student accepts no greater share of impostor pairs than the teacher at its own."
     )
     found = [paragraph(text(moved + how))]
     if not deployed.enough_impostors:
-        few = "Fewer than ten impostor pairs decide this threshold: measure with more people before you rely on it."
+        few = f"Fewer than {ENOUGH_ERRORS} impostor pairs decide this threshold: measure with more people."
         found.append(paragraph(element("strong", text(few))))
     if not deployed.stated:
         fmr = rate(record.protocol.certified_fmr)

@@ -83,7 +83,7 @@ def test_the_cost_is_that_of_the_record(record: Certificate, page: Page) -> None
         rows, record.drops, record.teacher.points, record.student.points, strict=True
     ):
         assert row[0].startswith(f"{drop.fmr:.0e}".replace("e-0", "e-"))
-        assert ("under ten" in row[0]) != drop.enough_impostors
+        assert ("under 30" in row[0]) != drop.enough_impostors
         assert row[1] == f"{percent(teacher.fnmr)} TAR {100 * (1 - teacher.fnmr.value):.2f}"
         assert row[2] == f"{percent(student.fnmr)} TAR {100 * (1 - student.fnmr.value):.2f}"
         assert row[3].startswith(f"{100 * drop.drop.value:+.2f}")
@@ -174,6 +174,18 @@ def test_what_was_not_measured_is_one_line_that_says_how_to_get_it(record: Certi
     assert "--deployed-threshold" in page.with_id("threshold").text
     missing = {"gates", "cohort-fnmr", "cohort-fmr", "cohort-mixed", "differentials", "search", "search-thresholds"}
     assert not missing & {found.attributes["id"] for found in page.all("table")}
+
+
+def test_cohorts_of_few_errors_are_not_compared(record: Certificate) -> None:
+    assert record.cohorts is not None
+    none = dict.fromkeys(("fmr_gap", "fmr_ratio", "fnmr_gap", "fnmr_ratio"))
+    few = tuple(dataclasses.replace(one, **none) for one in record.cohorts.differentials)
+    changed = dataclasses.replace(record, cohorts=dataclasses.replace(record.cohorts, differentials=few))
+    page = expect_one_file(certificate_page(changed))
+    tables = {found.attributes["id"] for found in page.all("table")}
+    assert "cohort-fnmr" in tables
+    assert "differentials" not in tables
+    assert "30 errors or more" in page.with_id("cohorts").text
 
 
 HOSTILE = (
