@@ -98,9 +98,9 @@ def section(key: str, title: Html, *content: Html) -> Html:
     return element("section", heading, *content, id=key, aria_labelledby=f"{key}-title")
 
 
-def details(summary: Html, *content: Html) -> Html:
-    """What opens on demand."""
-    return element("details", element("summary", summary), *content) if content else _NOTHING
+def details(summary: str, about: str, *content: Html) -> Html:
+    """What opens on demand; `about` tells it from others of the same `summary` where these are read out alone."""
+    return element("details", element("summary", text(summary), aria_label=f"{summary}: {about}"), *content)
 
 
 def _visible(value: str) -> str:

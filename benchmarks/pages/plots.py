@@ -71,7 +71,7 @@ def plot(
     )
     legend = element("ul", *(element("li", _sample(one), text(one.label)) for one in series), class_="legend")
     caption = element("figcaption", text(title))
-    shown = details(text("Figures of this plot"), figures) if figures else Html("")
+    shown = details("Figures of this plot", title, figures) if figures else Html("")
     return element("figure", caption, picture, legend, shown, id=key)
 
 
