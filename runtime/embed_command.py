@@ -9,7 +9,6 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
 
 import dataclasses
 import functools
-import io
 import json
 import time
 import zipfile
@@ -20,6 +19,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.backends.open import BACKENDS
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.commands.options import BATCH, DEVICE, PATH, TEXT, THREADS, refuse_unused
@@ -27,10 +27,13 @@ from efq.runtime.console import efq_command, log, progress
 from efq.runtime.embedder import Embedder
 from efq.runtime.errors import InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.aligner import Aligner
-from efq.runtime.faces.images import IMAGE_SUFFIXES, read_face
+from efq.runtime.faces.images import IMAGE_SUFFIXES, MOST_BYTES, read_face
 from efq.runtime.faces.pixels import check_pixels
 from efq.runtime.faces.scan import scan_folder
-from efq.runtime.files import atomic_write_bytes, refuse_inputs, reserved
+from efq.runtime.files import refuse_inputs, reserved
+from efq.runtime.gallery.npz import NAMES, write_arrays
+from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
+from efq.runtime.reading import sha256_file
 
 ReadFace = Callable[[Path], NDArray[np.uint8]]
 
@@ -43,7 +46,8 @@ ReadFace = Callable[[Path], NDArray[np.uint8]]
     "--output",
     required=True,
     type=PATH,
-    help="File to write: `embeddings` float32 (N, d), of unit length, and `paths` (N). Replaces an older one.",
+    help="File to write: `embeddings` float32 (N, d), of unit length, and `paths` (N); with people, of one folder of a "
+    "folder per person, a gallery for efq-migrate. Replaces an older one.",
 )
 @click.option(
     "--landmarks",
@@ -107,12 +111,19 @@ def main(
         if aligner:
             aligner.check_all()
         seconds = time.monotonic() - start
-    _write(output, embedded, replace=replace)
+    model = EmbeddingModel(
+        sha256=embedder.artifact.checksums[MODEL_FILE],
+        name=embedder.manifest.name,
+        embedding_size=embedder.embedding_size,
+    )
+    people = _people(images, embedded.paths)
+    _write(output, embedded, model, people, are_crops=aligner is None, replace=replace)
     summary = {
         "output": str(output),
         "model": embedder.manifest.name,
         "backend": embedder.backend,
         "images": len(embedded.paths),
+        "people": None if people is None else len(set(people)),
         "embedding_size": embedder.embedding_size,
         "skipped": [str(path) for path in embedded.skipped],
         "seconds": round(seconds, 3),
@@ -233,7 +244,8 @@ def _is_replaceable(output: Path) -> bool:
         if output.stat().st_size == 0:
             return True
         with zipfile.ZipFile(output) as archive:
-            made_here = archive.namelist() == ["embeddings.npy", "paths.npy"]
+            names = archive.namelist()
+        made_here = names[:2] == ["embeddings.npy", "paths.npy"] and {name[:-4] for name in names} <= NAMES
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         made_here = False
     if not made_here:
@@ -242,11 +254,31 @@ def _is_replaceable(output: Path) -> bool:
     return True
 
 
-def _write(output: Path, embedded: _Embedded, *, replace: bool) -> None:
-    buffer = io.BytesIO()
-    paths = np.array([str(path) for path in embedded.paths])
-    np.savez(buffer, embeddings=embedded.embeddings, paths=paths)
-    atomic_write_bytes(output, buffer.getvalue(), replace=replace)
+def _people(images: Sequence[Path], paths: Sequence[Path]) -> list[str] | None:
+    """Who is on each image: the folder that holds it, where all lie one folder below the only one that was named."""
+    if len(images) != 1 or not _holds(images[0].is_dir):
+        return None
+    places = [path.relative_to(images[0]).parts for path in paths]
+    return [place[0] for place in places] if all(len(place) == 2 for place in places) else None
+
+
+def _write(
+    output: Path,
+    embedded: _Embedded,
+    model: EmbeddingModel,
+    people: Sequence[str] | None,
+    *,
+    are_crops: bool,
+    replace: bool,
+) -> None:
+    arrays = {"embeddings": embedded.embeddings, "paths": np.array([str(path) for path in embedded.paths])}
+    if people is not None:
+        faces = [f"{person}/{path.name}" for person, path in zip(people, embedded.paths, strict=True)]
+        arrays |= {"people": np.array(people), "faces": np.array(faces)}
+        if are_crops:
+            hashes = [sha256_file(path, limit=MOST_BYTES, expected="an image") for path in embedded.paths]
+            arrays |= {"hashes": np.array(hashes)}
+    write_arrays(output, arrays | {"record": np.array(GalleryRecord(model=model).to_json())}, replace=replace)
 
 
 def _sentence(summary: dict[str, object]) -> str:

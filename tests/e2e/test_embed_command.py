@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from artifacts import EMBEDDING_SIZE, random_faces, reference_embeddings
 from click.testing import CliRunner, Result
-from messages import names
+from messages import names, raises_naming
 
-from efq.runtime import InputContract
+from efq.runtime import Artifact, InputContract, InputError
 from efq.runtime.embed_command import main
 from efq.runtime.faces.images import IMAGE_SUFFIXES, read_faces
 from efq.runtime.faces.template import ARCFACE_TEMPLATE
+from efq.runtime.gallery.files import read_gallery
+from efq.runtime.reading import sha256_file
 
 FACES = random_faces(5)
 
@@ -43,7 +45,7 @@ def test_folder_to_npz(tiny_artifact: Path, folder: Path, tmp_path: Path) -> Non
     (line,) = result.stdout.splitlines()
     names(line, output, 5, EMBEDDING_SIZE, "onnxruntime")
     with np.load(output, allow_pickle=False) as saved:
-        assert sorted(saved) == ["embeddings", "paths"]
+        assert sorted(saved) == ["embeddings", "faces", "hashes", "paths", "people", "record"]
         assert saved["embeddings"].dtype == np.float32
         np.testing.assert_allclose(saved["embeddings"], reference_embeddings(FACES), atol=2e-6)
         assert [Path(path).relative_to(folder).as_posix() for path in saved["paths"]] == [
@@ -53,6 +55,23 @@ def test_folder_to_npz(tiny_artifact: Path, folder: Path, tmp_path: Path) -> Non
             "b/3.png",
             "b/4.png",
         ]
+
+
+def test_a_folder_of_people_is_a_gallery(tiny_artifact: Path, folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.npz"
+    for _ in range(2):  # the second run replaces the file of the first, to the byte
+        result = embed(tiny_artifact, folder, "-o", output, "--json")
+        assert json.loads(result.stdout)["people"] == 2
+    gallery = read_gallery(output)
+    assert gallery.people.tolist() == ["a", "a", "a", "b", "b"]
+    assert gallery.faces.tolist() == ["a/0.png", "a/1.png", "a/2.png", "b/3.png", "b/4.png"]
+    assert [sha256_file(folder / face, expected="a crop") for face in gallery.faces] == gallery.hashes.tolist()
+    artifact = Artifact.open(tiny_artifact)
+    assert gallery.record.model.sha256 == artifact.checksums["model.onnx"]
+    for images in ((folder / "a", folder / "b"), (folder / "a",), (tmp_path,)):  # nothing says who is on which
+        assert embed(tiny_artifact, *images, "-o", output).exit_code == 0
+        with raises_naming(InputError, output):
+            read_gallery(output)
 
 
 def test_json_summary_is_the_only_thing_on_stdout(tiny_artifact: Path, folder: Path, tmp_path: Path) -> None:

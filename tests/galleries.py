@@ -1,0 +1,47 @@
+"""Galleries of drawn embeddings: people as directions, faces around them, by one model or by two that agree in part."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.gallery.gallery import Gallery
+from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
+
+
+def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def draw_embeddings(
+    people: int, each: int, *, size: int = 32, spread: float = 0.5, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(people * each, size) around a direction of each person, and whose each is; `spread` is the noise's length."""
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(people), each)
+    centres = unit(generator.normal(size=(people, size)))
+    noise = generator.normal(size=(len(labels), size)) * spread / size**0.5
+    return unit(centres[labels] + noise), labels
+
+
+def turned(
+    rows: NDArray[np.float32], *, size: int | None = None, noise: float = 0.0, seed: int = 1
+) -> NDArray[np.float32]:
+    """What another model makes of the same faces: turned into `size` values, with noise of that length added."""
+    generator = np.random.default_rng(seed)
+    width = size or rows.shape[1]
+    directions = np.linalg.qr(generator.normal(size=(max(width, rows.shape[1]),) * 2))[0][: rows.shape[1], :width]
+    return unit(rows @ directions + generator.normal(size=(len(rows), width)) * noise / width**0.5)
+
+
+def model(name: str = "old", *, size: int = 32) -> EmbeddingModel:
+    """A model whose digest is of its name's first letter."""
+    return EmbeddingModel(sha256=f"{ord(name[0]) % 16:x}" * 64, name=name, embedding_size=size)
+
+
+def make_gallery(people: int = 8, each: int = 3, *, name: str = "old", size: int = 32, seed: int = 0) -> Gallery:
+    """The faces of `networks.write_faces`, with drawn embeddings."""
+    embeddings, labels = draw_embeddings(people, each, size=size, seed=seed)
+    names = [f"p{label}" for label in labels]
+    faces = [f"p{label}/{place % each}.png" for place, label in enumerate(labels)]
+    return Gallery.of(embeddings, names, faces, GalleryRecord(model=model(name, size=size)))
