@@ -55,6 +55,11 @@ def embed() -> None:
     run("efq.runtime.embed_command")
 
 
+def migrate() -> None:
+    """efq-migrate."""
+    run("efq.toolchain.migrate_command")
+
+
 def doctor() -> None:
     """efq-doctor."""
     run("efq.runtime.doctor_command")
