@@ -8,6 +8,7 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
     run("efq.toolchain.migrate_command")
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ from efq.toolchain.migration.crops import Crops
 from efq.toolchain.migration.map_certificate import MapCertificate, certify_maps
 from efq.toolchain.migration.mapping import LinearMap
 from efq.toolchain.migration.models import OpenModel, open_model
-from efq.toolchain.migration.ordering import MAP as BY_MAP
-from efq.toolchain.migration.ordering import MARGIN, MEASURES, RANDOM
+from efq.toolchain.migration.ordering import MEASURES
 from efq.toolchain.migration.paired import embed_pairs
 from efq.toolchain.migration.plan import COMPATIBLE, DUAL, MAP, REEMBED, WAYS, check_old_model, make_plan
 from efq.toolchain.migration.reembed import Reembedding
@@ -63,10 +63,8 @@ _CHECKPOINTS = 20  # times that a gallery of both models is written on its way
     "--order",
     "measure",
     type=click.Choice(MEASURES),
-    default=MARGIN,
-    show_default=True,
-    help="Whose crops come first: by how much nearer strangers are than the person, how near strangers are, what a map "
-    "does not tell, or as drawn.",
+    help="Whose crops come first: whom a map tells least of, who is alike to many, whose strangers are nearer than "
+    "themselves, or as drawn.  [default: map for a mapped gallery, else central]",
 )
 @click.option("--limit", type=IMAGES, help="Embed at most about so many faces, and go on in another run.")
 @click.option("--allow-missing", is_flag=True, help="Leave out faces without a crop.")
@@ -90,7 +88,7 @@ def main(
     identity_level: IdentityLevel | None,
     max_loss: float,
     deployed_threshold: float | None,
-    measure: str,
+    measure: str | None,
     limit: int | None,
     allow_missing: bool,
     seed: int,
@@ -108,8 +106,8 @@ def main(
     meanwhile; map turns the embeddings by a linear map fitted on --faces. The plan says which are possible.
     """
     writes = way is not None and not dry_run
-    _check_options(way, writes=writes, root=root, old_model=old_model, crops=crops, measure=measure)
-    parts = None if output is None else output.with_name(f"{output.name}.parts")
+    _check_options(way, writes=writes, root=root, old_model=old_model, crops=crops)
+    parts = None if output is None else output.with_name(f"{output.name}.resume")
     context = click.get_current_context()
     if writes:
         if output is None:
@@ -121,9 +119,9 @@ def main(
         context.with_resource(reserved(output, replace=force or goes_on))
     else:
         refuse_unused(("output", "force", "limit"), "without --by, or with --dry-run")
-    options = {"threads": threads, "device": device, "backend": backend, "progress": progress}
-    new = context.with_resource(open_model(new_model, **options))
-    old = None if old_model is None else context.with_resource(open_model(old_model, **options))
+    opened = functools.partial(open_model, threads=threads, device=device, backend=backend, progress=progress)
+    new = context.with_resource(opened(new_model))
+    old = None if old_model is None else context.with_resource(opened(old_model))
     gallery = _read(gallery_file, old)
     folder = None if crops is None else Crops(root=crops, contract=new.contract)
     if folder is not None and old is not None and not folder.missing(gallery).all():
@@ -165,8 +163,7 @@ def main(
             folder,
             parts,
             measure=measure,
-            mapping=mapped[1] if mapped else None,
-            sample=SCALE_FACES if way == DUAL else 0,
+            sample=SCALE_FACES,
             allow_missing=allow_missing,
             seed=seed,
         )
@@ -177,7 +174,7 @@ def main(
 
 
 def _check_options(
-    way: str | None, *, writes: bool, root: Path | None, old_model: Path | None, crops: Path | None, measure: str
+    way: str | None, *, writes: bool, root: Path | None, old_model: Path | None, crops: Path | None
 ) -> None:
     """Raise UsageError for options that have no effect beside the others, or lack another one."""
     if root is None:
@@ -193,11 +190,6 @@ def _check_options(
         refuse_unused(("measure", "limit", "allow_missing", "seed"), f"with --by {way}, which embeds no crops")
     if writes and way == REEMBED:
         refuse_unused(("max_loss",), f"with --by {way}, which loses nothing")
-        if measure not in (RANDOM,):
-            refuse_unused(("seed",), f"with --order {measure}")
-    if measure == BY_MAP and root is None:
-        message = f"expected a map to order by (--order {BY_MAP}), found no faces to fit one on; name them with --faces"
-        raise UsageError(message)
 
 
 def _read(path: Path, old: OpenModel | None) -> Gallery:
@@ -222,8 +214,9 @@ def _written(output: Path, gallery: Gallery, replace: bool) -> dict[str, Any]:
 def _reembed(
     work: Reembedding, new: OpenModel, output: Path, *, limit: int | None, max_loss: float, replace: bool
 ) -> dict[str, Any]:
+    work.begin(new)
     done = work.run(new, most=limit, progress=progress)
-    left = len(work.order) - done
+    left = len(work.rows) - done
     if not left:
         write_gallery(output, work.result(new), replace=replace)
         work.remove()
@@ -234,11 +227,12 @@ def _dual(
     work: Reembedding, new: OpenModel, output: Path, *, limit: int | None, max_loss: float, replace: bool
 ) -> dict[str, Any]:
     """Embed on and write the gallery of both models now and then; the new one's alone when nothing waits."""
-    step = max(len(work.order) // _CHECKPOINTS, 1)
-    end = len(work.order) if limit is None else min(len(work.order), max(work.done + limit, SCALE_FACES))
+    work.begin(new)
+    step = max(len(work.rows) // _CHECKPOINTS, 1)
+    end = len(work.rows) if limit is None else min(len(work.rows), max(work.done + limit, len(work.drawn)))
     done = work.done
     while True:
-        done = work.run(new, most=max(min(step, end - done), SCALE_FACES - done, 0), progress=progress)
+        done = work.run(new, most=max(min(step, end - done), len(work.drawn) - done, 0), progress=progress)
         if not len(work.waiting):
             write_gallery(output, work.result(new), replace=True)
             work.remove()

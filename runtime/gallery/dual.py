@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.errors import IncompatibleArtifactError, InputError, SchemaError
+from efq.runtime.errors import InputError, SchemaError
 from efq.runtime.gallery.gallery import Gallery
 from efq.runtime.gallery.npz import read_arrays, text_of, write_arrays
 from efq.runtime.gallery.record import GalleryRecord
@@ -62,11 +62,7 @@ class DualGallery:
     @property
     def needs_old_probes(self) -> bool:
         """Whether probes have to be embedded by the old model as well."""
-        try:
-            self.old.record.check_probes(self.new.record.model)
-        except IncompatibleArtifactError:
-            return True
-        return False
+        return not self.old.record.allows(self.new.record.model)
 
     def search(
         self, new_probes: NDArray[np.float32], old_probes: NDArray[np.float32] | None = None, k: int = 1

@@ -103,10 +103,15 @@ class GalleryRecord:
     searched_by: SearchedBy | None = None
     origin: Origin | None = None
 
+    def allows(self, probes: EmbeddingModel) -> bool:
+        """Whether probes of this model may search the gallery."""
+        bound = self.searched_by
+        return self.model.same_as(probes) or (bound is not None and bound.model.same_as(probes))
+
     def check_probes(self, probes: EmbeddingModel) -> None:
         """Raise IncompatibleArtifactError unless probes of this model may search the gallery."""
         bound = self.searched_by
-        if self.model.same_as(probes) or (bound is not None and bound.model.same_as(probes)):
+        if self.allows(probes):
             return
         known = f"{self.model}" if bound is None else f"{self.model}, or {bound.model} by its certificate"
         message = f"expected probes of the gallery's model, {known}, found {probes}; migrate the gallery (efq-migrate)"

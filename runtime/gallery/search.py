@@ -105,7 +105,7 @@ def _best(blocks: Iterator[tuple[int, NDArray[np.float32]]], k: int) -> Matches:
 def _top(block: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """(P, min(k, C)) places of the largest values of (P, C), largest first, of equal ones the first."""
     if k == 1:
-        return np.argmax(block, axis=1)[:, None]
+        return np.asarray(np.argmax(block, axis=1)[:, None])
     if k >= block.shape[1]:
         return np.argsort(-block, axis=1, kind="stable")
     least = -np.partition(-block, k - 1, axis=1)[:, k - 1 : k]

@@ -101,7 +101,7 @@ def _unit(rows: list[NDArray[np.float64]], path: Path, end: int) -> NDArray[np.f
     if bad.any():
         row = end - len(rows) + int(np.argmax(bad)) + 1
         _refuse(path, "finite embeddings that are no zeros", f"none in row {row}")
-    return (values / lengths[:, None]).astype(np.float32)
+    return np.asarray(values / lengths[:, None], np.float32)
 
 
 def _rows(file: IO[bytes], path: Path) -> Generator[tuple[int, list[str]], None, None]:

@@ -140,10 +140,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(calls: int, inputs: Path, tmp_pa
     words = [sys.executable, "-c", KILLED, str(calls), *options(*arguments, "-o", output)]
     killed = subprocess.run(words, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    parts = tmp_path / "out.npz.parts"
+    parts = tmp_path / "out.npz.resume"
     assert len(list(parts.glob("*.npz"))) == calls - 3
     assert not output.exists()
-    other = migrate(*arguments, "--order", "nearest", "-o", output)  # it would mix two orders
+    other = migrate(*arguments, "--order", "margin", "-o", output)  # it would mix two orders
     assert other.exit_code == 1
     names(other.stderr, parts, "order")
     assert migrate(*arguments, "-o", output).exit_code == 0
@@ -164,7 +164,7 @@ def test_crops_that_changed_are_refused(inputs: Path, tmp_path: Path) -> None:
     changed = migrate(*arguments)
     assert changed.exit_code == 1
     names(changed.stderr, crops)
-    shutil.rmtree(tmp_path / "new.npz.parts")
+    shutil.rmtree(tmp_path / "new.npz.resume")
     shutil.copytree(inputs / "crops", crops, dirs_exist_ok=True)
     shutil.rmtree(crops / "p7")
     missing = migrate(*arguments)
@@ -244,7 +244,6 @@ def test_what_does_not_fit_is_refused_before_work(inputs: Path, tmp_path: Path) 
         ("--faces", inputs / "faces"),
         ("--list", gallery),
         ("-o", tmp_path / "x.npz"),
-        ("--order", "map"),
         ("--allow-missing",),
         ("--by", "map", "--limit", "3", "-o", tmp_path / "x.npz", "--crops", inputs / "crops"),
         ("--by", "re-embed", "--crops", inputs / "crops", "-o", gallery),

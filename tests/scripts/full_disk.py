@@ -79,7 +79,7 @@ class Trial(Watched):
 
     def recover(self) -> None:
         """The next run, with room."""
-        resumes = self.output is not None and self.output.with_name(f"{self.output.name}.resume").exists()
+        resumes = self.output is not None and self.output.with_name(f"{self.output.name}.resume").is_file()
         force = self.output is not None and self.output.exists()
         code, errors = self.run(force=force, more=["--resume"] if resumes else []).finish()
         self.expect(code == 0, f"the next run: exit code {code}: {errors[-800:]}")

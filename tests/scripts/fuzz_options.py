@@ -59,7 +59,7 @@ PATHS = (
     *("", " ", ".", "..", "/", "~", "missing", "missing/deep", "teacher.pt", "student.pt", "artifact", "faces"),
     *("faces/p0/0.png", "list.txt", "pairs.txt", "tiny.toml", "empty", "empty.txt", "fifo", "loop", "to-artifact"),
     *("/dev/null", "/dev/zero", "/dev/stdout", "/proc/self/mem", "file/below", "a" * 300, "a\0b", "new"),
-    *("artifact/model.onnx", "artifact/new", "new.npz", "new/deep/out"),
+    *("artifact/model.onnx", "artifact/new", "new.npz", "new/deep/out", "gallery.npz"),
 )
 LONG = {  # options whose extreme values are fine, and take long
     "rounds": ("0", "-1", "1", "nan", ""),
@@ -76,7 +76,7 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
     from efq.benchmarks import bench_command, demo_command
     from efq.export import export_command, inspect_command
     from efq.runtime import doctor_command, embed_command
-    from efq.toolchain import distill_command, evaluate_command
+    from efq.toolchain import distill_command, evaluate_command, migrate_command
 
     teacher = ("teacher.pt", "--backbone", "networks:teacher_network")
     faces = ("--faces", "faces")
@@ -89,6 +89,11 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
         "inspect": (inspect_command.main, ("student.pt",)),
         "sensitivity": (inspect_command.main, ("student.pt", "--sensitivity", *faces)),
         "embed": (embed_command.main, ("artifact", "faces", "-o", "out")),
+        "migrate": (
+            migrate_command.main,
+            ("gallery.npz", "artifact", "--by", "re-embed", "--crops", "faces", "-o", "out"),
+        ),
+        "migrate plan": (migrate_command.main, ("gallery.npz", "artifact", "--crops", "faces")),
         "doctor": (doctor_command.main, ()),
         "bench": (
             bench_command.main,

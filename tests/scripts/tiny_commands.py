@@ -56,6 +56,12 @@ def check_embeddings(path: Path) -> None:
         assert len(content["embeddings"]) == len(content["paths"]) == _PEOPLE * _IMAGES
 
 
+def check_gallery(path: Path) -> None:
+    from efq.runtime.gallery.files import read_gallery
+
+    assert read_gallery(path).record.model.name == "tiny"
+
+
 def check_report(path: Path) -> None:
     json.loads((path / "report.json").read_text())
     assert (path / "report.md").stat().st_size
@@ -94,6 +100,12 @@ def commands() -> dict[str, Command]:
             check=check_embeddings,
             force=(),
         ),
+        "migrate": Command(
+            module="efq.toolchain.migrate_command",
+            arguments=("gallery.npz", "artifact", "--by", "re-embed", "--crops", "faces", "--threads", "1"),
+            output="out.npz",
+            check=check_gallery,
+        ),
         "bench": Command(
             module="efq.benchmarks.bench_command",
             arguments=("exported", "--teacher", *teacher, *faces, "--rounds", "10", "--seconds", "0.1"),
@@ -113,12 +125,15 @@ def commands() -> dict[str, Command]:
 def make_inputs(folder: Path) -> None:
     """Teacher, student, an artifact, one of the student, and faces, all tiny."""
     from artifacts import make_artifact
+    from galleries import make_gallery
     from networks import make_student, make_teacher, randomize, teacher_network, write_faces
 
     from efq.export import export_student
+    from efq.runtime.gallery.npz import write_gallery
     from efq.toolchain.student import save_student
 
     make_artifact(folder / "artifact")
+    write_gallery(folder / "gallery.npz", make_gallery(_PEOPLE, _IMAGES))
     make_teacher(folder / "teacher.pt")
     write_faces(folder / "faces", _PEOPLE, _IMAGES)
     student = make_student(randomize(teacher_network()), size=112)
@@ -130,7 +145,7 @@ def make_inputs(folder: Path) -> None:
 def import_all() -> None:
     """Import what commands import, and nothing that starts a thread or handles a signal."""
     libraries = ("efq.runtime", "torch", "torch._dynamo", "onnx", "onnx_ir", "onnxruntime", "openvino")
-    for name in (*libraries, "matplotlib.pyplot", "rich.console", "artifacts", "networks"):
+    for name in (*libraries, "matplotlib.pyplot", "rich.console", "artifacts", "galleries", "networks"):
         importlib.import_module(name)
     for command in commands().values():
         importlib.import_module(command.module)

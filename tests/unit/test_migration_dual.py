@@ -15,8 +15,7 @@ from efq.runtime.gallery.dual import DualGallery, read_dual, write_dual
 from efq.runtime.gallery.gallery import Gallery
 from efq.runtime.gallery.record import GalleryRecord, SearchedBy
 from efq.runtime.gallery.scale import ScoreScale, fit_scale, impostor_similarities
-from efq.toolchain.migration.mapping import fit_map
-from efq.toolchain.migration.ordering import MAP, MARGIN, NEAREST, RANDOM, order_rows, risk_of
+from efq.toolchain.migration.ordering import CENTRAL, MARGIN, RANDOM, order_by_map, order_rows
 
 
 def make_dual(done: int = 30) -> tuple[DualGallery, Gallery, Gallery]:
@@ -124,33 +123,27 @@ def test_people_most_at_risk_come_first_with_all_their_faces() -> None:
     rows[3 * 7 + 1] = unit(rows[3 * 7 + 1][None] + 2 * rows[3 * 4 + 2][None])[0]  # a face of 7 is nearly one of 4
     faces = [f"{label}/{place}" for place, label in enumerate(labels)]
     gallery = Gallery.of(rows, [f"p{label:02}" for label in labels], faces, GalleryRecord(model=model()))
-    for measure in (NEAREST, MARGIN):
-        order = order_rows(gallery, measure)
+    for measure in (CENTRAL, MARGIN, RANDOM):
+        order = order_rows(gallery, measure, seed=1)
         assert sorted(order) == list(range(60))
-        assert set(labels[order[:6]]) == {4, 7}
         assert all(len(set(labels[order[start : start + 3]])) == 1 for start in range(0, 60, 3))
     assert labels[order_rows(gallery, MARGIN)[0]] == 7
-    own = (rows @ rows.T)[np.arange(60)[:, None] != np.arange(60)].reshape(60, 59)
-    assert risk_of(gallery, NEAREST)[0] < own[0].max()
+    alike = (rows @ rows.T).mean(axis=1)
+    assert labels[order_rows(gallery, CENTRAL)[0]] == labels[np.argmax(alike)]
     assert (order_rows(gallery, RANDOM, seed=1) != order_rows(gallery, RANDOM, seed=2)).any()
-    sampled = order_rows(gallery, MARGIN, first=10, seed=5)
-    assert sorted(sampled) == list(range(60))
-    assert sampled[:10].tolist() != order_rows(gallery, MARGIN)[:10].tolist()
-
-
-def test_what_a_map_does_not_tell_comes_first() -> None:
-    old, people = draw_embeddings(100, 2)
-    new = unit(old[:, :16])  # nothing is told of the others
-    mapping = fit_map("ridge", old, new, people)
-    gallery = Gallery.of(
-        old, [f"{person}" for person in people], [f"{n}" for n in range(200)], GalleryRecord(model=model())
-    )
-    order = order_rows(gallery, MAP, mapping=mapping)
-    told = np.linalg.norm(old[:, :16], axis=1)
-    assert told[order[:50]].mean() < told[order[-50:]].mean() - 0.05
-    with pytest.raises(UsageError):
-        order_rows(gallery, MAP)
     with pytest.raises(UsageError):
         order_rows(gallery, "magic")
-    with pytest.raises(InputError):
-        order_rows(gallery, MAP, mapping=fit_map("orthogonal", new, new, people))
+
+
+def test_what_a_map_of_those_drawn_does_not_tell_comes_first() -> None:
+    old, people = draw_embeddings(100, 2)
+    new = unit(old[:, :16])  # nothing is told of the others
+    record = GalleryRecord(model=model())
+    gallery = Gallery.of(old, [f"{person}" for person in people], [f"{place}" for place in range(200)], record)
+    drawn = np.sort(np.random.default_rng(0).permutation(200)[:120])
+    order = order_by_map(gallery, drawn, new[drawn])
+    assert sorted(order) == list(range(200))
+    told = np.linalg.norm(old[:, :16], axis=1)
+    assert told[order[:50]].mean() < told[order[-50:]].mean() - 0.05
+    few = order_by_map(gallery, drawn[:9], new[drawn[:9]])
+    assert few.tolist() == order_rows(gallery, CENTRAL).tolist()

@@ -12,6 +12,7 @@ from efq.toolchain.distillation.distill import distill
 
 IMPORTED = [
     *("toolchain", "toolchain.data", "toolchain.evaluation", "toolchain.distill_command", "toolchain.evaluate_command"),
+    "toolchain.migrate_command",
     *("export", "export.export_command", "export.inspect_command", "benchmarks", "benchmarks.bench_command"),
 ]
 

@@ -52,7 +52,9 @@ def scores_of(similarities: NDArray[np.floating], chosen: OpenSet) -> SearchScor
     """What (P, E) similarities of all probes to all enrolled faces find: as `search_scores`, of any score."""
     order = np.argsort(chosen.people[chosen.enrolled], kind="stable")
     people, first = np.unique(chosen.people[chosen.enrolled][order], return_index=True)
-    best = np.maximum.reduceat(similarities[:, order], first, axis=1)
+    best = similarities[:, order]
+    if len(people) < len(order):
+        best = np.maximum.reduceat(best, first, axis=1)
     person = chosen.people[chosen.probes]
     own = np.minimum(np.searchsorted(people, person), len(people) - 1)
     mated = people[own] == person

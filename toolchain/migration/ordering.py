@@ -1,9 +1,17 @@
-"""Which faces to embed again first: those that the old embeddings say are most at risk.
+"""Which faces to embed again first: those that are most at risk while others still wait.
 
-FastFill (Jaeckle et al., 2023, https://arxiv.org/abs/2303.04766) learns an uncertainty beside its transformation.
-Here are measures that need no training: how alike the nearest stranger is, how much less alike than the own nearest
-face, and, with a map, how much of a face the map does not tell. A person is as much at risk as the face of theirs that
-is most so, and all faces of a person follow one another, as a search takes the best of them.
+FastFill (Jaeckle et al., 2023, https://arxiv.org/abs/2303.04766) learns an uncertainty beside its transformation. Here
+are measures that need no training of that kind:
+
+map: how much of a face a linear map does not tell, fitted on faces of the gallery that were drawn and embedded first:
+the length of the mapped embedding, before it becomes 1, is about the cosine to expect. For mapped galleries, where
+faces that the map tells badly are those that are not found.
+central: how alike a face is to all others on average. For galleries searched by both models, where such faces are what
+strangers are taken for, and the other model is the one that tells them apart.
+margin: how much more alike the nearest stranger is than the own nearest face.
+
+A person is as much at risk as the face of theirs that is most so, and all faces of a person follow one another, as a
+search takes the best of them.
 """
 
 from __future__ import annotations
@@ -11,57 +19,55 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.errors import InputError, UsageError
+from efq.runtime.errors import UsageError
 from efq.runtime.gallery.gallery import Gallery
-from efq.toolchain.migration.mapping import LinearMap
+from efq.toolchain.migration.mapping import RIDGE, fit_map
 
-RANDOM, NEAREST, MARGIN, MAP = "random", "nearest", "margin", "map"
-MEASURES = (NEAREST, MARGIN, MAP, RANDOM)
+RANDOM, CENTRAL, MARGIN, MAP = "random", "central", "margin", "map"
+MEASURES = (MAP, CENTRAL, MARGIN, RANDOM)
+
+LEAST_FITTED = 50
+"""Faces to fit the map on; with fewer it is the order of "central"."""
 
 _BLOCK = 512
 
 
-def order_rows(
-    gallery: Gallery, measure: str, *, mapping: LinearMap | None = None, seed: int = 0, first: int = 0
-) -> NDArray[np.int64]:
-    """(N,) rows of the gallery, those at risk first by one of `MEASURES`; "random" is drawn by `seed`.
+def order_rows(gallery: Gallery, measure: str, *, seed: int = 0) -> NDArray[np.int64]:
+    """(N,) rows of the gallery, those at risk first by one of `MEASURES` but "map"; "random" is drawn by `seed`.
 
-    So are the `first` rows, that come before in any case: an unbiased sample. Ties keep the gallery's order.
-
-    Raises UsageError for an unknown measure, or "map" without a map; InputError for one of another size.
+    Ties keep the gallery's order. Raises UsageError for another measure.
     """
-    codes = np.unique(gallery.people, return_inverse=True)[1]
-    drawn = np.random.default_rng(seed).permutation(codes.max() + 1)
     if measure == RANDOM:
-        order = np.argsort(drawn[codes], kind="stable")
-    else:
-        risks = np.full(codes.max() + 1, -np.inf)
-        np.maximum.at(risks, codes, risk_of(gallery, measure, mapping=mapping))
-        place = np.empty(len(risks), np.int64)
-        place[np.argsort(-risks, kind="stable")] = np.arange(len(risks))
-        order = np.argsort(place[codes], kind="stable")
-    sample = np.random.default_rng(seed).permutation(len(codes))[:first]
-    return np.concatenate([np.sort(sample), order[~np.isin(order, sample)]]).astype(np.int64)
+        codes = np.unique(gallery.people, return_inverse=True)[1]
+        return np.argsort(np.random.default_rng(seed).permutation(codes.max() + 1)[codes], kind="stable")
+    if measure == CENTRAL:
+        return people_first(gallery, gallery.embeddings @ gallery.embeddings.mean(axis=0, dtype=np.float64))
+    if measure == MARGIN:
+        own, other = _nearest(gallery)
+        several = np.isfinite(own)  # others have one face alone: as alike as it is usual, for want of better
+        typical = own[several].mean() if several.any() else 0.0
+        return people_first(gallery, other - np.where(several, own, typical))
+    message = f"expected one of {', '.join(MEASURES)} to order faces by, found {measure!r}"
+    raise UsageError(message)
 
 
-def risk_of(gallery: Gallery, measure: str, *, mapping: LinearMap | None = None) -> NDArray[np.float64]:
-    """(N,) the higher the more at risk. Raises as `order_rows`."""
-    if measure == MAP:
-        if mapping is None:
-            message = "expected a map between both models to order faces by what it does not tell, found none"
-            raise UsageError(message)
-        if mapping.matrix.shape[0] != gallery.embeddings.shape[1]:
-            message = f"expected a map of {gallery.embeddings.shape[1]} values, found one of {mapping.matrix.shape[0]}"
-            raise InputError(message)
-        return -mapping.lengths(gallery.embeddings)
-    if measure not in (NEAREST, MARGIN):
-        message = f"expected one of {', '.join(MEASURES)} to order faces by, found {measure!r}"
-        raise UsageError(message)
-    own, other = _nearest(gallery)
-    several = np.isfinite(own)  # others have one face alone: as alike as it is usual, for want of better
-    if measure == NEAREST or not several.any():
-        return other
-    return other - np.where(several, own, own[several].mean())
+def order_by_map(gallery: Gallery, drawn: NDArray[np.int64], fresh: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(N,) rows in the order of "map": fitted on the rows `drawn`, of which `fresh` are the new model's embeddings."""
+    if len(drawn) < LEAST_FITTED:
+        return order_rows(gallery, CENTRAL)
+    codes = np.unique(gallery.people, return_inverse=True)[1]
+    mapping = fit_map(RIDGE, gallery.embeddings[drawn], fresh, codes[drawn])
+    return people_first(gallery, -mapping.lengths(gallery.embeddings))
+
+
+def people_first(gallery: Gallery, risks: NDArray[np.floating]) -> NDArray[np.int64]:
+    """(N,) rows person by person, by the highest of their `risks` (N,), the highest first."""
+    codes = np.unique(gallery.people, return_inverse=True)[1]
+    highest = np.full(codes.max() + 1, -np.inf)
+    np.maximum.at(highest, codes, risks)
+    place = np.empty(len(highest), np.int64)
+    place[np.argsort(-highest, kind="stable")] = np.arange(len(highest))
+    return np.argsort(place[codes], kind="stable")
 
 
 def _nearest(gallery: Gallery) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

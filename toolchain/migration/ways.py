@@ -16,7 +16,7 @@ from efq.toolchain.migration.crops import Crops, refuse_missing
 from efq.toolchain.migration.map_certificate import MapCertificate, check_map
 from efq.toolchain.migration.mapping import LinearMap
 from efq.toolchain.migration.models import OpenModel
-from efq.toolchain.migration.ordering import order_rows
+from efq.toolchain.migration.ordering import CENTRAL, MAP
 from efq.toolchain.migration.reembed import Reembedding
 
 SCALE_FACES = 512
@@ -57,45 +57,49 @@ def prepare(
     crops: Crops,
     parts: Path,
     *,
-    measure: str,
-    mapping: LinearMap | None = None,
-    sample: int = 0,
+    measure: str | None = None,
+    sample: int = SCALE_FACES,
     allow_missing: bool = False,
     seed: int = 0,
 ) -> Reembedding:
     """The work of embedding all crops in the order of `measure`, after `sample` faces drawn at random.
 
-    Raises InputError where crops are missing and not `allow_missing`.
+    A `measure` of None is "map" for a mapped gallery, and else "central". Raises InputError where crops are missing and
+    not `allow_missing`.
     """
+    origin = gallery.record.origin
+    chosen = measure or (MAP if origin is not None and origin.kind == "map" else CENTRAL)
     missing = crops.missing(gallery)
     if not allow_missing:
         refuse_missing(gallery, missing, crops.root)
-    order = order_rows(gallery, measure, mapping=mapping, seed=seed, first=sample)
-    return Reembedding(gallery=gallery, order=order[~missing[order]], crops=crops, parts=parts)
+    rows = np.flatnonzero(~missing)
+    return Reembedding(gallery=gallery, rows=rows, measure=chosen, sample=sample, seed=seed, crops=crops, parts=parts)
 
 
 def merge_both(work: Reembedding, new: OpenModel, *, max_loss: float) -> DualGallery:
-    """The gallery of both models as far as `work` is done.
+    """The gallery of both models as far as `work` is done: those drawn first at least.
 
-    Where the new model's certificate says that its probes may search the old gallery, they do. The scales are of the
-    faces that were embedded first, by both models. Raises InputError where these are too few.
+    Faces that wait are searched by the new model where they were mapped to it, or its certificate says that they may
+    be. The scales are of the faces drawn, by both models. Raises InputError where these are too few.
     """
-    done = work.result(new)
-    waiting = work.waiting
-    cross = False
-    try:
-        waiting = keep_compatible(waiting, new, max_loss=max_loss)
-        cross = True
-    except (IncompatibleArtifactError, GateError):
-        pass
-    rows = work.order[: min(work.done, SCALE_FACES)]
-    old = work.gallery.embeddings[rows]
-    place = np.searchsorted(np.sort(work.order[: work.done]), rows)
-    fresh = done.embeddings[place]
-    codes = np.unique(work.gallery.people[rows], return_inverse=True)[1]
+    done, waiting = work.result(new), _searchable(work.waiting, new, max_loss=max_loss)
+    drawn = work.drawn
+    old, fresh = work.gallery.embeddings[drawn], done.embeddings[np.isin(done.faces, work.gallery.faces[drawn])]
+    codes = np.unique(work.gallery.people[drawn], return_inverse=True)[1]
+    by_new = waiting.record.allows(new.model)
     return DualGallery(
         old=waiting,
         new=done,
-        old_scale=fit_scale(impostor_similarities(old, fresh if cross else old, codes)),
+        old_scale=fit_scale(impostor_similarities(old, fresh if by_new else old, codes)),
         new_scale=fit_scale(impostor_similarities(fresh, fresh, codes)),
     )
+
+
+def _searchable(waiting: Gallery, new: OpenModel, *, max_loss: float) -> Gallery:
+    """Bound to probes of the new model where its certificate allows that, else as it is."""
+    if waiting.record.allows(new.model):
+        return waiting
+    try:
+        return keep_compatible(waiting, new, max_loss=max_loss)
+    except (IncompatibleArtifactError, GateError):
+        return waiting
