@@ -129,13 +129,13 @@ def _distances(windows: Hashes, stored: Hashes) -> NDArray[np.int64]:
     different = _ONES[windows ^ stored[:, None]].astype(np.int64)
     symmetric, sided = (part.sum(axis=2) for part in np.split(different, 2, axis=2))
     bits = symmetric + np.minimum(sided, _HALF - sided)
-    blank = ~windows.any(axis=(1, 2)) | ~stored.any(axis=1)
+    blank = ~(windows.any(axis=(1, 2)) & stored.any(axis=1))
     return np.where(blank, _BITS, bits.min(axis=1, initial=_BITS))
 
 
 def _as_signs(hashes: Hashes) -> NDArray[np.float32]:
     """(N, bits) of 1 and -1; of 0 where there is no hash, which is like none."""
-    return (np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1) * hashes.any(axis=1)[:, None]
+    return (np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1) * hashes.any(axis=1, keepdims=True)
 
 
 @functools.cache

@@ -59,9 +59,12 @@ def scores_of(similarities: NDArray[np.floating], chosen: OpenSet) -> SearchScor
     own = np.minimum(np.searchsorted(people, person), len(people) - 1)
     mated = people[own] == person
     mate = best[np.flatnonzero(mated), own[mated]]
+    others = best[mated]
+    others[np.arange(len(others)), own[mated]] = -np.inf
     return SearchScores(
         mate=mate.astype(np.float32),
         rank=(best[mated] >= mate[:, None]).sum(axis=1),
+        other=others.max(axis=1).astype(np.float32),
         nonmate=best[~mated].max(axis=1).astype(np.float32),
         mate_person=person[mated],
         nonmate_person=person[~mated],
