@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import json
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,16 +23,17 @@ from efq.runtime.backends.open import BACKENDS
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.commands.options import BATCH, DEVICE, PATH, TEXT, THREADS, refuse_unused
 from efq.runtime.console import efq_command, log, progress
+from efq.runtime.detection.detector import Detector
+from efq.runtime.detection.photo_faces import PhotoReader
 from efq.runtime.embedder import Embedder
-from efq.runtime.errors import InputError, UnreadableImageError, UsageError
+from efq.runtime.errors import InputError, UnreadableImageError
 from efq.runtime.faces.aligner import Aligner
-from efq.runtime.faces.images import IMAGE_SUFFIXES, MOST_BYTES, read_face
+from efq.runtime.faces.images import IMAGE_SUFFIXES, read_face
 from efq.runtime.faces.pixels import check_pixels
 from efq.runtime.faces.scan import scan_folder
 from efq.runtime.files import refuse_inputs, reserved
-from efq.runtime.gallery.npz import NAMES, write_arrays
-from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
-from efq.runtime.reading import sha256_file
+from efq.runtime.gallery.embed_output import is_replaceable, people_of, write_output
+from efq.runtime.gallery.record import EmbeddingModel
 
 ReadFace = Callable[[Path], NDArray[np.uint8]]
 
@@ -54,6 +54,12 @@ ReadFace = Callable[[Path], NDArray[np.uint8]]
     type=PATH,
     help="CSV of path,x1,y1,...,x5,y5 in pixels, or with columns as its first row names them: align every image by "
     "its five landmarks.",
+)
+@click.option(
+    "--detector",
+    "detector_file",
+    type=PATH,
+    help="Face detector, SCRFD or YuNet (ONNX): find the largest face of every photo. efq-align writes all of them.",
 )
 @click.option(
     "--exif-orientation/--no-exif-orientation",
@@ -80,6 +86,7 @@ def main(
     images: tuple[Path, ...],
     output: Path,
     landmarks: Path | None,
+    detector_file: Path | None,
     exif_orientation: bool | None,
     skip_unreadable: bool,
     threads: int | None,
@@ -91,13 +98,16 @@ def main(
 ) -> None:
     """Embed IMAGES, files or folders of faces, with the artifact in DIRECTORY.
 
-    Without --landmarks every image has to be an aligned face of the artifact's size (112x112, or as it says).
+    Without --landmarks or --detector every image has to be an aligned face of the artifact's size (112x112, or as it
+    says).
     """
-    inputs = {"the artifact": directory, "the landmarks": landmarks}
+    if detector_file is not None:
+        refuse_unused(("landmarks",), "with --detector, which finds them")
+    inputs = {"the artifact": directory, "the landmarks": landmarks, "the detector": detector_file}
     if _holds(output.exists):
         inputs |= {f"the image {path}": path for path in images}
     refuse_inputs(output, inputs)
-    replace = _is_replaceable(output)
+    replace = is_replaceable(output)
     click.get_current_context().with_resource(reserved(output, replace=replace))
     with Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress) as embedder:
         if embedder.backend in BACKENDS:
@@ -105,7 +115,10 @@ def main(
         paths = _expand(images, skip_unreadable=skip_unreadable)
         aligner = Aligner(landmarks, embedder.contract, exif_orientation) if landmarks else None
         turn = exif_orientation is not False
-        read = aligner or functools.partial(read_face, contract=embedder.contract, exif_orientation=turn)
+        read: ReadFace = aligner or functools.partial(read_face, contract=embedder.contract, exif_orientation=turn)
+        if detector_file is not None:
+            detector = click.get_current_context().with_resource(Detector.open(detector_file, threads=threads))
+            read = PhotoReader(detector=detector, contract=embedder.contract, exif_orientation=turn).face
         start = time.monotonic()
         embedded = _embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable)
         if aligner:
@@ -116,8 +129,16 @@ def main(
         name=embedder.manifest.name,
         embedding_size=embedder.embedding_size,
     )
-    people = _people(images, embedded.paths)
-    _write(output, embedded, model, people, are_crops=aligner is None, replace=replace)
+    people = people_of(images, embedded.paths)
+    write_output(
+        output,
+        embedded.embeddings,
+        embedded.paths,
+        model,
+        people,
+        are_crops=not (landmarks or detector_file),
+        replace=replace,
+    )
     summary = {
         "output": str(output),
         "model": embedder.manifest.name,
@@ -231,54 +252,6 @@ def _check_outcome(errors: Sequence[InputError], used: Sequence[Path], *, total:
     if not used:
         message = f"expected images that can be decoded, found none among {total}"
         raise InputError(message)
-
-
-def _is_replaceable(output: Path) -> bool:
-    """Whether there is an empty file, or one that an earlier run wrote; False where there is none.
-
-    Raises UsageError for a file of another kind.
-    """
-    if not _holds(output.is_file):
-        return False
-    try:
-        if output.stat().st_size == 0:
-            return True
-        with zipfile.ZipFile(output) as archive:
-            names = archive.namelist()
-        made_here = names[:2] == ["embeddings.npy", "paths.npy"] and {name[:-4] for name in names} <= NAMES
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        made_here = False
-    if not made_here:
-        message = f"expected a new output, or one of efq-embed to replace, found {output}; choose another name with -o"
-        raise UsageError(message)
-    return True
-
-
-def _people(images: Sequence[Path], paths: Sequence[Path]) -> list[str] | None:
-    """Who is on each image: the folder that holds it, where all lie one folder below the only one that was named."""
-    if len(images) != 1 or not _holds(images[0].is_dir):
-        return None
-    places = [path.relative_to(images[0]).parts for path in paths]
-    return [place[0] for place in places] if all(len(place) == 2 for place in places) else None
-
-
-def _write(
-    output: Path,
-    embedded: _Embedded,
-    model: EmbeddingModel,
-    people: Sequence[str] | None,
-    *,
-    are_crops: bool,
-    replace: bool,
-) -> None:
-    arrays = {"embeddings": embedded.embeddings, "paths": np.array([str(path) for path in embedded.paths])}
-    if people is not None:
-        faces = [f"{person}/{path.name}" for person, path in zip(people, embedded.paths, strict=True)]
-        arrays |= {"people": np.array(people), "faces": np.array(faces)}
-        if are_crops:
-            hashes = [sha256_file(path, limit=MOST_BYTES, expected="an image") for path in embedded.paths]
-            arrays |= {"hashes": np.array(hashes)}
-    write_arrays(output, arrays | {"record": np.array(GalleryRecord(model=model).to_json())}, replace=replace)
 
 
 def _sentence(summary: dict[str, object]) -> str:

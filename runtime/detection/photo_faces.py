@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.detection.detections import Detections
 from efq.runtime.detection.detector import Detector
-from efq.runtime.errors import InputError, UsageError
+from efq.runtime.errors import InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.alignment import align
 from efq.runtime.faces.images import read_image
 from efq.runtime.faces.pixels import check_pixels
@@ -74,6 +74,14 @@ class PhotoReader:
     def __call__(self, path: Path) -> PhotoFaces:
         """The faces of the photo at `path`. Raises UnreadableImageError where there is no photo."""
         return self.faces_of(read_image(path, exif_orientation=self.exif_orientation))
+
+    def face(self, path: Path) -> NDArray[np.uint8]:
+        """The first face taken of the photo at `path`, aligned. Raises UnreadableImageError where there is none."""
+        found = self(path)
+        if not found.taken:
+            message = f"expected a face in the photo {path}, found: {'; '.join(found.left_out)}"
+            raise UnreadableImageError(message)
+        return found.taken[0].image
 
     def faces_of(self, photo: NDArray[np.uint8]) -> PhotoFaces:
         """The faces of a photo, uint8 (H, W, 3), RGB. Raises InputError for another array."""

@@ -107,6 +107,31 @@ def test_the_table_is_one_of_landmarks(detector: Path, photos: Path, tiny_artifa
     assert (embeddings[0] * embeddings[1]).sum(axis=1).min() > 0.999
 
 
+def test_photos_are_embedded_by_their_largest_face(
+    detector: Path, photos: Path, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    """As their crops are; a photo without a face is named, and skipped where that is allowed."""
+    assert align(photos, "--detector", detector, "-o", tmp_path / "faces", "--artifact", tiny_artifact).exit_code == 0
+    rows = table(tmp_path / "faces" / "landmarks.csv")
+    embeddings = []
+    options = (tiny_artifact, "--threads", 1, "--backend", "onnxruntime")
+    given = {"crops": [tmp_path / "faces" / row["face"] for row in rows], "photos": [photos, "--detector", detector]}
+    for name, images in given.items():
+        arguments = [str(one) for one in (*options, *images, "-o", tmp_path / f"{name}.npz", "--skip-unreadable")]
+        result = CliRunner().invoke(embed_command.main, arguments)
+        assert result.exit_code == 0, result.stderr
+        with np.load(tmp_path / f"{name}.npz", allow_pickle=False) as saved:
+            embeddings.append(saved["embeddings"])
+    np.testing.assert_allclose(embeddings[0], embeddings[1], atol=1e-6)
+    arguments = [str(one) for one in (*options, photos, "--detector", detector, "-o", tmp_path / "none.npz")]
+    result = CliRunner().invoke(embed_command.main, arguments)
+    assert result.exit_code == 1
+    names(result.stderr, photos / "bob" / "2.png", "--skip-unreadable")
+    assert not (tmp_path / "none.npz").exists()
+    result = CliRunner().invoke(embed_command.main, [*arguments, "--landmarks", str(tmp_path / "faces/landmarks.csv")])
+    assert result.exit_code == 2
+
+
 def test_no_faces_at_all_is_an_error_without_output(detector: Path, photos: Path, tmp_path: Path) -> None:
     result = align(photos, "--detector", detector, "-o", tmp_path / "faces", "--min-side", 200)
     assert result.exit_code == 1
