@@ -12,8 +12,9 @@ from efq.runtime.certificate.record import Cosine, Count, Difference, Digest, Nu
 class CohortRates(Record):
     """One cohort in one arrangement of gallery and probes, at the threshold that all cohorts share.
 
-    fmr, fnmr: None where there is no such pair. few_false_matches, few_false_non_matches: fewer than 30, so that the
-    rate is known to no better than a third (rule of 30). fnmr_rise: FNMR less that of the teacher alone.
+    fmr, fnmr: None where there is no such pair. few_false_matches, few_false_non_matches: fewer than 30, of a mixed
+    arrangement, in which each two images are two pairs, than 60: the rate is known to no better than a third (rule of
+    30). fnmr_rise: FNMR less that of the teacher alone.
     """
 
     gallery: Side

@@ -53,6 +53,7 @@ def _cohort(
     rates = []
     for arrangement in ARRANGEMENTS:
         found, threshold = scores[arrangement], thresholds[arrangement]
+        each = 2 if found.ordered else 1  # pairs of the same two images err together
         fnmr = _fnmr(found, inside, threshold, resamples)
         ends = found.accepted(threshold)
         ends = ends[inside[ends].all(axis=1)]
@@ -69,8 +70,8 @@ def _cohort(
                 fnmr_rise=None if fnmr is None or alone is None else fnmr.less(alone, confidence),
                 false_matches=len(ends),
                 false_non_matches=misses,
-                few_false_matches=not enough_errors(len(ends)),
-                few_false_non_matches=not enough_errors(misses),
+                few_false_matches=not enough_errors(len(ends) / each),
+                few_false_non_matches=not enough_errors(misses / each),
             )
         )
     return Cohort(
