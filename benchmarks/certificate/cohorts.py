@@ -11,6 +11,7 @@ from efq.toolchain.evaluation.figures.limits import ENOUGH_ERRORS
 
 MOST_SHOWN = 100
 _TEACHER, _STUDENT = ARRANGEMENTS.index(("teacher", "teacher")), ARRANGEMENTS.index(("student", "student"))
+_NOT_COMPARED = "not compared"
 _FEW = f"under {ENOUGH_ERRORS} errors"
 
 
@@ -100,9 +101,9 @@ def _differentials(found: Cohorts) -> Html:
     rows = [
         (
             text(arrangement_name(one.gallery, one.probes).capitalize()),
-            text("none" if one.fnmr_gap is None else percent(one.fnmr_gap)),
+            text(_NOT_COMPARED if one.fnmr_gap is None else percent(one.fnmr_gap)),
             _ratio(one.fnmr_ratio),
-            text("none" if one.fmr_gap is None else rate(one.fmr_gap)),
+            text(_NOT_COMPARED if one.fmr_gap is None else rate(one.fmr_gap)),
             _ratio(one.fmr_ratio),
         )
         for one in found.differentials
@@ -116,4 +117,4 @@ def _differentials(found: Cohorts) -> Html:
 
 
 def _ratio(value: float | None) -> Html:
-    return text("none" if value is None else f"{value:.2f}")
+    return text(_NOT_COMPARED if value is None else f"{value:.2f}")

@@ -27,7 +27,7 @@ def method(record: Certificate) -> Html:
         (text("Student, model.onnx"), _digest(binding.model_sha256)),
         (text("Student, before export"), _digest(binding.student_sha256)),
         (text("Teacher's file"), _digest(binding.teacher_sha256)),
-        (text("Faces"), join([name(protocol.faces), text(f", {count(protocol.identities)} people")])),
+        (text("Faces"), name(protocol.faces)),
         (text("Over all faces"), _digest(protocol.faces_sha256)),
         (text("Intervals"), text(_intervals(record))),
         (text("Served by"), join([name(binding.backend), text(", target "), name(binding.target)])),

@@ -45,7 +45,7 @@ def _subject(record: Certificate) -> Html:
         [
             (text("Student"), join([name(binding.artifact), text(", model "), code(binding.model_sha256[:_SHORT])])),
             (text("Teacher"), join([name(binding.teacher), text(", file "), code(binding.teacher_sha256[:_SHORT])])),
-            (text("Faces"), join([name(protocol.faces), text(f", {count(protocol.identities)} people")])),
+            (text("Faces"), name(protocol.faces)),
             (text("Served by"), join([name(binding.backend), text(", target "), name(binding.target)])),
             (text("Processor"), join([name(binding.machine), text(", "), name(binding.machine_class)])),
         ]
@@ -119,20 +119,18 @@ def _cohorts(record: Certificate) -> Html:
     if record.cohorts is None:
         return _answer("cohorts", "For whom it got worse", "not measured, as no cohorts were given.")
     rises = [
-        (rates.fnmr_rise.value, cohort.name)
+        (rates.fnmr_rise, cohort.name)
         for cohort in record.cohorts.cohorts
         for rates in cohort.rates
         if (rates.gallery, rates.probes) == ("student", "student") and rates.fnmr_rise is not None
     ]
     if not rises:
         return _answer("cohorts", "For whom it got worse", "no cohort has genuine pairs.")
-    rise, worst = max(rises)
-    said = [
-        text(f": of {count(len(rises))} cohorts the FNMR rises most for "),
-        name(worst),
-        text(f", {points(rise)} points."),
-    ]
-    return join([element("a", text("For whom it got worse"), href="#cohorts"), *said])
+    rise, worst = max(rises, key=lambda found: found[0].value)
+    start = text(f": of {count(len(rises))} cohorts the FNMR rises most for ")
+    return join(
+        [element("a", text("For whom it got worse"), href="#cohorts"), start, name(worst), text(f": {_more(rise)}.")]
+    )
 
 
 def _answer(key: str, title: str, said: str) -> Html:

@@ -159,6 +159,6 @@ def _sample(series: Series) -> Html:
     shape = (
         _point(series, "14", "5")
         if series.drawn == "points"
-        else element("path", class_=f"line {series.role}", d="M1 5H27")
+        else element("path", class_=f"{'outline' if series.drawn == 'area' else 'line'} {series.role}", d="M1 5H27")
     )
     return element("svg", shape, class_="sample", viewBox="0 0 28 10", aria_hidden="true")
