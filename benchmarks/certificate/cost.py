@@ -12,9 +12,10 @@ def cost(record: Certificate) -> Html:
     protocol = record.protocol
     intro = (
         f"All pairs of {count(protocol.images)} images of {count(protocol.identities)} people: "
-        f"{count(protocol.genuine_pairs)} genuine ones and {count(protocol.impostor_pairs)} impostor ones. Each network "
-        "is taken at its own threshold for a false match rate (FMR, the share of impostor pairs accepted); what it "
-        "then refuses of the genuine pairs is its false non-match rate (FNMR). The true accept rate (TAR) is the rest."
+        f"{count(protocol.genuine_pairs)} genuine ones and {count(protocol.impostor_pairs)} impostor ones. Each "
+        "network is taken at its own threshold for a false match rate (FMR, the share of impostor pairs accepted); "
+        "what it then refuses of the genuine pairs is its false non-match rate (FNMR). The rest is the true accept "
+        "rate (TAR)."
     )
     rows = [
         (
