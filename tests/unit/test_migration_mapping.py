@@ -98,5 +98,6 @@ def test_a_search_of_scores_is_that_of_embeddings() -> None:
     found = scores_of(rows[probes] @ rows[enrolled].T, chosen)
     assert found.enrolled == wanted.enrolled == round(40 * 2 / 3)
     np.testing.assert_allclose(np.sort(found.mate), np.sort(wanted.mate), atol=1e-6)
+    np.testing.assert_allclose(np.sort(found.other), np.sort(wanted.other), atol=1e-6)
     np.testing.assert_allclose(np.sort(found.nonmate), np.sort(wanted.nonmate), atol=1e-6)
     assert sorted(found.rank) == sorted(wanted.rank)

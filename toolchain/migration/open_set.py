@@ -58,14 +58,15 @@ def scores_of(similarities: NDArray[np.floating], chosen: OpenSet) -> SearchScor
     person = chosen.people[chosen.probes]
     own = np.minimum(np.searchsorted(people, person), len(people) - 1)
     mated = people[own] == person
-    mate = best[np.flatnonzero(mated), own[mated]]
-    others = best[mated]
-    others[np.arange(len(others)), own[mated]] = -np.inf
+    rows, places = np.flatnonzero(mated), own[mated]
+    mate, nonmate = best[rows, places], best[~mated].max(axis=1)
+    rank = (best[rows] >= mate[:, None]).sum(axis=1)
+    best[rows, places] = -np.inf
     return SearchScores(
         mate=mate.astype(np.float32),
-        rank=(best[mated] >= mate[:, None]).sum(axis=1),
-        other=others.max(axis=1).astype(np.float32),
-        nonmate=best[~mated].max(axis=1).astype(np.float32),
+        rank=rank,
+        other=best[rows].max(axis=1).astype(np.float32),
+        nonmate=nonmate.astype(np.float32),
         mate_person=person[mated],
         nonmate_person=person[~mated],
         enrolled=len(people),
