@@ -77,6 +77,11 @@ _OF_CALIBRATION = (
     is_flag=True,
     help="Keep all 8 bits of a student made with them: for CPUs with VNNI only, elsewhere slower or refused.",
 )
+@click.option(
+    "--no-near-hashes",
+    is_flag=True,
+    help="Leave out the hashes that know training images again compressed or resized: they hold blurred faces.",
+)
 @engine_options
 @serving_options
 @click.option(
@@ -112,6 +117,7 @@ def main(
     name: str | None,
     full_range: bool,
     uncertified: str | None,
+    no_near_hashes: bool,
     allow_float: bool,
     force: bool,
     dry_run: bool,
@@ -163,6 +169,8 @@ def main(
         full_range=wide,
         allow_float=allow_float,
     )
+    if no_near_hashes:
+        student = dataclasses.replace(student, training_near_hashes=None)
     check_bits(student, bits)
     if dry_run:
         _print_plan(export_plan(student, found, full_range=full_range, interface=interface), as_json)
@@ -202,7 +210,7 @@ _OF_STUDENTS = frozenset(
     {
         *_OF_CALIBRATION,
         *("bits", "target", "output", "licence", "licence_reason", "interface_text", "name", "full_range"),
-        *("allow_float", "uncertified", "dry_run"),
+        *("no_near_hashes", "allow_float", "uncertified", "dry_run"),
     }
 )
 """Parameters that do nothing with an artifact, besides those of engines."""

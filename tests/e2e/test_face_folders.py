@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -208,6 +209,9 @@ def test_training_images_saved_again_are_not_unseen(inputs: Path, tmp_path: Path
     for path in few.rglob("*.png"):
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     shutil.copy(again / "p0" / "0.jpg", few / "p39" / "0.jpg")
+    assert run(export, student, "-o", tmp_path / "without", "--no-near-hashes").exit_code == 0
+    without, full = (TrainingData.read(path / "training_data.json") for path in (tmp_path / "without", artifact))
+    assert without == dataclasses.replace(full, near=None)
     for network in (student, artifact):
         result = run(evaluate, network, "--faces", again)
         assert (result.exit_code, result.stdout) == (2, "")
