@@ -16,16 +16,19 @@ import onnx
 import pytest
 from artifacts import EMBEDDING_SIZE, make_artifact, make_manifest, make_model
 from click.testing import CliRunner, Result
+from galleries import make_gallery
 from messages import names
 from networks import write_faces
 from onnx import numpy_helper
 
 from efq.runtime import Embedder
+from efq.runtime.artifact.folder import write_checksums
 from efq.runtime.embed_command import main as embed_main
 from efq.runtime.faces.images import read_faces
 from efq.runtime.gallery.dual import read_dual
 from efq.runtime.gallery.files import read_gallery
 from efq.runtime.gallery.npz import write_gallery
+from efq.runtime.reading import sha256_file
 from efq.toolchain import migrate_command
 from efq.toolchain.migrate_command import main
 from efq.toolchain.migration import reembed, ways
@@ -233,6 +236,34 @@ def test_a_map_is_fitted_certified_and_refused_where_it_loses(inputs: Path, tmp_
     strange = migrate(*arguments, "--force", "--faces", inputs / "faces", "--old-model", inputs / "new")
     assert strange.exit_code == 5
     names(strange.stderr, "old model")
+
+
+def test_a_gallery_of_the_teacher_is_kept_by_the_certificate(tmp_path: Path) -> None:
+    artifact, teacher = make_artifact(tmp_path / "artifact", name="student"), "0" * 64  # as its manifest says
+    certificate = json.loads((Path(__file__).parents[1] / "data" / "certificate.json").read_text())
+    model_sha256 = sha256_file(artifact / "model.onnx", expected="a model")
+    certificate["binding"] |= {"model_sha256": model_sha256, "teacher_sha256": teacher}
+    (artifact / "certificate.json").write_text(json.dumps(certificate))
+    write_checksums(artifact)
+    gallery = make_gallery(size=EMBEDDING_SIZE)
+    known = dataclasses.replace(gallery.record.model, sha256=teacher)
+    record = dataclasses.replace(gallery.record, model=known)
+    write_gallery(tmp_path / "old.npz", dataclasses.replace(gallery, record=record))
+    arguments = (tmp_path / "old.npz", artifact, "--by", "compatible", "-o", tmp_path / "new.npz", "--max-loss")
+    strict = migrate(*arguments, 0)
+    assert strict.exit_code == 3
+    names(strict.stderr, "--max-loss")
+    assert not (tmp_path / "new.npz").exists()
+    result = migrate(*arguments, 100, "--json")
+    assert result.exit_code == 0, result.stderr
+    plan, found = (json.loads(result.stdout)[part] for part in ("plan", "result"))
+    assert plan["ways"][0]["possible"]
+    kept = read_gallery(tmp_path / "new.npz")
+    assert np.array_equal(kept.embeddings, gallery.embeddings)
+    assert kept.record.searched_by is not None
+    assert kept.record.searched_by.thresholds == found["thresholds"] != {}
+    with Embedder.open(artifact, threads=1) as embedder:
+        assert kept.record.searched_by.model.sha256 == embedder.artifact.checksums["model.onnx"]
 
 
 def test_what_does_not_fit_is_refused_before_work(inputs: Path, tmp_path: Path) -> None:
