@@ -37,7 +37,7 @@ class Protocol(Record):
     faces: what they are, in words; faces_sha256: over all of them. images, identities, genuine_pairs, impostor_pairs:
     compared, all pairs. attempts, failures_to_enrol: images tried, and those that could not be decoded, of which the
     failure-to-enrol rate is the ratio. certified_fmr: the FMR that gates and drops are about: 1e-4, or the lowest above
-    it that ten impostor pairs decide. enrolled, mated_searches, nonmated_searches: of 1:N: one image each of so many
+    it that thirty impostor pairs decide. enrolled, mated_searches, nonmated_searches: of 1:N: one image each of so many
     people, the others of these people, and those of people who are not enrolled. resamples, confidence, seed: of the
     intervals, by bootstrap over people.
     """

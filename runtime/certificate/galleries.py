@@ -14,7 +14,7 @@ class SearchPoint(Record):
 
     fpir: the share of searches for people who are not enrolled that find someone above the threshold: of an operating
     point the one asked for. fnir: the share of searches for enrolled people that do not find them first and above the
-    threshold. enough_nonmated: whether ten or more searches decide the threshold or the FPIR.
+    threshold. enough_nonmated: whether thirty or more searches decide the threshold or the FPIR.
     """
 
     fpir: Rate

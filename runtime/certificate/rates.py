@@ -32,7 +32,7 @@ class Estimate(Record):
 class OperatingPoint(Record):
     """The threshold at which at most a share `fmr` of the impostor pairs is accepted, and the FNMR there.
 
-    enough_impostors: whether ten or more impostor pairs decide the threshold.
+    enough_impostors: whether thirty or more impostor pairs decide the threshold.
     """
 
     fmr: Rate

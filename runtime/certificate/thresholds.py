@@ -35,9 +35,9 @@ class DeployedThreshold(Record):
     threshold: the teacher's. stated: whether the user deploys it; else it is the teacher's at the certified FMR.
     teacher: rates of the teacher at it. unchanged: of the student at the same cosine. remapped: of the student at the
     threshold at which its FMR is the teacher's; remapped_low, remapped_high: the interval of that threshold.
-    method: how it was found: "quantile", where ten or more impostor pairs are above the teacher's threshold: at most as
-    many are above the student's; "shifted", where fewer are: moved by as much as the two thresholds at ten impostor
-    pairs lie apart. false_matches: impostor pairs the teacher accepts, of which ten are enough_impostors.
+    method: how it was found: "quantile", where thirty or more impostor pairs are above the teacher's threshold: at most
+    as many are above the student's; "shifted", where fewer are: moved by as much as the two thresholds at thirty
+    impostor pairs lie apart. false_matches: impostor pairs the teacher accepts, of which thirty are enough_impostors.
     flips_unchanged, flips_remapped: verdicts that change.
     """
 

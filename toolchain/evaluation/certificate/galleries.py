@@ -14,8 +14,9 @@ from efq.toolchain.evaluation.certificate.resamples import Resamples, estimate
 from efq.toolchain.evaluation.certificate.scores import Scores
 from efq.toolchain.evaluation.certificate.verdicts import rates_at
 from efq.toolchain.evaluation.figures.bootstrap import bootstrap_tar
-from efq.toolchain.evaluation.figures.far import AllPairs, tar_at_far
-from efq.toolchain.evaluation.figures.intervals import rate_interval, recentred_interval
+from efq.toolchain.evaluation.figures.far import AllPairs, TarAtFar, tar_at_far
+from efq.toolchain.evaluation.figures.intervals import recentred_interval
+from efq.toolchain.evaluation.figures.variance import fnmr_by_people
 
 Pairs = Mapping[tuple[str, str], AllPairs]
 Points = tuple[OperatingPoint, ...]
@@ -28,7 +29,6 @@ def points_and_drops(
     found = {arrangement: [tar_at_far(one, fmr) for fmr in fmrs] for arrangement, one in pairs.items()}
     samples = dict(zip(pairs, bootstrap_tar(list(pairs.values()), fmrs, resamples=resamples, seed=seed), strict=True))
     alone = ARRANGEMENTS[0]
-    people = int((pairs[alone].identity_sizes > 1).sum())
     result = {}
     for arrangement, row in found.items():
         drawn = samples[arrangement]
@@ -36,7 +36,7 @@ def points_and_drops(
             OperatingPoint(
                 fmr=point.far,
                 threshold=point.threshold,
-                fnmr=estimate(1.0 - point.tar, rate_interval(1.0 - point.tar, 1.0 - drawn[:, at], people, confidence)),
+                fnmr=_missed(pairs[arrangement], point, 1.0 - drawn[:, at], confidence),
                 enough_impostors=point.enough_impostors,
             )
             for at, point in enumerate(row)
@@ -47,6 +47,11 @@ def points_and_drops(
         )
         result[arrangement] = points, drops
     return result
+
+
+def _missed(pairs: AllPairs, point: TarAtFar, samples: NDArray[np.float64], confidence: float) -> Estimate:
+    known = fnmr_by_people(pairs, point.threshold)
+    return estimate(1.0 - point.tar, known.resampled(samples).interval(confidence))
 
 
 def _drop(value: float, samples: NDArray[np.float64], confidence: float) -> Estimate:

@@ -9,19 +9,25 @@ from numpy.typing import NDArray
 
 from efq.runtime.certificate.rates import Estimate
 from efq.toolchain.evaluation.figures.intervals import rate_interval, recentred_interval
+from efq.toolchain.evaluation.figures.variance import degrees_of_freedom, rate_by_people
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Share:
-    """A share, its `samples` (R,), NaN where a resample has nothing to share, and of how many `people` it is."""
+    """A share, its `samples` (R,), NaN where a resample has nothing to share, and of how many `people` it is.
+
+    degrees: of freedom of its variance (`figures.variance`).
+    """
 
     value: float
     samples: NDArray[np.float64]
     people: int
+    degrees: float
 
     def estimate(self, confidence: float) -> Estimate:
         """With its interval."""
-        return estimate(self.value, rate_interval(self.value, self.samples, self.people, confidence))
+        interval = rate_interval(self.value, self.samples, self.people, confidence, degrees=self.degrees)
+        return estimate(self.value, interval)
 
     def less(self, other: Share, confidence: float) -> Estimate:
         """The difference to `other`, of the same resamples."""
@@ -63,7 +69,8 @@ class Resamples:
         """The share of `errors` among `trials`, of each person, (I,) both."""
         with np.errstate(invalid="ignore", divide="ignore"):
             samples = (self.draws @ errors) / (self.draws @ trials)
-        return Share(value=errors.sum() / trials.sum(), samples=samples, people=int((trials > 0).sum()))
+        known = rate_by_people(errors, trials)
+        return Share(value=known.rate, samples=samples, people=known.people, degrees=known.degrees)
 
     def of_impostors(
         self, ends: NDArray[np.int64], sizes: NDArray[np.int64], *, ordered: bool, among: float | None = None
@@ -76,8 +83,16 @@ class Resamples:
         events = np.array([int((draw[ends[:, 0]] * draw[ends[:, 1]]).sum()) for draw in self.draws])
         with np.errstate(invalid="ignore", divide="ignore"):
             samples = events / totals
-        value = len(ends) / int(impostor_pairs(sizes[None], ordered=ordered)[0])
-        return Share(value=value, samples=np.asarray(samples, np.float64), people=int((sizes > 0).sum()))
+        total = int(impostor_pairs(sizes[None], ordered=ordered)[0])
+        value = len(ends) / total
+        of_person = sizes * (sizes.sum() - sizes) * (2 if ordered else 1)
+        residuals = np.bincount(ends.ravel(), minlength=self.people) - value * of_person
+        return Share(
+            value=value,
+            samples=np.asarray(samples, np.float64),
+            people=int((sizes > 0).sum()),
+            degrees=degrees_of_freedom(residuals, of_person),
+        )
 
     def of_all(
         self, of_people: Share, genuine: NDArray[np.int64], of_impostors: Share, sizes: NDArray[np.int64]
@@ -88,7 +103,8 @@ class Resamples:
         shares = [np.append(share.value, np.nan_to_num(share.samples)) for share in (of_people, of_impostors)]
         with np.errstate(invalid="ignore"):
             mixed = sum(share * total for share, total in zip(shares, totals, strict=True)) / sum(totals)
-        return Share(value=float(mixed[0]), samples=mixed[1:], people=self.people)
+        degrees = min(of_people.degrees, of_impostors.degrees)
+        return Share(value=float(mixed[0]), samples=mixed[1:], people=self.people, degrees=degrees)
 
 
 def impostor_pairs(images: NDArray[np.int64], *, ordered: bool) -> NDArray[np.int64]:
