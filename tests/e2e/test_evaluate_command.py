@@ -273,3 +273,21 @@ def test_unreadable_images_are_counted(artifact: Path, root: Path) -> None:
     expected = 1 - (36 / 37) ** 2 * (1 - row["fnmr"]["value"])
     assert failure["generalized_fnmr"]["1e-3"] == pytest.approx(expected)
     assert report["all_pairs"]["images"] == 36
+
+
+@pytest.mark.faces
+def test_a_set_of_real_faces_gives_the_figures_of_the_folder(faces_root: Path, tmp_path: Path) -> None:
+    """Twenty pairs of each kind: what was drawn may be too easy for a difference to show."""
+    lines = (faces_root / "splits" / "dev_lfw_pairs.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    kinds = [[row for row in rows if row[2] == label][:20] for label in ("1", "0")]
+    chosen = [row for both in zip(*kinds, strict=True) for row in both]
+    images = [(faces_root / path).read_bytes() for row in chosen for path in row[:2]]
+    packed = write_set(tmp_path / "lfw.bin", images, [row[2] == "1" for row in chosen], protocol=2)
+    named = ["\t".join([*row[:3], str(place // 4)]) for place, row in enumerate(chosen)]
+    (tmp_path / "lfw.txt").write_text("\n".join(named), encoding="utf-8")
+    teacher, options = faces_root / "weights" / "mobilefacenet_y1.pt", ("--bootstrap", 20)
+    found = evaluate_json(teacher, "--pairs", packed, *options)
+    expected = evaluate_json(teacher, "--faces", faces_root, "--pairs", tmp_path / "lfw.txt", *options)
+    assert found == expected | {"faces": str(packed)}
+    assert found["pairs"][0]["accuracy"]["value"] > 0.9
