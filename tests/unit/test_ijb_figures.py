@@ -14,7 +14,9 @@ from ijb_folder import Row, Shown, write_face, write_ijb
 from messages import raises_naming
 from numpy.typing import NDArray
 
+from efq.benchmarks.drawn_faces.batch import drawn_faces
 from efq.runtime import InputContract, InputError, UsageError
+from efq.toolchain.data.near_duplicates import near_hashes, pack_hashes
 from efq.toolchain.evaluation.protocols.ijb.benchmark import read_ijb
 from efq.toolchain.evaluation.protocols.ijb.measure import measure_ijb
 from efq.toolchain.evaluation.protocols.ijb.mode import IjbMode
@@ -39,6 +41,7 @@ class Protractor:
     contract: InputContract = CONTRACT
     training_hashes: frozenset[str] = frozenset()
     training_pixel_hashes: frozenset[str] | None = None
+    training_near_hashes: bytes | None = None
     scale: float = 1.0
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -240,6 +243,19 @@ def test_images_a_network_was_trained_on_are_refused(folder: Path) -> None:
     digest = hashlib.sha256((folder / "loose_crop" / "4.png").read_bytes()).hexdigest()[:16]
     trained = Protractor(training_hashes=frozenset([digest]))
     with raises_naming(UsageError, "4.png", "protractor.pt", "--allow-training-images"):
+        measure(folder, trained)
+    report = measure_ijb([trained], read_ijb(folder), PLAIN, allow_training_images=True)
+    assert (report.clean, report.model.training_images) == (False, 1)
+
+
+def test_photos_a_network_was_trained_on_are_known_in_other_pixels(tmp_path: Path) -> None:
+    """Drawn faces, a little brighter than they were in training: no file and no pixel is the same."""
+    faces = drawn_faces(len(ANGLES))
+    brighter = np.clip(faces.astype(np.int64) + 9, 0, 255).astype(np.uint8)
+    rows = [Row(name=f"{at}.png", template=at, media=at, face=face) for at, face in zip(ANGLES, brighter, strict=True)]
+    folder = write_ijb(tmp_path / "IJBC", rows, pairs=PAIRS)
+    trained = Protractor(training_near_hashes=pack_hashes(near_hashes(faces[:1])))
+    with raises_naming(UsageError, "1.png", "protractor.pt", "--allow-training-images"):
         measure(folder, trained)
     report = measure_ijb([trained], read_ijb(folder), PLAIN, allow_training_images=True)
     assert (report.clean, report.model.training_images) == (False, 1)

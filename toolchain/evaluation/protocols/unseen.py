@@ -11,7 +11,9 @@ from efq.runtime.errors import UsageError
 from efq.toolchain.data.faces import PREFIX_DIGITS, FaceSet
 from efq.toolchain.data.near_duplicates import near_any, unpack_hashes
 
-_MOST_NEAR = 0.01  # of the images: fewer of one photo with a training image are an accident, and are marked
+MOST_NEAR = 0.01
+"""Of the images: fewer of one photo with a training image are an accident, and are marked."""
+
 _NAMED = 3
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ def check_unseen(
     """
     found = seen_images(faces, training_hashes, training_pixel_hashes, training_near_hashes)
     near = ", ".join(found.near[:_NAMED]) + (", ..." if len(found.near) > _NAMED else "")
-    if found.same or len(found.near) > _MOST_NEAR * len(faces):
+    if found.same or len(found.near) > MOST_NEAR * len(faces):
         count = len(found.same) + len(found.near)
         copies = f" ({len(found.near)} of them compressed anew, resized, cut or mirrored)" if found.near else ""
         message = (

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.progress import ShowProgress, no_progress
 from efq.toolchain.data.faces import PREFIX_DIGITS
+from efq.toolchain.data.near_duplicates import near_any, near_hashes, unpack_hashes
 from efq.toolchain.evaluation.protocols.ijb.benchmark import IjbBenchmark
 from efq.toolchain.evaluation.protocols.ijb.crops import Crop, Cropper
 from efq.toolchain.evaluation.protocols.ijb.mode import IjbMode
 from efq.toolchain.evaluation.protocols.ijb.network import Network
 from efq.toolchain.evaluation.protocols.ijb.pooling import TemplatePool
+from efq.toolchain.evaluation.protocols.unseen import MOST_NEAR
 from efq.toolchain.evaluation.protocols.validity import check_embeddings
 
 _BATCH = 64
@@ -55,12 +57,12 @@ def embed_templates(
     An image that cannot be read or cut is left out of its template, counted and named. Raises InputError where more
     than a tenth of the templates have no image, before anything is embedded where the files are not there, and for
     embeddings that are not finite or all the same; UsageError for a contract of faces that are cut by no landmarks, and
-    for an image a network was fine-tuned on unless `allow_training_images`.
+    for an image a network was fine-tuned on, or more than a hundredth in other pixels, unless `allow_training_images`.
     """
     crop = Cropper(benchmark.files.crops, networks[0].contract)
     _check_there(benchmark)
     pools = [TemplatePool(len(benchmark.template_ids)) for _ in networks]
-    trained_on = [0] * len(networks)
+    seen = [_TrainedOn.of(network) for network in networks]
     failed: dict[str, str] = {}
     names = " and ".join(dict.fromkeys(network.name for network in networks))
     with progress(f"embedding {benchmark.files.name} with {names}", len(benchmark), "images") as bar:
@@ -68,7 +70,7 @@ def embed_templates(
             rows = range(start, min(start + _BATCH, len(benchmark)))
             crops = _read(benchmark, rows, crop, failed)
             for at, network in enumerate(networks):
-                trained_on[at] += _count_trained_on(network, benchmark, crops, allowed=allow_training_images)
+                seen[at].look(benchmark, crops, allowed=allow_training_images)
                 if crops:
                     _add(pools[at], network, benchmark, mode, crops)
             bar.advance(len(rows), failed=len(failed))
@@ -78,7 +80,9 @@ def embed_templates(
     _check_enrolled(benchmark, enrolled, next(iter(failed.values()), "detector scores of 0"))
     for network, rows_of in zip(networks, features, strict=True):
         check_embeddings(network.name, rows_of[enrolled])
-    return EmbeddedTemplates(features=features, enrolled=enrolled, failed=failed, trained_on=tuple(trained_on))
+    return EmbeddedTemplates(
+        features=features, enrolled=enrolled, failed=failed, trained_on=tuple(one.count for one in seen)
+    )
 
 
 def _check_there(benchmark: IjbBenchmark) -> None:
@@ -127,20 +131,41 @@ def _add(pool: TemplatePool, network: Network, benchmark: IjbBenchmark, mode: Ij
     pool.add(features, benchmark.templates[rows], benchmark.medias[rows])
 
 
-def _count_trained_on(network: Network, benchmark: IjbBenchmark, crops: dict[int, Crop], *, allowed: bool) -> int:
-    pixels = network.training_pixel_hashes or frozenset()
-    found = [
-        benchmark.names[row]
-        for row, crop in crops.items()
-        if crop.file_hash[:PREFIX_DIGITS] in network.training_hashes or crop.pixel_hash[:PREFIX_DIGITS] in pixels
-    ]
-    if found and not allowed:
+@dataclasses.dataclass
+class _TrainedOn:
+    """How many images a network was fine-tuned on: `count` in all, `near` of them in other pixels."""
+
+    network: Network
+    stored: NDArray[np.uint8] | None
+    count: int = 0
+    near: int = 0
+
+    @classmethod
+    def of(cls, network: Network) -> _TrainedOn:
+        packed = network.training_near_hashes
+        return cls(network, unpack_hashes(packed) if packed else None)
+
+    def look(self, benchmark: IjbBenchmark, crops: dict[int, Crop], *, allowed: bool) -> None:
+        """Raises UsageError as `embed_templates` does."""
+        same = np.array([self._is_same(crop) for crop in crops.values()], np.bool_)
+        near = np.zeros_like(same)
+        if self.stored is not None and len(crops):
+            near = near_any(near_hashes(np.stack([crop.face for crop in crops.values()])), self.stored) & ~same
+        self.count += int((same | near).sum())
+        self.near += int(near.sum())
+        if allowed or not (same.any() or self.near > MOST_NEAR * len(benchmark)):
+            return
+        first = benchmark.names[list(crops)[int(np.argmax(same | near))]]
         message = (
-            f"expected images that {network.path} was not fine-tuned on, found {found[0]} of {benchmark.files.name} "
+            f"expected images that {self.network.path} was not fine-tuned on, found {first} of {benchmark.files.name} "
             "among its training images; give --allow-training-images for figures that are not a clean test"
         )
         raise UsageError(message)
-    return len(found)
+
+    def _is_same(self, crop: Crop) -> bool:
+        pixels = self.network.training_pixel_hashes or frozenset()
+        files = self.network.training_hashes
+        return crop.file_hash[:PREFIX_DIGITS] in files or crop.pixel_hash[:PREFIX_DIGITS] in pixels
 
 
 def _warn_of_failed(benchmark: IjbBenchmark, failed: dict[str, str]) -> None:

@@ -50,3 +50,7 @@ class Network(Protocol):
     @property
     def training_pixel_hashes(self) -> frozenset[str] | None:
         """Those of their pixels; None where they are not known."""
+
+    @property
+    def training_near_hashes(self) -> bytes | None:
+        """Those by which their photos are known in other pixels (`TrainingData.near`); None where they are not."""
