@@ -55,7 +55,7 @@ def embed_pairs(
     for model in (old, new):
         if model.training is not None:
             training = model.training()
-            check_unseen(faces, model.path, training.files, training.pixels, remedy=_REMEDY)
+            check_unseen(faces, model.path, training.files, training.pixels, training.near, remedy=_REMEDY)
     same = faces
     if old.contract != new.contract:
         same = open_faces(
