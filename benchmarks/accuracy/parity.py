@@ -194,6 +194,7 @@ def _parity(reference: str, network: str, agreement: Agreement) -> PairParity:
 
 def _curve(pairs: AllPairs) -> Curve:
     points = roc_curve(pairs)
-    # The part that a few false accepts decide is left out, unless there is no other.
-    points = [point for point in points if point.enough_impostors] or points
+    # The part that a few false accepts decide is left out, unless the rest is no curve.
+    decided = [point for point in points if point.enough_impostors]
+    points = decided if len(decided) > 1 else points
     return np.array([point.far for point in points]), np.array([point.tar for point in points])

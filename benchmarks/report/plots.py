@@ -41,7 +41,9 @@ def plot_roc(curves: Mapping[str, Curve], path: Path, *, colour: Mapping[str, st
     axes.set_xlabel("false accept rate (FAR)")
     axes.set_ylabel("true accept rate (TAR), %")
     axes.set_title("ROC over all pairs")
-    axes.set_xlim(min(far[0] for far, _ in curves.values()), max(far[-1] for far, _ in curves.values()))
+    ends = min(far[0] for far, _ in curves.values()), max(far[-1] for far, _ in curves.values())
+    if ends[0] < ends[1]:
+        axes.set_xlim(*ends)
     axes.grid(True, which="major", color="#DDDDDD")
     axes.legend(loc="lower right", frameon=False)
     save_figure(figure, path)

@@ -62,14 +62,15 @@ def artifact(tmp_path: Path, checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of noisy copies of drawn faces, with a pairs file in it."""
+    """A folder of drawn faces, moved and with noise, with a pairs file in it."""
     root = tmp_path_factory.mktemp("faces")
     generator = np.random.default_rng(0)
     for identity, base in enumerate(drawn_faces(IDENTITIES)):
         folder = root / f"person{identity:02}"
         folder.mkdir()
         for image in range(IMAGES_EACH):
-            noisy = np.clip(base + generator.normal(0, 12, base.shape), 0, 255).astype(np.uint8)
+            moved = np.roll(base, (3 * image, -3 * image), axis=(0, 1))
+            noisy = np.clip(moved + generator.normal(0, 12, base.shape), 0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / f"{image}.png"), noisy)
     pairs = [
         f"person{i:02}/0.png\tperson{(i + 1 - same) % IDENTITIES:02}/1.png\t{same}\t{i % 2}"

@@ -55,7 +55,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         result = CliRunner().invoke(export, [str(root / student), *options, "-o", str(root / name)])
         assert result.exit_code == 0, result.output
-    write_faces(root / "faces", people=14, each=6)
+    write_faces(root / "faces", people=22, each=6)
+    for person in range(8):  # who the students were made on
+        shutil.rmtree(root / "faces" / f"p{person}")
     return root
 
 

@@ -25,8 +25,8 @@ def make_faces(pair_lists: tuple[IndexedPairs, ...] = ()) -> EvaluationFaces:
         paths=tuple(str(index) for index in range(count + 1)),
         labels=np.append(np.repeat(np.arange(IDENTITIES), IMAGES_EACH), 0),
         identities=tuple(str(index) for index in range(IDENTITIES)),
-        hashes=("0" * 64,) * (count + 1),
-        pixel_hashes=("0" * 64,) * (count + 1),
+        hashes=tuple(f"{index:064x}" for index in range(count + 1)),
+        pixel_hashes=tuple(f"{index:064x}" for index in range(count + 1)),
         unreadable=(),
         images=np.zeros((count + 1, 1, 1, 3), np.uint8),
     )
@@ -79,10 +79,12 @@ def test_figures_match_a_direct_count() -> None:
 
 
 def test_ten_fold_accuracy_of_separable_pairs_is_one() -> None:
+    impostors = [(0, 8), (0, 9), (1, 8), (1, 9), (2, 10), (2, 11), (3, 10), (3, 11), (80, 8), (80, 9)]  # of two people
+    pairs = np.array([pair for place, other in enumerate(impostors) for pair in ((4 * place, 4 * place + 1), other)])
     listed = IndexedPairs(
         name="pairs",
-        first=np.array([0, 80] * 10),
-        second=np.array([1, 8] * 10),
+        first=pairs[:, 0],
+        second=pairs[:, 1],
         same=np.array([True, False] * 10),
         folds=np.arange(20) // 10,
         skipped=0,
