@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -79,8 +80,9 @@ def test_figures_match_a_direct_count() -> None:
 
 
 def test_ten_fold_accuracy_of_separable_pairs_is_one() -> None:
-    impostors = [(0, 8), (0, 9), (1, 8), (1, 9), (2, 10), (2, 11), (3, 10), (3, 11), (80, 8), (80, 9)]  # of two people
-    pairs = np.array([pair for place, other in enumerate(impostors) for pair in ((4 * place, 4 * place + 1), other)])
+    own, other = (0, 1, 2, 3, 80), (8, 9)  # images of two people
+    both = zip(itertools.combinations(own, 2), itertools.product(own, other), strict=True)
+    pairs = np.array(list(itertools.chain.from_iterable(both)))
     listed = IndexedPairs(
         name="pairs",
         first=pairs[:, 0],
