@@ -15,7 +15,9 @@ from messages import names
 from torch import nn
 
 from efq.benchmarks.bench_command import main
-from efq.benchmarks.drawn_faces.batch import drawn_faces
+from efq.benchmarks.drawn_faces.identity import random_identity
+from efq.benchmarks.drawn_faces.renderer import draw_face
+from efq.benchmarks.drawn_faces.view import random_view
 from efq.export.inspect_command import main as inspect_main
 from efq.runtime import Embedder
 from efq.runtime.artifact.folder import Artifact
@@ -58,15 +60,14 @@ def artifact(tmp_path: Path, checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noisy copies of drawn faces, one image that cannot be decoded, and cohorts.csv of the people."""
+    """Views of drawn people, one image that cannot be decoded, and cohorts.csv of the people."""
     root = tmp_path_factory.mktemp("faces")
     generator = np.random.default_rng(0)
-    for identity, base in enumerate(drawn_faces(IDENTITIES)):
-        folder = root / f"person{identity:02}"
+    for identity in range(IDENTITIES):
+        folder, person = root / f"person{identity:02}", random_identity(generator)
         folder.mkdir()
         for image in range(IMAGES_EACH):
-            noisy = np.clip(base + generator.normal(0, 60, base.shape), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / f"{image}.png"), noisy)
+            cv2.imwrite(str(folder / f"{image}.png"), draw_face(person, random_view(generator)))
     (root / "person00" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     rows = [f"person{identity:02},{('one', 'other')[identity % 2]}" for identity in range(IDENTITIES)]
     (root / "cohorts.csv").write_text("\n".join(["identity,group", *rows]) + "\n")
