@@ -39,6 +39,7 @@ from efq.toolchain.data.faces import open_faces
 from efq.toolchain.data.identities import IdentityLevel
 from efq.toolchain.data.pictures import check_pictures
 from efq.toolchain.evaluation import EvaluationFaces, check_unseen, open_evaluation_faces
+from efq.toolchain.evaluation.certificate.cohort_file import CohortLabels, read_cohorts
 from efq.toolchain.evaluation.embed import Embed
 from efq.toolchain.networks import open_network
 from efq.toolchain.teachers import open_teacher
@@ -56,9 +57,9 @@ class BenchConfig:
     artifacts: their folders. teacher: float checkpoint, of `backbone` or the one its keys fit, trained on
     `teacher_input`, or on what an artifact made from it says. accept_teacher: as in `check_teacher`. students: the
     torch student of each artifact, in the same order, or none. faces, listing: the faces to compare all pairs of, or
-    none to measure latency only. identity_level: as `open_faces` takes it. pairs: pairs files with paths relative to
-    `faces`. calibration: listing of the faces the peers are calibrated on. batches, threads: every combination is
-    timed, for `rounds` rounds or `seconds` seconds.
+    none to measure latency only. identity_level: as `open_faces` takes it. cohorts: a table of the faces' cohorts, for
+    certificates. pairs: pairs files with paths relative to `faces`. calibration: listing of the faces the peers are
+    calibrated on. batches, threads: every combination is timed, for `rounds` rounds or `seconds` seconds.
     peers: also what other tools make of the teacher; tools: by name, all of them unless given.
     gpu: compare engines on a GPU instead, one thread, without `peers` and `students`.
     title: of the report.
@@ -74,6 +75,7 @@ class BenchConfig:
     faces: Path | None = None
     listing: Path | None = None
     identity_level: IdentityLevel | None = None
+    cohorts: Path | None = None
     pairs: tuple[Path, ...] = ()
     calibration: Path | None = None
     batches: tuple[int, ...] = (1,)
@@ -93,8 +95,9 @@ class BenchConfig:
                 f"found {len(self.students)} for {len(self.artifacts)} artifacts"
             )
             raise UsageError(message)
-        if self.faces is None and any((self.listing, self.identity_level, self.calibration)):
-            message = "expected --faces DIR with --list, --identity-level or --calibration-list, found none; add it"
+        if self.faces is None and any((self.listing, self.identity_level, self.cohorts, self.calibration)):
+            options = "--list, --identity-level, --cohorts or --calibration-list"
+            message = f"expected --faces DIR with {options}, found none; add it"
             raise UsageError(message)
         if self.faces is None and not self.pairs and self.students:
             message = "expected --faces DIR or --pairs with --student, found neither; add one"
@@ -109,18 +112,21 @@ class BenchConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Bench:
-    """A finished benchmark: `results` for the report, `comparison` for its plots, `names` of the artifacts in order.
+    """A finished benchmark: `results` for the report, `comparison` for its plots, `artifacts` and their `names`.
 
-    `student_names` holds the torch students' names, in the order of the artifacts, or nothing. `faces_sha256` is one
-    hash over the compared faces, `faces`, and `embeddings` those of all of them, by network.
+    `artifacts` are as they were before anything was measured. `student_names` holds the torch students' names, in
+    the order of the artifacts, or nothing. `faces_sha256` is one hash over the compared faces, `faces`, whose `cohorts`
+    may have been given, and `embeddings` those of all of them, by network.
     """
 
     results: BenchResults
     comparison: Comparison | None
+    artifacts: tuple[Artifact, ...]
     names: tuple[str, ...]
     student_names: tuple[str, ...]
     faces_sha256: str | None
     faces: EvaluationFaces | None
+    cohorts: CohortLabels | None
     embeddings: Mapping[str, NDArray[np.float32]]
 
 
@@ -129,10 +135,12 @@ class _Opened:
     """What a benchmark starts from: artifacts and faces that fit together; `engines` where a GPU is named."""
 
     machine: Machine
+    artifacts: Sequence[Artifact]
     manifests: Sequence[Manifest]
     names: Sequence[str]
     engines: EngineBench | None
     faces: EvaluationFaces | None
+    cohorts: CohortLabels | None
     teacher_input: str | None
     students: Mapping[str, Embed]
     images: NDArray[np.uint8]
@@ -181,25 +189,31 @@ def run_bench(config: BenchConfig, *, progress: ShowProgress = no_progress) -> B
     return Bench(
         results=results,
         comparison=None if comparison is None else _without_float(comparison, candidates),
+        artifacts=tuple(opened.artifacts),
         names=tuple(opened.names),
         student_names=tuple(opened.students),
         faces_sha256=None if opened.faces is None else opened.faces.faces.sha256,
         faces=opened.faces,
+        cohorts=opened.cohorts,
         embeddings=timed.measured.embeddings,
     )
 
 
 def _open(config: BenchConfig, progress: ShowProgress) -> _Opened:
     machine = describe_machine()
-    manifests = [Artifact.open(directory).manifest for directory in config.artifacts]
+    artifacts = [Artifact.open(directory) for directory in config.artifacts]
+    manifests = [artifact.manifest for artifact in artifacts]
     if config.gpu is None:
         check_cpu_targets(config.artifacts, manifests)
     names = artifact_names(config.artifacts, manifests)
     engines = None
     if config.gpu is not None:
-        artifacts = dict(zip(names, config.artifacts, strict=True))
-        engines = EngineBench(config.gpu, artifacts, manifests, config.batches, progress=progress)
+        folders = dict(zip(names, config.artifacts, strict=True))
+        engines = EngineBench(config.gpu, folders, manifests, config.batches, progress=progress)
     faces = _open_faces(config, manifests[0], progress)
+    cohorts = None
+    if config.cohorts is not None and faces is not None:
+        cohorts = read_cohorts(config.cohorts, faces.faces, faces.compared)
     teacher_input = config.teacher_input or recorded_input(config.teacher, manifests)
     if faces is not None:
         teacher = open_teacher(config.teacher, config.backbone, teacher_input)
@@ -207,10 +221,12 @@ def _open(config: BenchConfig, progress: ShowProgress) -> _Opened:
         check_teacher(teacher, faces.faces, accept=config.accept_teacher)
     return _Opened(
         machine=machine,
+        artifacts=artifacts,
         manifests=manifests,
         names=names,
         engines=engines,
         faces=faces,
+        cohorts=cohorts,
         teacher_input=teacher_input,
         students=integer_students(names, manifests, config.students),
         images=drawn_faces() if faces is None else faces.faces.images,

@@ -141,6 +141,7 @@ def main(
         faces=faces,
         listing=listing,
         identity_level=identity_level,
+        cohorts=None if asked is None else asked.cohorts,
         pairs=pairs,
         calibration=calibration_list,
         batches=parse_counts(batch, "--batch", most=_MOST_IMAGES),
@@ -156,7 +157,7 @@ def main(
     with atomic_directory(output, force=force) as folder:
         bench = run_bench(config, progress=progress)
         comparison = bench.comparison
-        certificates, pages = _certify(config, bench, asked, folder)
+        certificates, pages = _certify(bench, asked, folder)
         write_report(
             folder,
             bench.results,
@@ -195,9 +196,7 @@ def _check_teacher_file(config: BenchConfig, asked: CertifyOptions | None) -> No
         check_teacher_file(config)
 
 
-def _certify(
-    config: BenchConfig, bench: Bench, asked: CertifyOptions | None, folder: Path
-) -> tuple[list[Certificate], dict[str, str]]:
+def _certify(bench: Bench, asked: CertifyOptions | None, folder: Path) -> tuple[list[Certificate], dict[str, str]]:
     """The certificate of each artifact, also written into the report's folder; none where none is asked for.
 
     With them the artifact that each page there is about, by its file name.
@@ -206,7 +205,7 @@ def _certify(
 
     if asked is None:
         return [], {}
-    certificates = certify_artifacts(config, bench, asked)
+    certificates = certify_artifacts(bench, asked)
     return certificates, write_certificates(folder, certificates)
 
 

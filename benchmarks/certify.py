@@ -18,7 +18,6 @@ from efq.runtime.files import atomic_write_text
 from efq.runtime.reading import sha256_file
 from efq.runtime.targets import find_target
 from efq.toolchain.evaluation.certificate.certify import Certified, certify
-from efq.toolchain.evaluation.certificate.cohort_file import read_cohorts
 
 _LONGEST = 500
 
@@ -36,17 +35,16 @@ def check_teacher_file(config: BenchConfig) -> None:
             raise UsageError(message)
 
 
-def certify_artifacts(config: BenchConfig, bench: Bench, options: CertifyOptions) -> list[Certificate]:
+def certify_artifacts(bench: Bench, options: CertifyOptions) -> list[Certificate]:
     """The certificate of each artifact, in their order, with the gates that were asked for; none is checked here.
 
-    Raises what `certify`, `read_cohorts` and `gates_of` raise.
+    Raises what `certify` and `gates_of` raise.
     """
     faces = bench.faces
     assert faces is not None  # --certify without faces is refused
     compared = faces.compared
-    cohorts = None if options.cohorts is None else read_cohorts(options.cohorts, faces.faces, compared)
     certificates = []
-    for directory, name in zip(config.artifacts, bench.names, strict=True):
+    for artifact, name in zip(bench.artifacts, bench.names, strict=True):
         measured = certify(
             Certified(
                 teacher=bench.embeddings[bench.results.reference][compared],
@@ -57,9 +55,9 @@ def certify_artifacts(config: BenchConfig, bench: Bench, options: CertifyOptions
                 attempts=len(faces.faces) + len(faces.faces.unreadable),
                 failures_to_enrol=len(faces.faces.unreadable),
                 deployed=options.deployed_threshold,
-                cohorts=cohorts,
+                cohorts=bench.cohorts,
             ),
-            _binding(directory, bench),
+            _binding(artifact, bench),
             bench.results.created,
         )
         certificates.append(dataclasses.replace(measured, gates=gates_of(measured, options)))
@@ -93,8 +91,7 @@ def certificate_files(certificate: Certificate) -> dict[str, str]:
     return {CERTIFICATE_FILE: certificate.to_json(), CERTIFICATE_PAGE_FILE: certificate_page(certificate)}
 
 
-def _binding(directory: Path, bench: Bench) -> Binding:
-    artifact = Artifact.open(directory)
+def _binding(artifact: Artifact, bench: Bench) -> Binding:
     manifest, machine, gpu = artifact.manifest, bench.results.machine, bench.results.gpu
     return Binding(
         artifact=_line(manifest.name),

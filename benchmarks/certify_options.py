@@ -47,7 +47,7 @@ _OPTIONS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CertifyOptions:
-    """What is certified and asked for. deployed_threshold: a cosine. Gates are in points of a hundred."""
+    """What is certified and asked for. deployed_threshold: a cosine. cohorts: a file. Gates: in points of a hundred."""
 
     deployed_threshold: float | None = None
     cohorts: Path | None = None

@@ -115,9 +115,12 @@ def update_parity(
     `page` as HTML: then the reason that was given for having none goes.
 
     Raises IncompatibleArtifactError, SchemaError or ChecksumError when `directory` holds no sound artifact (a changed
-    file must not get a new checksum), UsageError when it cannot be written.
+    file must not get a new checksum), SchemaError for a certificate of another one, UsageError when it cannot be
+    written.
     """
     artifact = Artifact.open(directory)
+    if certificate is not None:
+        artifact.check_certificate(certificate)
     manifest, found = artifact.manifest, artifact.parity() or ParityRecord()
     check = found.export_check
     if certificate is not None and check is not None:

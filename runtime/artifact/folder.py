@@ -110,17 +110,21 @@ class Artifact:
         if CERTIFICATE_FILE not in self.checksums:
             return None
         found = Certificate.from_json(self._text(CERTIFICATE_FILE))
+        self.check_certificate(found)
+        return found
+
+    def check_certificate(self, certificate: Certificate) -> None:
+        """Raise SchemaError for one that is another artifact's, by its model or its teacher."""
         for what, expected, certified in (
-            (MODEL_FILE, self.checksums[MODEL_FILE], found.binding.model_sha256),
-            ("the teacher", self.manifest.teacher["sha256"], found.binding.teacher_sha256),
+            (MODEL_FILE, self.checksums[MODEL_FILE], certificate.binding.model_sha256),
+            ("the teacher", self.manifest.teacher["sha256"], certificate.binding.teacher_sha256),
         ):
             if certified != expected:
                 message = (
-                    f"expected in {self.directory / CERTIFICATE_FILE} a certificate of this artifact, with SHA-256 "
+                    f"expected as {self.directory / CERTIFICATE_FILE} a certificate of this artifact, with SHA-256 "
                     f"{expected} of {what}, found one with {certified}; certify it with efq-bench --certify"
                 )
                 raise SchemaError(message)
-        return found
 
     def training_data(self) -> TrainingData:
         """Which images it was fine-tuned on.

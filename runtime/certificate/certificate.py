@@ -43,9 +43,20 @@ class Certificate(Record):
         super().__post_init__()
         found = tuple((one.gallery, one.probes) for one in self.galleries)
         SCHEMA.expect(found == ARRANGEMENTS, "galleries", "teacher and student alone, then both mixed ones", found)
-        lengths = {len(self.teacher.points), len(self.student.points), len(self.drops)}
-        lengths |= {len(values) for one in self.galleries for values in (one.points, one.drops)}
-        SCHEMA.expect(len(lengths) == 1 and 0 not in lengths, "points and drops", "one of each FMR", lengths)
+        fmrs = [
+            tuple(point.fmr for point in points)
+            for points in (
+                self.student.points,
+                self.teacher.points,
+                self.drops,
+                *(one.points for one in self.galleries),
+            )
+        ]
+        lengths = {len(fmrs[0]), *(len(one.drops) for one in self.galleries)}
+        fits = set(fmrs) == {fmrs[0]} and len(lengths) == 1
+        SCHEMA.expect(fits, "points and drops", "one of each of the same FMRs", fmrs)
+        certified = self.protocol.certified_fmr
+        SCHEMA.expect(certified in fmrs[0], "certified_fmr", "one of the FMRs of the points", certified)
 
     def arrangement(self, gallery: str, probes: str) -> Arrangement:
         """The figures of one: "teacher" or "student" each."""

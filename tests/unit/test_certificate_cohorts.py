@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from messages import raises_naming
+from messages import names, raises_naming
 
 from efq.runtime.errors import EfqError, InputError
 from efq.toolchain.data import FaceSet
@@ -53,11 +53,25 @@ def test_images_of_no_cohort(tmp_path: Path) -> None:
     assert read(tmp_path, "lfw/ann/2.jpg,x\nlfw/bob,y\n").places.tolist() == [-1, 0, 1, -1]
 
 
+def test_rows_that_name_nothing_are_said_but_for_a_header(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = "lfw/ann,x\nlfw/bob,y\n"
+    read(tmp_path, "identity,group\n" + table)
+    assert not caplog.messages
+    assert read(tmp_path, table + '"lfw/cy jr",y\n').places.tolist() == [0, 0, 1, -1]
+    names(caplog.text, "1 rows", "'lfw/cy jr'", "1 of 4 images")
+
+
+def test_a_table_of_more_people_than_the_faces(tmp_path: Path) -> None:
+    others = "".join(f"lfw/other{place},x\n" for place in range(9))
+    assert read(tmp_path, f'{others}lfw/ann,x\nlfw/bob,y\n"lfw/cy, jr",y\n').places.tolist() == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "facts"),
     [
         ("", ("lfw/ann",)),
         ("ann,x\nbob,y\n", ("ann", "lfw/ann/1.jpg")),
+        ('lfw/ann,"x\ny"\nlfw/bob,y\n', (100,)),
         ("lfw/ann,x\nlfw/bob,x\n", (1,)),
         ("lfw/ann,x\nlfw/bob,y\nlfw/ann,y\n", ("lfw/ann", 3)),
         ("lfw/ann,x\nlfw/bob\n", (1,)),

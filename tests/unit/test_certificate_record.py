@@ -61,6 +61,8 @@ CHANGES: dict[str, Change] = {
     "a list as an object": lambda values: values.update(calibration=[]),
     "an object as a list": lambda values: values.update(gates={}),
     "nothing": lambda values: values.update(deployed=None),
+    "FMRs of the teacher alone": lambda values: values["teacher"]["points"][0].update(fmr=0.5),
+    "a certified FMR of no point": lambda values: values["protocol"].update(certified_fmr=0.5),
     "a slope without end": lambda values: values["calibration"].update(slope=1e300),
 }
 

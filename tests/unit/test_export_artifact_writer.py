@@ -27,6 +27,7 @@ from efq.runtime.artifact.parity import (
     ParityRecord,
     RatesRecord,
 )
+from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.lineage.licence import Licence
 
 HASHES = ("0123456789abcdef", "fedcba9876543210", "0123456789abcdef")
@@ -182,6 +183,19 @@ def test_a_changed_file_gets_no_new_checksum(tmp_path: Path, model: onnx.ModelPr
     before = content(directory)
     with pytest.raises(ChecksumError):
         update_parity(directory, make_evaluation())
+    assert content(directory) == before
+
+
+def test_a_certificate_of_another_artifact_is_not_written(
+    tmp_path: Path, model: onnx.ModelProto, manifest: Manifest
+) -> None:
+    """As where the folder is replaced while it is measured."""
+    directory = tmp_path / "artifact"
+    write(directory, model, manifest)
+    before = content(directory)
+    others = Certificate.from_json((Path(__file__).parents[1] / "data" / "certificate.json").read_text("utf-8"))
+    with raises_naming(SchemaError, directory, others.binding.model_sha256):
+        update_parity(directory, make_evaluation(), certificate=others, page="<p>fine</p>")
     assert content(directory) == before
 
 

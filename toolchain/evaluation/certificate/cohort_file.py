@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import io
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,14 +43,15 @@ def read_cohorts(path: Path, faces: FaceSet, compared: NDArray[np.int64]) -> Coh
     """Read `path`: rows of an identity or an image's path, and a cohort, separated by tabs, commas or semicolons.
 
     Identities and paths are named as `faces` names them; a path goes before its identity. `compared` (N,): places in
-    `faces` of the images that are wanted. A first row that names nothing may be a header. Raises InputError for other
-    tables, rows that name one thing twice with different cohorts, more than `MOST_COHORTS` of them, a table in which
-    most rows name nothing in `faces`, and one that gives fewer than two cohorts.
+    `faces` of the images that are wanted. A first row that names nothing may be a header; other rows that name nothing
+    in `faces` are warned about. Raises InputError for other tables, rows that name one thing twice with different
+    cohorts, more than `MOST_COHORTS` of them, a table in which most rows name nothing in `faces` and that most images
+    are not in, and one that gives fewer than two cohorts.
     """
     content = read_bytes(path, limit=_LIMIT, expected=_EXPECTED)
     table = _read_rows(decode_text(content, path, expected=_EXPECTED), path)
-    _check_known(table, faces, path)
     found = [_cohort_of(table, faces, place) for place in compared]
+    _check_known(table, faces, found.count(None), len(found), path)
     names = sorted({name for name in found if name is not None})
     if not 2 <= len(names) <= MOST_COHORTS:
         message = f"expected 2 to {MOST_COHORTS} cohorts of the compared images in {path}, found {len(names)}"
@@ -79,31 +81,42 @@ def _read_rows(text: str, path: Path) -> dict[str, str]:
 def _rows(text: str, path: Path) -> Iterator[tuple[int, Sequence[str]]]:
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = next((mark for mark in "\t;," if mark in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        for number, row in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), start=1):
+        for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != 2:
-                message = f"expected an identity or a path and its cohort in {path}:{number}, found {len(row)} columns"
-                raise InputError(message)
-            yield number, row
+                message = f"expected an identity or a path and its cohort in {path}:{reader.line_num}, found "
+                raise InputError(message + f"{len(row)} columns")
+            yield reader.line_num, row
     except csv.Error as error:
         message = f"expected {_EXPECTED} at {path}, found: {error}"
         raise InputError(message) from error
 
 
-def _check_known(table: dict[str, str], faces: FaceSet, path: Path) -> None:
+def _check_known(table: dict[str, str], faces: FaceSet, without: int, images: int, path: Path) -> None:
+    """Raise InputError for a table of other names; `without` of so many `images` are of no cohort."""
     known = {*faces.identities, *faces.paths}
     unknown = [key for key in table if key not in known]
-    if 2 * len(unknown) > len(table) or not table:
-        example = f", {unknown[0]!r} for one" if unknown else ""
+    if not table or (2 * len(unknown) > len(table) and 2 * without > images):
+        found = f"{len(unknown)} of {len(table)} rows that are neither, {unknown[0]!r} for one" if table else "no rows"
         message = (
             f"expected identities (such as {faces.identities[0]!r}) or paths (such as {faces.paths[0]!r}) of "
-            f"{faces.source} in {path}, found {len(unknown)} of {len(table)} rows that are neither{example}"
+            f"{faces.source} in {path}, found {found}"
         )
         raise InputError(message)
-    if len(unknown) > 1:
-        _logger.warning("%d rows of %s name nothing in %s: %r, ...", len(unknown), path, faces.source, unknown[0])
+    unknown = [key for place, key in enumerate(table) if place > 0 and key not in known]  # the first may be a header
+    if unknown:
+        _logger.warning(
+            "%d rows of %s name nothing in %s, %r for one; %d of %d images are of no cohort",
+            len(unknown),
+            path,
+            faces.source,
+            unknown[0],
+            without,
+            images,
+        )
 
 
 def _cohort_of(table: dict[str, str], faces: FaceSet, place: int) -> str | None:
