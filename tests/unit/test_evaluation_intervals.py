@@ -11,6 +11,7 @@ from efq.toolchain.evaluation import all_pairs
 from efq.toolchain.evaluation.figures.bootstrap import draw_people
 from efq.toolchain.evaluation.figures.cross_pairs import cross_pairs
 from efq.toolchain.evaluation.figures.intervals import (
+    difference_interval,
     rate_interval,
     recentred_interval,
     student_quantile,
@@ -126,3 +127,16 @@ def test_recentred_interval_is_about_the_figure() -> None:
     samples = np.append(np.arange(101.0), np.nan)
     assert recentred_interval(3.0, samples, 0.9) == pytest.approx((3.0 - 45.0, 3.0 + 45.0))
     assert math.isnan(recentred_interval(0.1, np.array([np.nan]))[0])
+
+
+def test_one_pair_makes_no_difference_that_is_told_from_none() -> None:
+    """One of 146 pairs, of a person who is drawn 0, 1, 2, ... times; the mean of the samples is below the value."""
+    value = 1 / 146
+    samples = np.repeat([0.0, value, 2 * value, 3 * value], [80, 73, 36, 11])
+    assert recentred_interval(value, samples)[0] > 0
+    low, high = difference_interval(value, samples)
+    assert low == 0 < value < high
+    assert difference_interval(-value, -samples)[1] == 0
+    apart = value + samples + 1e-6
+    assert difference_interval(2 * value, apart) == recentred_interval(2 * value, apart)
+    assert math.isnan(difference_interval(0.1, np.array([np.nan]))[0])

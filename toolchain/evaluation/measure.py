@@ -16,7 +16,7 @@ from efq.toolchain.evaluation.figures.bootstrap import (
     tar_interval,
 )
 from efq.toolchain.evaluation.figures.far import AllPairs, TarAtFar, all_pairs, equal_decisions, tar_at_far
-from efq.toolchain.evaluation.figures.intervals import Interval, recentred_interval
+from efq.toolchain.evaluation.figures.intervals import Interval, difference_interval
 from efq.toolchain.evaluation.figures.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.figures.separation import cosine_of_different
 from efq.toolchain.evaluation.figures.verification import fold_accuracy, pair_similarities
@@ -227,7 +227,7 @@ def compare_estimates(
     differences = []
     for place, estimate in enumerate(estimates):
         value = estimate.value - estimates[reference].value
-        apart = None if samples is None else recentred_interval(value, samples[place] - samples[reference])
+        apart = None if samples is None else difference_interval(value, samples[place] - samples[reference])
         differences.append(Estimate(value=value) if apart is None else estimate_of(value, apart))
     return [
         (estimate, estimates[reference], difference)

@@ -15,7 +15,7 @@ from efq.toolchain.evaluation.certificate.scores import Scores
 from efq.toolchain.evaluation.certificate.verdicts import rates_at
 from efq.toolchain.evaluation.figures.bootstrap import bootstrap_tar
 from efq.toolchain.evaluation.figures.far import AllPairs, TarAtFar, tar_at_far
-from efq.toolchain.evaluation.figures.intervals import recentred_interval
+from efq.toolchain.evaluation.figures.intervals import difference_interval
 from efq.toolchain.evaluation.figures.variance import fnmr_by_people
 
 Pairs = Mapping[tuple[str, str], AllPairs]
@@ -55,7 +55,7 @@ def _missed(pairs: AllPairs, point: TarAtFar, samples: NDArray[np.float64], conf
 
 
 def _drop(value: float, samples: NDArray[np.float64], confidence: float) -> Estimate:
-    return estimate(value, recentred_interval(value, samples, confidence))
+    return estimate(value, difference_interval(value, samples, confidence))
 
 
 def arrangement(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.certificate.rates import Estimate
-from efq.toolchain.evaluation.figures.intervals import rate_interval, recentred_interval
+from efq.toolchain.evaluation.figures.intervals import difference_interval, rate_interval
 from efq.toolchain.evaluation.figures.variance import degrees_of_freedom, rate_by_people
 
 
@@ -32,7 +32,7 @@ class Share:
     def less(self, other: Share, confidence: float) -> Estimate:
         """The difference to `other`, of the same resamples."""
         value = self.value - other.value
-        return estimate(value, recentred_interval(value, self.samples - other.samples, confidence))
+        return estimate(value, difference_interval(value, self.samples - other.samples, confidence))
 
 
 def estimate(value: float, interval: tuple[float, float] = (np.nan, np.nan)) -> Estimate:

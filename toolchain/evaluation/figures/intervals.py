@@ -96,7 +96,7 @@ def student_quantile(probability: float, degrees: float) -> float:
 
 
 def recentred_interval(value: float, samples: NDArray[np.float64], confidence: float = 0.95) -> Interval:
-    """Of any figure, as of a difference of two rates: the middle `confidence` of its `samples`, moved to about `value`.
+    """Of any figure, as of a threshold: the middle `confidence` of its `samples`, moved to about `value`.
 
     NaN samples (undefined resamples) are left out; (NaN, NaN) when no sample is left.
     """
@@ -106,3 +106,17 @@ def recentred_interval(value: float, samples: NDArray[np.float64], confidence: f
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(defined - defined.mean(), [tail, 1.0 - tail])
     return value + float(low), value + float(high)
+
+
+def difference_interval(value: float, samples: NDArray[np.float64], confidence: float = 0.95) -> Interval:
+    """Of a difference of two rates: as `recentred_interval`, and with 0 where it is among the middle of the samples.
+
+    Where one pair makes the difference, over a third of the resamples are without it and their mean is not quite
+    `value`: the move alone would tell it from none.
+    """
+    low, high = recentred_interval(value, samples, confidence)
+    if math.isnan(low):
+        return low, high
+    tail = (1.0 - confidence) / 2.0
+    least, most = np.nanquantile(samples, [tail, 1.0 - tail])
+    return (min(low, 0.0), max(high, 0.0)) if least <= 0.0 <= most else (low, high)
