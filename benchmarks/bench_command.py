@@ -206,7 +206,7 @@ def _certify(bench: Bench, asked: CertifyOptions | None, folder: Path) -> tuple[
     if asked is None:
         return [], {}
     certificates = certify_artifacts(bench, asked)
-    return certificates, write_certificates(folder, certificates)
+    return certificates, write_certificates(folder, certificates, bench.names)
 
 
 def _check_gates(
@@ -216,7 +216,8 @@ def _check_gates(
     from efq.benchmarks.accuracy.parity import check_gates
     from efq.benchmarks.certify import check_certificates
 
-    check_certificates(certificates)
+    if certificates:
+        check_certificates(certificates, bench.names)
     if bench.results.accuracy is None:
         return
     references = bench.student_names or [bench.results.reference] * len(bench.names)

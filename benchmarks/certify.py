@@ -64,26 +64,27 @@ def certify_artifacts(bench: Bench, options: CertifyOptions) -> list[Certificate
     return certificates
 
 
-def write_certificates(folder: Path, certificates: Sequence[Certificate]) -> dict[str, str]:
-    """Write them into the report's `folder`, numbered where there are several: of those that fail a gate, too.
+def write_certificates(folder: Path, certificates: Sequence[Certificate], names: Sequence[str]) -> dict[str, str]:
+    """Write those of the artifacts `names` into the report's `folder`: of those that fail a gate, too.
 
-    Returns the artifact that each page is about, by the page's file name.
+    The files are numbered where there are several. Returns the artifact that each page is about, by the page's file
+    name.
     """
     pages = {}
-    for number, certificate in enumerate(certificates, start=1):
+    for number, (artifact, certificate) in enumerate(zip(names, certificates, strict=True), start=1):
         for name, text in certificate_files(certificate).items():
             path = folder / name
             numbered = path if len(certificates) == 1 else path.with_stem(f"{path.stem}-{number}")
             atomic_write_text(numbered, text)
             if name == CERTIFICATE_PAGE_FILE:
-                pages[numbered.name] = certificate.binding.artifact
+                pages[numbered.name] = artifact
     return pages
 
 
-def check_certificates(certificates: Sequence[Certificate]) -> None:
-    """Raise ParityError for the first that fails a gate."""
-    for certificate in certificates:
-        check_gates(certificate.binding.artifact, certificate.gates)
+def check_certificates(certificates: Sequence[Certificate], names: Sequence[str]) -> None:
+    """Raise ParityError for the first of the artifacts `names` that fails a gate."""
+    for artifact, certificate in zip(names, certificates, strict=True):
+        check_gates(artifact, certificate.gates)
 
 
 def certificate_files(certificate: Certificate) -> dict[str, str]:

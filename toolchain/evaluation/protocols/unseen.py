@@ -102,8 +102,8 @@ def check_unseen(
     unknown = training_pixel_hashes is None or training_near_hashes is None
     if training_hashes and unknown:
         _logger.warning(
-            "%s knows its training images by their %s only, as older versions of EFQ wrote it: copies of them that "
-            "were saved again%s would not be found",
+            "%s knows its training images by their %s only, as older versions and --no-near-hashes leave them: copies "
+            "that were saved again%s would not be found",
             network,
             "files" if training_pixel_hashes is None else "files and pixels",
             "" if training_pixel_hashes is None else " with loss",
