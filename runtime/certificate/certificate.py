@@ -43,15 +43,8 @@ class Certificate(Record):
         super().__post_init__()
         found = tuple((one.gallery, one.probes) for one in self.galleries)
         SCHEMA.expect(found == ARRANGEMENTS, "galleries", "teacher and student alone, then both mixed ones", found)
-        fmrs = [
-            tuple(point.fmr for point in points)
-            for points in (
-                self.student.points,
-                self.teacher.points,
-                self.drops,
-                *(one.points for one in self.galleries),
-            )
-        ]
+        points = (self.student.points, self.teacher.points, *(one.points for one in self.galleries))
+        fmrs = [tuple(drop.fmr for drop in self.drops), *(tuple(point.fmr for point in row) for row in points)]
         lengths = {len(fmrs[0]), *(len(one.drops) for one in self.galleries)}
         fits = set(fmrs) == {fmrs[0]} and len(lengths) == 1
         SCHEMA.expect(fits, "points and drops", "one of each of the same FMRs", fmrs)
