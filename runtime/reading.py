@@ -31,6 +31,11 @@ _KINDS = {
 }
 
 
+def kind_of_mode(mode: int) -> str:
+    """What a path leads to that has this `st_mode`, "a named pipe"; empty for a regular file."""
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
 @contextlib.contextmanager
 def open_regular(
     path: Path, *, limit: int, expected: str, error_class: type[EfqError] = InputError
@@ -45,7 +50,7 @@ def open_regular(
         with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                _refuse(path, expected, _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file"), error_class)
+                _refuse(path, expected, kind_of_mode(status.st_mode), error_class)
             if status.st_size > limit:
                 found = f"{status.st_size:,} bytes, more than the {limit:,} that are read"
                 _refuse(path, expected, found, error_class)

@@ -1,11 +1,12 @@
-"""What is in a folder of faces: one pass over it, which says what it leaves out and why."""
+"""What is in a folder of faces: one pass over it, and the words for what it, and other sources, leave out and why."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from efq.runtime.errors import InputError
@@ -13,12 +14,58 @@ from efq.runtime.faces.images import IMAGE_SUFFIXES
 
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
+
 DOCUMENTS = frozenset(
     {".txt", ".lst", ".md", ".rst", ".pdf", ".csv", ".tsv", ".json", ".yaml", ".yml", ".html", ".log"}
 )
 """Suffixes of what may lie beside images and is no loss."""
 
+HIDDEN_FOLDERS, HIDDEN_FILES = "hidden or system folders", "hidden or system files"
+
+_EXPECTED = {HIDDEN_FOLDERS, HIDDEN_FILES}
 _NAMED = 3
+_LONGEST_SHOWN = 200
+
+
+class LeftOut:
+    """What is no face: files of other types by suffix, everything else by reason, with the names of the first few."""
+
+    def __init__(self) -> None:
+        self.unread: collections.Counter[str] = collections.Counter()
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._named: dict[str, list[str]] = collections.defaultdict(list)
+
+    def add(self, reason: str, name: str) -> None:
+        """`reason` is a plural: "links"."""
+        self._counts[reason] += 1
+        if len(self._named[reason]) < _NAMED:
+            self._named[reason].append((name if name.isprintable() else ascii(name))[:_LONGEST_SHOWN])
+
+    def add_all(self, reason: str, names: Iterable[str]) -> None:
+        """`add` each."""
+        for name in names:
+            self.add(reason, name)
+
+    def add_unread(self, name: str) -> None:
+        """A file of a type that is not read."""
+        self.unread[suffix_of(name)] += 1
+
+    @property
+    def all_expected(self) -> bool:
+        """Whether it is nothing but documents, and what operating systems and editors make."""
+        return set(self.unread) <= DOCUMENTS and set(self._counts) <= _EXPECTED
+
+    def __bool__(self) -> bool:
+        return bool(self.unread or self._counts)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{_shown(suffix) or 'no suffix'} {count}" for suffix, count in sorted(self.unread.items()))
+        unread = [f"{self.unread.total():,} files of types that are not read ({kinds})"] if kinds else []
+        reasons = [
+            f"{count:,} {reason} ({', '.join(self._named[reason])}{', ...' if count > _NAMED else ''})"
+            for reason, count in sorted(self._counts.items())
+        ]
+        return "; ".join(unread + reasons)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,48 +73,40 @@ class FolderScan:
     """The images under a folder, and everything else that is there; all paths relative to it, with forward slashes.
 
     images: sorted as paths are, folder by folder.
-    unread: how many files there are of each suffix (lower case, empty for none) that names no image.
+    unread: files of a suffix that names no image.
     hidden_folders, hidden_files: those whose name begins with a dot, or that an operating system makes.
     unreadable: folders that may not be listed. linked_again: links to folders that are read in another place.
     broken_links: links to nothing. special: named pipes, sockets and devices.
     """
 
     images: tuple[str, ...]
-    unread: Mapping[str, int]
+    unread: tuple[str, ...]
     hidden_folders: tuple[str, ...]
-    hidden_files: int
+    hidden_files: tuple[str, ...]
     unreadable: tuple[str, ...]
     linked_again: tuple[str, ...]
     broken_links: tuple[str, ...]
     special: tuple[str, ...]
 
     @property
-    def all_expected(self) -> bool:
-        """Whether nothing was left out but documents, and what operating systems and editors make."""
-        problems = (self.unreadable, self.linked_again, self.broken_links, self.special)
-        return not any(problems) and set(self.unread) <= DOCUMENTS
-
-    @property
     def not_readable(self) -> tuple[str, ...]:
         """What may be, or hold, images that cannot be read."""
-        pipes = (path for path in self.special if _suffix(path) in IMAGE_SUFFIXES)
+        pipes = (path for path in self.special if suffix_of(path) in IMAGE_SUFFIXES)
         return tuple(sorted((*self.unreadable, *self.broken_links, *pipes)))
 
-    @property
-    def left_out(self) -> str:
-        """What was left out and why, in one line; empty when nothing was."""
-        total = sum(self.unread.values())
-        kinds = ", ".join(f"{suffix or 'no suffix'} {count}" for suffix, count in sorted(self.unread.items()))
-        parts = [
-            f"{total} of types that are not read ({kinds})" if total else "",
-            _named("hidden or system folders", self.hidden_folders),
-            f"{self.hidden_files} hidden or system files" if self.hidden_files else "",
-            _named("folders that may not be read", self.unreadable),
-            _named("links to folders that are read already", self.linked_again),
-            _named("links to nothing that can be read", self.broken_links),
-            _named("named pipes, sockets or devices", self.special),
-        ]
-        return "; ".join(part for part in parts if part)
+    @functools.cached_property
+    def left_out(self) -> LeftOut:
+        """What was left out and why."""
+        found = LeftOut()
+        for name in self.unread:
+            found.add_unread(name)
+        found.add_all(HIDDEN_FOLDERS, self.hidden_folders)
+        found.add_all(HIDDEN_FILES, self.hidden_files)
+        found.add_all("folders that may not be read", self.unreadable)
+        found.add_all("links to folders that are read already", self.linked_again)
+        found.add_all("links to nothing that can be read", self.broken_links)
+        found.add_all("named pipes, sockets or devices", self.special)
+        return found
 
 
 def is_hidden_folder(name: str) -> bool:
@@ -90,9 +129,9 @@ def scan_folder(root: Path) -> FolderScan:
     found.run()
     return FolderScan(
         images=tuple(sorted(found.images, key=lambda path: path.split("/"))),
-        unread=dict(found.unread),
+        unread=tuple(sorted(found.unread)),
         hidden_folders=tuple(sorted(found.hidden_folders)),
-        hidden_files=found.hidden_files,
+        hidden_files=tuple(sorted(found.hidden_files)),
         unreadable=tuple(sorted(found.unreadable)),
         linked_again=tuple(sorted(found.linked_again)),
         broken_links=tuple(sorted(found.broken_links)),
@@ -106,9 +145,9 @@ class _Scan:
         self._seen: set[tuple[int, int]] = set()
         self._links: list[str] = []
         self.images: list[str] = []
-        self.unread: collections.Counter[str] = collections.Counter()
+        self.unread: list[str] = []
         self.hidden_folders: list[str] = []
-        self.hidden_files = 0
+        self.hidden_files: list[str] = []
         self.unreadable: list[str] = []
         self.linked_again: list[str] = []
         self.broken_links: list[str] = []
@@ -159,25 +198,16 @@ class _Scan:
             elif not entry.is_file():
                 self.special.append(path)
             elif is_hidden_file(entry.name):
-                self.hidden_files += 1
+                self.hidden_files.append(path)
             else:
-                self._take(path, entry.name)
+                (self.images if suffix_of(path) in IMAGE_SUFFIXES else self.unread).append(path)
         return folders
 
-    def _take(self, path: str, name: str) -> None:
-        suffix = _suffix(name)
-        if suffix in IMAGE_SUFFIXES:
-            self.images.append(path)
-        else:
-            self.unread[suffix] += 1
 
-
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
+    """The suffix of a file's name or path in lower case; empty for none."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path a name takes seconds for a million)
 
 
-def _named(what: str, paths: tuple[str, ...]) -> str:
-    if not paths:
-        return ""
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return f"{len(paths)} {what} ({', '.join(paths[:_NAMED])}{more})"
+def _shown(suffix: str) -> str:
+    return (suffix if suffix.isprintable() else ascii(suffix))[:_LONGEST_SHOWN]

@@ -123,6 +123,20 @@ def test_what_is_no_face_is_left_out_and_said(tmp_path: Path, caplog: pytest.Log
     assert "00000001/00000061.jpg" not in open_source(path)
 
 
+@pytest.mark.parametrize("named", [[0, 2], [1, 2], [0, 1]])
+def test_records_that_the_index_does_not_name_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, named: list[int]
+) -> None:
+    path = write_records(tmp_path / "a.rec", plain([JPEG] * 3, [1.0, 2.0, 3.0]))
+    assert len(open_source(path).keys()) == 3
+    assert not caplog.text
+    lines = path.with_suffix(".idx").read_text().splitlines()
+    missing = next(line.split()[1] for place, line in enumerate(lines) if place not in named)
+    path.with_suffix(".idx").write_text("\n".join(lines[place] for place in named))
+    assert len(open_source(path).keys()) == 2
+    names(caplog.text, path, f"byte {int(missing):,}")
+
+
 def test_headers_that_do_not_fit_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     many = struct.pack("<IfQQ", 900, 0.0, 62, 0) + JPEG[:100]
     path = write_records(tmp_path / "a.rec", [*plain([JPEG], [5.0]), (61, b"short"), (62, many)])

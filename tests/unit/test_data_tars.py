@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import os
 import tarfile
 from collections.abc import Callable
@@ -156,10 +157,18 @@ LEFT_OUT: dict[str, bytes] = {
 def test_what_is_no_face_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, case: str) -> None:
     path = by_hand(tmp_path / "faces.tar", member(b"ann/1.jpg"), LEFT_OUT[case], member(b"ann/2.jpg"))
     source = open_source(path)
-    assert source.keys() == ("ann/1.jpg", "ann/2.jpg")
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    names(warning, path, 1)
+    with caplog.at_level(logging.INFO):
+        assert source.keys() == ("ann/1.jpg", "ann/2.jpg")
+    (said, _) = caplog.records  # and that folders name the people
+    names(said.getMessage(), path, 1)
+    assert said.levelno == (logging.INFO if case in ("hidden", "of a system") else logging.WARNING)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["faces.tar"]
+
+
+def test_labels_that_are_none_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_tar(tmp_path / "samples.tar", {"a.jpg": JPEG, "a.cls": b"3", "b.jpg": JPEG, "b.cls": b"-1"})
+    assert len(open_source(path).keys()) == 1
+    names(caplog.text, path, "1 labels", "b.cls", "b.jpg")
 
 
 def test_documents_are_no_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

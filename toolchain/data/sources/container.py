@@ -1,23 +1,24 @@
-"""A file that holds many images, and what of it is no face."""
+"""A file that holds many images, and the words for what of a source is no face."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
 from efq.runtime.errors import InputError
+from efq.runtime.faces.scan import LeftOut
 from efq.runtime.file_kinds import FIRST_BYTES
 from efq.runtime.reading import open_regular
 from efq.toolchain.data.sources.source import Fingerprint
 
 _LARGEST = 1 << 50
 _DIGITS = 8
-_NAMED = 3
-_LONGEST_SHOWN = 200
+
+_logger = logging.getLogger(__name__)
 
 
 class Container:
@@ -64,32 +65,11 @@ class Container:
             raise InputError(message)
 
 
-class LeftOut:
-    """What is no face, by reason, with the names of the first few."""
-
-    def __init__(self) -> None:
-        self._counts: collections.Counter[str] = collections.Counter()
-        self._named: dict[str, list[str]] = collections.defaultdict(list)
-
-    def add(self, reason: str, name: str) -> None:
-        """`reason` is a plural: "links"."""
-        self._counts[reason] += 1
-        if len(self._named[reason]) < _NAMED:
-            self._named[reason].append((name if name.isprintable() else ascii(name))[:_LONGEST_SHOWN])
-
-    @property
-    def all_expected(self) -> bool:
-        """Whether it is nothing but documents, which may lie beside images."""
-        return set(self._counts) <= {"documents"}
-
-    def __bool__(self) -> bool:
-        return bool(self._counts)
-
-    def __str__(self) -> str:
-        return "; ".join(
-            f"{count:,} {reason} ({', '.join(self._named[reason])}{', ...' if count > _NAMED else ''})"
-            for reason, count in sorted(self._counts.items())
-        )
+def log_left_out(source: str, found: LeftOut) -> None:
+    """Say what was left out of a source, where anything was: a warning, unless nothing else was to be expected."""
+    if found:
+        level = logging.INFO if found.all_expected else logging.WARNING
+        _logger.log(level, "left out of %s: %s", source, found)
 
 
 def is_file(path: Path) -> bool:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from pathlib import Path, PurePosixPath
 
 from efq.runtime.errors import InputError
 from efq.runtime.faces.images import read_image_bytes
 from efq.runtime.faces.scan import FolderScan, scan_folder
+from efq.toolchain.data.sources.container import log_left_out
 from efq.toolchain.data.sources.source import Fingerprint
-
-_logger = logging.getLogger(__name__)
 
 
 class FolderSource:
@@ -30,9 +28,7 @@ class FolderSource:
     def scan(self) -> FolderScan:
         """What is in the folder, read once; a warning says what is left out. Raises InputError as `scan_folder`."""
         found = scan_folder(self._root)
-        if found.left_out:
-            level = logging.INFO if found.all_expected else logging.WARNING
-            _logger.log(level, "left out of %s: %s", self.name, found.left_out)
+        log_left_out(self.name, found.left_out)
         return found
 
     def keys(self) -> tuple[str, ...]:

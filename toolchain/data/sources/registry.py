@@ -9,7 +9,8 @@ from pathlib import Path
 from efq.runtime.errors import InputError
 from efq.runtime.extensions import load_extensions
 from efq.runtime.file_kinds import kind_of_bytes
-from efq.toolchain.data.sources.container import first_bytes, is_file
+from efq.runtime.reading import kind_of_mode
+from efq.toolchain.data.sources.container import first_bytes
 from efq.toolchain.data.sources.folder import FolderFormat
 from efq.toolchain.data.sources.packed.verification_set import VerificationSetFormat
 from efq.toolchain.data.sources.recordio.source import RecordIoFormat
@@ -53,13 +54,15 @@ def face_formats() -> tuple[FaceFormat, ...]:
 
 def _what_is_at(path: Path) -> str:
     try:
-        path.stat()
+        kind = kind_of_mode(path.stat().st_mode)
     except FileNotFoundError:
         return "nothing"
     except (OSError, ValueError) as error:
         return f"something that cannot be read ({getattr(error, 'strerror', None) or error})"
-    kind = kind_of_bytes(first_bytes(path)) if is_file(path) else None
-    return kind.sentence if kind else "a file of no known format"
+    if kind:
+        return kind
+    known = kind_of_bytes(first_bytes(path))
+    return known.sentence if known else "a file of no known format"
 
 
 def _recognizes(one: FaceFormat, path: Path) -> bool:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from efq.runtime.errors import InputError
-from efq.toolchain.data.sources.container import Container, LeftOut, first_bytes, is_file, number_name
+from efq.runtime.faces.scan import LeftOut
+from efq.toolchain.data.sources.container import Container, first_bytes, is_file, log_left_out, number_name
 from efq.toolchain.data.sources.recordio.index import Index, find_records, read_index
 from efq.toolchain.data.sources.recordio.names import Names, read_names, read_property
 from efq.toolchain.data.sources.recordio.records import MAGIC, Record, read_image, read_record
@@ -22,6 +23,7 @@ from efq.toolchain.data.sources.source import Fingerprint
 
 _KEY = re.compile(r"[0-9]{8,19}/([0-9]{8,19})\.[a-z]+")
 _FILE = "train.rec"
+_UNNAMED = "stretches of records that the .idx file does not name"
 
 _logger = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ class RecordIoSource:
                 if offset < end:
                     message = f"expected records of {self.name} that do not overlap, found one at byte {offset:,}"
                     raise self._of_index(InputError(message))
+                if offset > end:
+                    left_out.add(_UNNAMED, f"byte {end:,}")
                 record = self._record(file, offset)
                 key, problem = self._described(number, record)
                 end = record.end
@@ -129,8 +133,9 @@ class RecordIoSource:
                     keys.append(key)
                 elif problem:
                     left_out.add(problem, str(number))
-        if left_out:
-            _logger.warning("left out of %s: %s", self.name, left_out)
+        if end < self._container.size:
+            left_out.add(_UNNAMED, f"byte {end:,}")
+        log_left_out(self.name, left_out)
         keys.sort(key=None if self._names is None else lambda key: key.split("/"))
         self._check_property(keys)
         return tuple(keys)

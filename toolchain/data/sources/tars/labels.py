@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from efq.runtime.errors import InputError
+from efq.runtime.faces.scan import suffix_of
 from efq.runtime.reading import parse_json
 from efq.toolchain.data.sources.container import number_name
 
@@ -27,10 +28,10 @@ class Labels:
 
     def add(self, name: str, content: bytes) -> bool:
         """Take the label in `content`, of the member `name`; False where there is none in it."""
-        stem, suffix = split(name)
+        suffix = suffix_of(name)
         label = read_label(suffix, content)
         if label is not None:
-            self._found[suffix][stem] = label
+            self._found[suffix][_stem(name)] = label
         return label is not None
 
     def of(self, name: str, suffixes: Iterable[str]) -> str:
@@ -42,7 +43,7 @@ class Labels:
         if not any(self._found[one] for one in suffixes):
             return ""
         folder, slash, base = name.rpartition("/")
-        keys = (split(name)[0], folder + slash + base.partition(".")[0])
+        keys = (_stem(name), folder + slash + base.partition(".")[0])
         return next((self._found[one][key] for one in suffixes for key in keys if key in self._found[one]), "")
 
 
@@ -75,7 +76,5 @@ def read_label(suffix: str, content: bytes) -> str | None:
     return number_name(int(name)) if name.isascii() and _WHOLE.fullmatch(name) else name
 
 
-def split(name: str) -> tuple[str, str]:
-    """A name without its suffix, and the suffix in lower case."""
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 (a Path a name takes seconds for a million)
-    return stem, suffix.lower()
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122 (a Path a name takes seconds for a million)

@@ -13,7 +13,8 @@ from io import BufferedReader
 from typing import NoReturn
 
 from efq.runtime.errors import InputError
-from efq.toolchain.data.sources.container import Container, LeftOut
+from efq.runtime.faces.scan import LeftOut
+from efq.toolchain.data.sources.container import Container
 
 _BLOCK = 512
 _MOST_RECORDS = 1 << 20  # bytes of pax records of one file

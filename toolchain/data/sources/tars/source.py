@@ -14,11 +14,11 @@ from pathlib import Path
 
 from efq.runtime.errors import InputError
 from efq.runtime.faces.images import IMAGE_SUFFIXES, MOST_BYTES
-from efq.runtime.faces.scan import DOCUMENTS, is_hidden_file, is_hidden_folder
+from efq.runtime.faces.scan import DOCUMENTS, HIDDEN_FILES, LeftOut, is_hidden_file, is_hidden_folder, suffix_of
 from efq.runtime.file_kinds import BZIP2, GZIP, TAR, XZ, ZSTANDARD, kind_of_bytes
-from efq.toolchain.data.sources.container import Container, LeftOut, first_bytes, is_file
+from efq.toolchain.data.sources.container import Container, first_bytes, is_file, log_left_out
 from efq.toolchain.data.sources.source import Fingerprint
-from efq.toolchain.data.sources.tars.labels import LABEL_SUFFIXES, LONGEST_LABEL, Labels, label_suffixes, split
+from efq.toolchain.data.sources.tars.labels import LABEL_SUFFIXES, LONGEST_LABEL, Labels, label_suffixes
 from efq.toolchain.data.sources.tars.members import Member, walk_members
 
 _TAR = re.compile(r".+\.(tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz)", re.IGNORECASE)
@@ -108,11 +108,10 @@ class TarSource:
                 else:
                     key = prefix + name
                     found[key] = _Image(place, start, size, label or key.rpartition("/")[0])
-        if left_out:
-            level = logging.INFO if left_out.all_expected else logging.WARNING
-            _logger.log(level, "left out of %s: %s", self.name, left_out)
-        said = " or ".join(suffixes)
-        _logger.info("the people in %s are named by %s", self.name, f"labels ({said})" if suffixes else "folders")
+        log_left_out(self.name, left_out)
+        if found:
+            said = f"labels ({' or '.join(suffixes)})" if suffixes else "folders"
+            _logger.info("the people in %s are named by %s", self.name, said)
         return {key: found[key] for key in sorted(found, key=lambda key: key.split("/"))}
 
 
@@ -141,7 +140,7 @@ def _shards_in(folder: Path) -> list[Path]:
                 if entry.is_dir():
                     if not is_hidden_folder(entry.name):
                         return []
-                elif split(entry.name)[1] in IMAGE_SUFFIXES and not is_hidden_file(entry.name):
+                elif suffix_of(entry.name) in IMAGE_SUFFIXES and not is_hidden_file(entry.name):
                     return []
                 elif _TAR.fullmatch(entry.name) and not is_hidden_file(entry.name):
                     found.append(entry.name)
@@ -179,22 +178,33 @@ def _name_problem(name: str, parts: Sequence[str]) -> str:
     if name.endswith("/"):
         return ""
     hidden = any(map(is_hidden_folder, parts[:-1])) or any(map(is_hidden_file, parts[-1:]))
-    return "hidden or system files" if hidden else ""
+    return HIDDEN_FILES if hidden else ""
 
 
 def _take(shard: _Shard, name: str, member: Member, file: BufferedReader, left_out: LeftOut) -> None:
     """Take an image or a label."""
-    suffix = split(name)[1]
-    if suffix in IMAGE_SUFFIXES and member.size <= MOST_BYTES:
+    suffix = suffix_of(name)
+    if suffix in IMAGE_SUFFIXES and member.size > MOST_BYTES:
+        left_out.add(f"images of more than {MOST_BYTES:,} bytes", name)
+    elif suffix in IMAGE_SUFFIXES:
         if name in shard.images:
             left_out.add("files that a later one of the same name replaces", name)
         shard.images[name] = member.start, member.size
-        return
-    if suffix in LABEL_SUFFIXES and member.size <= LONGEST_LABEL:
-        file.seek(member.start)
-        if shard.labels.add(name, file.read(member.size)):
-            return
-    left_out.add("documents" if suffix in DOCUMENTS else "files of types that are not read", name)
+    elif suffix not in LABEL_SUFFIXES:
+        left_out.add_unread(name)
+    elif not _take_label(shard, name, member, file):
+        if suffix in DOCUMENTS:
+            left_out.add_unread(name)
+        else:
+            left_out.add("labels that name nobody", name)
+
+
+def _take_label(shard: _Shard, name: str, member: Member, file: BufferedReader) -> bool:
+    """Whether there is a label in the member."""
+    if member.size > LONGEST_LABEL:
+        return False
+    file.seek(member.start)
+    return shard.labels.add(name, file.read(member.size))
 
 
 def _needs_prefix(shards: Sequence[_Shard], *, labelled: bool) -> bool:
