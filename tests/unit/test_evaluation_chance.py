@@ -76,6 +76,24 @@ def test_figures_of_random_vectors_are_named(caplog: pytest.LogCaptureFixture) -
     assert "known does" not in caplog.text
 
 
+def test_exchanged_labels_are_refused() -> None:
+    first, second, same = pairs_of(50, 50)
+    vectors, folds = embeddings_of(same, noise=0.5), np.arange(100) % 10
+    assert measure_folds("dev", vectors, first, second, same, folds, resamples=0).accuracy.value > 0.9
+    with raises_naming(InputError, "dev", "exchanged"):
+        measure_folds("dev", vectors, first, second, ~same, folds, resamples=0)
+    random = embeddings_of(same, noise=1e6)
+    measure_folds("dev", random, first, second, same, folds, resamples=0)
+    measure_folds("dev", random, first, second, ~same, folds, resamples=0)
+
+
+def test_what_faces_are_warned_of_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    compared = EvaluationFaces(faces=make_faces(people=8, each=3), compared=np.arange(24), pair_lists=())
+    compared.check()
+    evaluate({"net": unit(np.random.default_rng(0).normal(size=(24, 8)))}, compared, resamples=0)
+    assert caplog.text.count("8 identities") == 1
+
+
 def test_repeated_pairs_count_as_listed_up_to_a_tenth(caplog: pytest.LogCaptureFixture) -> None:
     first, second, same = pairs_of(50, 50)
 

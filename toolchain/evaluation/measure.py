@@ -20,7 +20,7 @@ from efq.toolchain.evaluation.figures.intervals import Interval, difference_inte
 from efq.toolchain.evaluation.figures.rates import DECISION_FAR, EVALUATED_FARS
 from efq.toolchain.evaluation.figures.separation import cosine_of_different
 from efq.toolchain.evaluation.figures.verification import fold_accuracy, pair_similarities
-from efq.toolchain.evaluation.protocols.chance import chance_accuracy, check_balance
+from efq.toolchain.evaluation.protocols.chance import chance_accuracy, check_balance, check_sides
 from efq.toolchain.evaluation.protocols.faces import IndexedPairs
 from efq.toolchain.evaluation.protocols.validity import (
     check_embeddings,
@@ -136,9 +136,10 @@ def compare_folds(
 ) -> list[FoldResult]:
     """k-fold accuracy of each network on the same pairs and resamples; otherwise as `compare_all_pairs`.
 
-    Raises InputError as `check_balance` does.
+    Raises InputError as `check_sides` and `check_balance` do.
     """
     similarities = [pair_similarities(values, pairs.first, pairs.second) for values in networks]
+    check_sides(pairs.name, similarities, pairs.same)
     found = [fold_accuracy(values, pairs.same, pairs.folds) for values in similarities]
     samples = None
     if resamples:

@@ -70,7 +70,7 @@ def measure_separation(
     return Separation(
         genuine=float(genuine.mean()),
         impostor=float(impostor.mean()),
-        auc=_auc(genuine, impostor),
+        auc=auc(genuine, impostor),
         d_prime=_d_prime(sums, np.ones(len(names))),
         resampled=np.array([_d_prime(sums, draw.astype(np.float64)) for draw in draws]),
     )
@@ -95,7 +95,8 @@ def _d_prime(sums: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     return float((means[0] - means[1]) / np.sqrt(variance))
 
 
-def _auc(genuine: NDArray[np.float64], impostor: NDArray[np.float64]) -> float:
+def auc(genuine: NDArray[np.floating], impostor: NDArray[np.floating]) -> float:
+    """Share of couples of a genuine (G,) and an impostor (I,) similarity of which the genuine is higher; half for ties."""
     ordered = np.sort(impostor)
     below = np.searchsorted(ordered, genuine, side="left") + np.searchsorted(ordered, genuine, side="right")
     return float(below.mean() / (2 * len(ordered)))

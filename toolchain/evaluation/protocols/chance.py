@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError
+from efq.toolchain.evaluation.figures.separation import auc
 from efq.toolchain.evaluation.report import AllPairsResult, FoldResult
 
 _ERRORS = 3.0  # standard errors above chance that a figure has to be
@@ -43,6 +44,22 @@ def check_balance(results: Sequence[FoldResult]) -> None:
         "genuine pairs as impostor ones, or compare all pairs (--faces without --pairs)"
     )
     raise InputError(message)
+
+
+def check_sides(name: str, similarities: Sequence[NDArray[np.float32]], same: NDArray[np.bool_]) -> None:
+    """Raise InputError where to every network the impostor pairs of `name` are more alike than the genuine ones.
+
+    `similarities` (P,) of each network, `same` (P,). By the area under the ROC curve, to three standard errors of that
+    of equal distributions (Mann and Whitney, 1947).
+    """
+    genuine, impostor = int(same.sum()), int((~same).sum())
+    highest = max(auc(values[same], values[~same]) for values in similarities)
+    if highest < 0.5 - _ERRORS * math.sqrt((genuine + impostor + 1) / (12 * genuine * impostor)):
+        message = (
+            f"expected genuine pairs in {name} that are more alike than its impostor pairs, found them less alike in "
+            f"{100 * (1 - highest):.1f} % of comparisons: its labels seem to be exchanged (1: one person, 0: two)"
+        )
+        raise InputError(message)
 
 
 def warn_of_chance(network: str, all_pairs: AllPairsResult | None, folds: Sequence[FoldResult]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,12 +71,20 @@ class EvaluationFaces:
         return self.faces.labels[self.compared]
 
     def check(self) -> None:
-        """Raise InputError where nothing can be measured on them (`check_labels`, `check_copies`, `check_pairs`)."""
+        """Raise InputError where nothing can be measured on them (`check_labels`, `check_copies`, `check_pairs`).
+
+        They are looked at once: what is a warning is not said again.
+        """
+        _ = self._sound
+
+    @functools.cached_property
+    def _sound(self) -> bool:
         if self.all_pairs:
             check_labels(self.labels)
             check_copies(self.faces, self.compared)
         for pairs in self.pair_lists:
             check_pairs(pairs.name, pairs.first, pairs.second, pairs.same, pairs.folds)
+        return True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
