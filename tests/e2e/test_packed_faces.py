@@ -13,7 +13,7 @@ import torch
 from artifacts import make_artifact
 from click.testing import CliRunner, Result
 from messages import names
-from networks import TEACHER, make_teacher, write_faces
+from networks import make_pattern_teacher, write_faces
 from packed_faces import faces_of, folder_members, webdataset_members, write_recordio, write_tar
 
 from efq.benchmarks.bench_command import main as bench
@@ -25,6 +25,7 @@ from efq.toolchain.evaluate_command import main as evaluate
 from efq.toolchain.student import load_student
 
 RECIPE = 'activation = "relu"\nidentities_per_batch = 4\ncalibration_images = 16\nfitting_images = 16\nsteps = 1\n'
+TEACHER = ("--backbone", "networks:pattern_network")  # of two layers: nothing here depends on it
 FORMS = {
     "RecordIO": "records",
     "RecordIO file": "records/train.rec",
@@ -54,7 +55,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = enumerate([*itertools.pairwise(keys), *zip(keys, keys[3:], strict=False)])
     lines = [f"{one}\t{two}\t{int(one[:2] == two[:2])}\t{place % 2}\n" for place, (one, two) in pairs]
     (root / "pairs.txt").write_text("".join(lines))
-    make_teacher(root / "teacher.pt")
+    make_pattern_teacher(root / "teacher.pt", lambda pixels: (pixels - 127.5) / 127.5)
     (root / "tiny.toml").write_text(RECIPE)
     make_artifact(root / "artifact", training_data=True)
     return root
@@ -97,7 +98,7 @@ def test_figures_are_those_of_the_folder(inputs: Path, form: str) -> None:
 
 
 def test_students_are_trained_on_them(inputs: Path, tmp_path: Path) -> None:
-    recipe = ("--recipe", inputs / "tiny.toml", "--backbone", TEACHER, "--threads", 1)
+    recipe = ("--recipe", inputs / "tiny.toml", *TEACHER, "--threads", 1)
     student = tmp_path / "student.pt"
     run(distill, inputs / "teacher.pt", "--faces", inputs / "records", *recipe, "-o", student)
     assert set(load_student(student).training_hashes) == open_faces(inputs / "faces").short_hashes
@@ -107,7 +108,7 @@ def test_students_are_trained_on_them(inputs: Path, tmp_path: Path) -> None:
 
 
 def test_artifacts_are_calibrated_on_them_and_not_measured(inputs: Path, tmp_path: Path) -> None:
-    teacher = (inputs / "teacher.pt", "--backbone", TEACHER)
+    teacher = (inputs / "teacher.pt", *TEACHER)
     run(export, *teacher, "--calibrate", inputs / "shards", "--list", inputs / "list.txt", "-o", tmp_path / "artifact")
     refused(
         bench, 12, tmp_path / "artifact", "--teacher", *teacher, "--faces", inputs / "named", "-o", tmp_path / "out"
