@@ -60,6 +60,7 @@ PATHS = (
     *("faces/p0/0.png", "list.txt", "pairs.txt", "tiny.toml", "empty", "empty.txt", "fifo", "loop", "to-artifact"),
     *("/dev/null", "/dev/zero", "/dev/stdout", "/proc/self/mem", "file/below", "a" * 300, "a\0b", "new"),
     *("artifact/model.onnx", "artifact/new", "new.npz", "new/deep/out", "gallery.npz"),
+    *("set.bin", "faces.tar", "records", "records/train.rec", "ijb", "ijb/meta", "photos", "detector.onnx"),
 )
 LONG = {  # options whose extreme values are fine, and take long
     "rounds": ("0", "-1", "1", "nan", ""),
@@ -76,6 +77,7 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
     from efq.benchmarks import bench_command, demo_command
     from efq.export import export_command, inspect_command
     from efq.runtime import doctor_command, embed_command
+    from efq.runtime.detection import align_command
     from efq.toolchain import distill_command, evaluate_command, migrate_command
 
     teacher = ("teacher.pt", "--backbone", "networks:teacher_network")
@@ -84,6 +86,17 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
         "distill": (distill_command.main, (*teacher, *faces, "--recipe", "tiny.toml", "-o", "out")),
         "evaluate": (evaluate_command.main, ("student.pt", *faces, "--bootstrap", "3")),
         "evaluate artifact": (evaluate_command.main, ("artifact", *faces, "--bootstrap", "3")),
+        "evaluate figures": (
+            evaluate_command.main,
+            ("artifact", "--faces", "records", "--bootstrap", "3", "--threshold", "0.9", "--search"),
+        ),
+        "evaluate pairs": (evaluate_command.main, ("artifact", "--pairs", "set.bin", "--bootstrap", "3")),
+        "evaluate list": (
+            evaluate_command.main,
+            ("artifact", *faces, "--pairs", "faces/pairs.txt", "--bootstrap", "3"),
+        ),
+        "evaluate ijb": (evaluate_command.main, ("artifact", "--ijb", "ijb")),
+        "align": (align_command.main, ("photos", "--detector", "detector.onnx", "-o", "out")),
         "export": (export_command.main, ("student.pt", "-o", "out")),
         "calibrate": (export_command.main, (*teacher, "--calibrate", "faces", "-o", "out")),
         "inspect": (inspect_command.main, ("student.pt",)),
@@ -105,6 +118,15 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
 
 def make_inputs(folder: Path) -> None:
     """Teacher, student, artifact and faces, all tiny, and odd files beside them."""
+    import itertools
+
+    import cv2
+    import numpy as np
+    from detectors import make_detector, paste_face
+    from ijb_folder import Row, write_ijb
+    from networks import draw_faces
+    from packed_faces import faces_of, folder_members, write_recordio, write_tar
+    from packed_pairs import write_set
     from tiny_commands import import_all
     from tiny_commands import make_inputs as make_good_ones
 
@@ -114,6 +136,28 @@ def make_inputs(folder: Path) -> None:
     (folder / "pairs.txt").write_text("faces/p0/0.png\tfaces/p0/1.png\t1\nfaces/p0/0.png\tfaces/p1/0.png\t0\n")
     (folder / "tiny.toml").write_text('activation = "relu"\nsteps = 1\nidentities_per_batch = 4\n')
     (folder / "broken.toml").write_text("steps = nan\n")
+    packed = faces_of(folder / "faces")
+    members = folder_members(packed)
+    write_recordio(folder / "records", packed)
+    write_tar(folder / "faces.tar", members)
+    couples = [*itertools.pairwise(members), *zip(members, list(members)[3:], strict=False)]
+    same = [one[:2] == other[:2] for one, other in couples]
+    write_set(folder / "set.bin", [members[key] for couple in couples for key in couple], same)
+    lines = [f"{one} {other} {int(is_same)}\n" for (one, other), is_same in zip(couples, same, strict=True)]
+    (folder / "faces" / "pairs.txt").write_text("".join(lines))
+    rows = [
+        Row(name=f"{place}.png", template=place // 2 + 1, media=place % 2, face=face, score=0.9)
+        for place, face in enumerate(draw_faces(4, 16))
+    ]
+    people = {template: (template - 1) // 8 for template in range(1, 33)}
+    probes = {template: person for template, person in people.items() if template % 8 != 1}
+    pairs = [(one, other, int(people[one] == people[other])) for one, other in itertools.combinations(people, 2)]
+    write_ijb(folder / "ijb", rows, pairs=pairs, galleries=({1: 0, 9: 1}, {17: 2, 25: 3}), probes=probes)
+    make_detector(folder / "detector.onnx")
+    (folder / "photos").mkdir()
+    photo = np.zeros((640, 640, 3), np.uint8)
+    paste_face(photo, draw_faces(1, 1)[0], 320, 320)
+    cv2.imwrite(str(folder / "photos" / "one.png"), photo)
     (folder / "empty").mkdir()
     for name in ("empty.txt", "file"):
         (folder / name).write_text("")
@@ -224,12 +268,14 @@ def problems_of(
 def main(arguments: list[str] | None = None) -> int:
     """Count; 1 for a hole."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--command", default="all", help="One of them; demo, bench, embed ...")
+    parser.add_argument("--command", default="all", help="One of them, or those that begin so: demo, evaluate ...")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--deadline", type=int, default=DEADLINE, help="Seconds of one run.")
     chosen = parser.parse_args(arguments)
-    table = commands() if chosen.command == "all" else {chosen.command: commands()[chosen.command]}
+    table = {
+        name: run for name, run in commands().items() if chosen.command == "all" or name.startswith(chosen.command)
+    }
     counts: collections.Counter[str] = collections.Counter()
     before_all, environment = Path.cwd(), os.environ.copy()
     with tempfile.TemporaryDirectory(prefix="efq-fuzz-") as temporary:

@@ -132,7 +132,7 @@ def make_inputs(folder: Path) -> None:
     from efq.runtime.gallery.npz import write_gallery
     from efq.toolchain.student import save_student
 
-    make_artifact(folder / "artifact")
+    make_artifact(folder / "artifact", training_data=True)
     write_gallery(folder / "gallery.npz", make_gallery(_PEOPLE, _IMAGES))
     make_teacher(folder / "teacher.pt")
     write_faces(folder / "faces", _PEOPLE, _IMAGES)
