@@ -5,6 +5,7 @@ Its graph has the outputs of SCRFD or YuNet; a cell of 8 pixels of pure blue is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,18 @@ def paste_face(photo: NDArray[np.uint8], face: NDArray[np.uint8], column: int, r
     left, top = column + 4 - SIDE // 2, row + 4 - SIDE // 2
     photo[top : top + SIDE, left : left + SIDE] = cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     photo[row : row + 8, column : column + 8] = BLUE
+
+
+def write_photos(folder: Path, names: Sequence[str], *, side: int = 320) -> None:
+    """Photos as large as a canvas of `side`, of a drawn face each."""
+    import cv2
+    from networks import draw_faces
+
+    for name, face in zip(names, draw_faces(len(names), 1), strict=True):
+        photo = np.full((side, side, 3), 90, np.uint8)
+        paste_face(photo, face, 120, 160)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), photo[:, :, ::-1])
 
 
 def make_detector(path: Path, kind: Kind = "scrfd", size: int | str = 640) -> Path:

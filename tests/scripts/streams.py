@@ -21,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from tiny_commands import DEADLINE, Command, commands, make_inputs
 
 SCRIPTS = Path(__file__).parent
-PRINTING = {"export", "calibrate", "embed", "bench", "demo", "evaluate", "inspect", "doctor", "help"}
+PRINTING = set(commands()) - {"distill"}
 ASCII = {"PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 CASES: dict[str, tuple[str, dict[str, str]]] = {
     "stderr closed": ('"$@" 2>&-', {}),

@@ -62,6 +62,11 @@ def check_gallery(path: Path) -> None:
     assert read_gallery(path).record.model.name == "tiny"
 
 
+def check_aligned(path: Path) -> None:
+    assert len((path / "landmarks.csv").read_text().splitlines()) == _IMAGES + 1
+    assert len(list(path.glob("*.png"))) == _IMAGES
+
+
 def check_report(path: Path) -> None:
     json.loads((path / "report.json").read_text())
     assert (path / "report.md").stat().st_size
@@ -106,6 +111,18 @@ def commands() -> dict[str, Command]:
             output="out.npz",
             check=check_gallery,
         ),
+        "dual": Command(
+            module="efq.toolchain.migrate_command",
+            arguments=("gallery.npz", "artifact", "--by", "dual", "--crops", "faces", "--threads", "1"),
+            output="out.npz",
+            check=check_gallery,
+        ),
+        "align": Command(
+            module="efq.runtime.detection.align_command",
+            arguments=("photos", "--detector", "detector.onnx", "--threads", "1"),
+            output="out",
+            check=check_aligned,
+        ),
         "bench": Command(
             module="efq.benchmarks.bench_command",
             arguments=("exported", "--teacher", *teacher, *faces, "--rounds", "10", "--seconds", "0.1"),
@@ -125,6 +142,7 @@ def commands() -> dict[str, Command]:
 def make_inputs(folder: Path) -> None:
     """Teacher, student, an artifact, one of the student, and faces, all tiny."""
     from artifacts import make_artifact
+    from detectors import make_detector, write_photos
     from galleries import make_gallery
     from networks import make_student, make_teacher, randomize, teacher_network, write_faces
 
@@ -136,6 +154,8 @@ def make_inputs(folder: Path) -> None:
     write_gallery(folder / "gallery.npz", make_gallery(_PEOPLE, _IMAGES))
     make_teacher(folder / "teacher.pt")
     write_faces(folder / "faces", _PEOPLE, _IMAGES)
+    make_detector(folder / "detector.onnx", size=320)
+    write_photos(folder / "photos", [f"{place}.png" for place in range(_IMAGES)])
     student = make_student(randomize(teacher_network()), size=112)
     save_student(student, folder / "student.pt")
     export_student(student, "ort-cpu", folder / "exported", bits=8)
@@ -145,7 +165,7 @@ def make_inputs(folder: Path) -> None:
 def import_all() -> None:
     """Import what commands import, and nothing that starts a thread or handles a signal."""
     libraries = ("efq.runtime", "torch", "torch._dynamo", "onnx", "onnx_ir", "onnxruntime", "openvino")
-    for name in (*libraries, "matplotlib.pyplot", "rich.console", "artifacts", "galleries", "networks"):
+    for name in (*libraries, "matplotlib.pyplot", "rich.console", "artifacts", "detectors", "galleries", "networks"):
         importlib.import_module(name)
     for command in commands().values():
         importlib.import_module(command.module)
