@@ -50,6 +50,20 @@ def test_the_first_of_equal_ones_comes_first() -> None:
     ]
 
 
+@pytest.mark.parametrize("k", [1, 4, 500])
+@pytest.mark.usefixtures("blocks")
+def test_ranks_are_those_of_float64_however_probes_are_batched(k: int) -> None:
+    rows, _ = draw_embeddings(300, 1, size=128)
+    rows[150:] = rows[:150]  # every face twice, of two people
+    probes, _ = draw_embeddings(40, 1, size=128, seed=2)
+    scores = (probes[:, None].astype(np.float64) * rows).sum(axis=2)
+    wanted = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    people = np.array([f"{place:03}" for place in range(300)])
+    for found in (search_faces(rows, probes, k), search_people(rows, people, probes, k)):
+        assert (found.places == wanted).all()
+    assert (search_faces(rows, probes[39:], k).places == wanted[39:]).all()
+
+
 @pytest.mark.usefixtures("blocks")
 def test_a_person_may_have_more_faces_than_a_block() -> None:
     rows, _ = draw_embeddings(1, 300, spread=1.0)
@@ -67,5 +81,7 @@ def test_what_does_not_fit_is_refused() -> None:
         search_faces(rows[:0], rows)
     with pytest.raises(InputError):
         search_faces(rows, rows.astype(np.float64))  # type: ignore[arg-type]
+    with pytest.raises(InputError):
+        search_faces(rows, np.where(rows == rows[0, 0], np.float32(np.nan), rows), 2)
     with pytest.raises(UsageError):
         search_faces(rows, rows, 0)
