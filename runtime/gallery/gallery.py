@@ -16,9 +16,11 @@ MOST_FACES = 50_000_000
 LONGEST_NAME = 1024
 """Characters of a person's or a face's name."""
 
+SHORTEST = 1e-6
+"""Length of an embedding that is none."""
+
 _UNIT = 1e-2  # how far lengths may be off 1 and still be those of rounded unit vectors
 _ROUNDING = 1e-5
-_SHORTEST = 1e-6
 _BLOCK = 1 << 16  # rows that are looked at at once
 
 
@@ -74,7 +76,7 @@ class Gallery:
         unique, counts = np.unique(named[1], return_counts=True)
         if len(unique) != count:
             message = (
-                f"expected each face once in the gallery, found {unique[np.argmax(counts)]!r} {counts.max()} times"
+                f"expected each face once in the gallery, found {str(unique[np.argmax(counts)])!r} {counts.max()} times"
             )
             raise InputError(message)
         return cls(embeddings=unit, people=named[0], faces=named[1], hashes=known, record=record)
@@ -104,8 +106,8 @@ def unit_rows(embeddings: NDArray[np.floating], *, normalize: bool) -> NDArray[n
     if len(array) > MOST_FACES:
         message = f"expected at most {MOST_FACES:,} faces in a gallery, found {len(array):,}; split it"
         raise InputError(message)
-    lengths = np.concatenate([_lengths(array[start : start + _BLOCK]) for start in range(0, len(array), _BLOCK)])
-    bad = ~(np.isfinite(lengths) & (lengths > _SHORTEST))
+    lengths = np.concatenate([row_lengths(array[start : start + _BLOCK]) for start in range(0, len(array), _BLOCK)])
+    bad = ~(np.isfinite(lengths) & (lengths > SHORTEST))
     if bad.any():
         message = (
             f"expected finite embeddings that are no zeros, found {int(bad.sum())} of {len(array)} that are not, first "
@@ -126,7 +128,8 @@ def unit_rows(embeddings: NDArray[np.floating], *, normalize: bool) -> NDArray[n
     return result
 
 
-def _lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+def row_lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N,) lengths of (N, d) rows, in float64; infinite or no number where they have none."""
     exact = rows.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.sqrt((exact * exact).sum(axis=1)))

@@ -2,7 +2,7 @@
 
 Columns: `person` (or people, name, identity, subject, label), optionally `face` (or path, file, crop, image) and
 `sha256`, and the embedding: numbers in columns e0, e1, ..., or all of them in one column `embedding` (or vector), as a
-JSON list [0.1, ...] (pgvector's own form) or as PostgreSQL writes arrays, {0.1, ...}.
+JSON list [0.1, ...] (pgvector's own form) or as PostgreSQL writes arrays, {0.1, ...}. Blanks around names do not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.artifact.manifest import LARGEST_EMBEDDING
 from efq.runtime.errors import InputError
-from efq.runtime.gallery.gallery import LONGEST_NAME, MOST_FACES, Gallery
+from efq.runtime.gallery.gallery import LONGEST_NAME, MOST_FACES, SHORTEST, Gallery, row_lengths
 from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
 from efq.runtime.reading import FILE_LIMIT, open_regular, parse_json
 
@@ -31,7 +31,8 @@ _PERSON = frozenset({"person", "people", "name", "identity", "subject", "label"}
 _FACE = frozenset({"face", "path", "file", "crop", "image"})
 _HASH = frozenset({"sha256", "hash"})
 _LIST = frozenset({"embedding", "vector"})
-_NUMBERED = re.compile(r"(?:e|embedding|v|dim|d|f)_?([0-9]{1,5})")
+_NUMBERED = re.compile(r"((?:e|embedding|v|dim|d|f)_?)([0-9]{1,5})")
+_OF_NUMBERS = frozenset("0123456789+-.eE \t")  # float() takes 1_0, nan and digits of every script, too
 _LONGEST_LINE = 1 << 22
 _ROWS = 4096  # turned into an array at once
 
@@ -96,8 +97,8 @@ def read_gallery_table(path: Path, model: EmbeddingModel | None, *, model_name: 
 
 def _unit(rows: list[NDArray[np.float64]], path: Path, end: int) -> NDArray[np.float32]:
     values = np.stack(rows)
-    lengths = np.linalg.norm(values, axis=1)
-    bad = ~(np.isfinite(lengths) & (lengths > 1e-6))
+    lengths = row_lengths(values)
+    bad = ~(np.isfinite(lengths) & (lengths > SHORTEST))
     if bad.any():
         row = end - len(rows) + int(np.argmax(bad)) + 1
         _refuse(path, "finite embeddings that are no zeros", f"none in row {row}")
@@ -109,6 +110,8 @@ def _rows(file: IO[bytes], path: Path) -> Generator[tuple[int, list[str]], None,
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         first = _line(text)
+        while first and not first.strip():
+            first = _line(text)
         delimiter = max("\t,;", key=first.count)
         reader = csv.reader(_with_first(first, text), delimiter=delimiter, strict=True)
         for row in reader:
@@ -146,12 +149,14 @@ def _columns_of(header: Sequence[str], path: Path) -> _Columns:
     names = [name.strip().lower() for name in header]
     if len(set(names)) < len(names):
         _refuse(path, "each name of a column once", "one twice")
-    numbered = {int(match[1]): place for place, name in enumerate(names) if (match := _NUMBERED.fullmatch(name))}
+    matches = {place: match for place, name in enumerate(names) if (match := _NUMBERED.fullmatch(name))}
+    numbered = {int(match[2]): place for place, match in matches.items()}
     lists = [place for place, name in enumerate(names) if name in _LIST]
     person, face, sha256 = (
         [place for place, name in enumerate(names) if name in known] for known in (_PERSON, _FACE, _HASH)
     )
-    whole = set(numbered) == set(range(len(numbered))) and len(numbered) <= LARGEST_EMBEDDING
+    alike = len({match[1] for match in matches.values()}) <= 1 and len(numbered) == len(matches)  # one embedding
+    whole = alike and set(numbered) == set(range(len(numbered))) and len(numbered) <= LARGEST_EMBEDDING
     if len(person) != 1 or len(face) > 1 or len(sha256) > 1 or len(lists) + bool(numbered) != 1 or not whole:
         shown = ", ".join(names[:8])[:200]
         _refuse(path, "a first row of names: person, face, and e0, e1, ... or embedding", shown or "none")
@@ -175,16 +180,22 @@ def _numbers(row: Sequence[str], columns: _Columns, path: Path, line: int) -> ND
         if not isinstance(found, list) or not found or any(type(value) not in (int, float) for value in found):
             _refuse(path, f"a list of numbers as embedding in line {line}", text[:80])
         texts = found
+    elif not _OF_NUMBERS.issuperset("".join(row[place] for place in columns.numbers)):
+        wrong = next(row[place] for place in columns.numbers if not _OF_NUMBERS.issuperset(row[place]))
+        _refuse(path, f"numbers with a decimal point in line {line}", repr(wrong[:40]))
     try:
         values = np.array([float(text) for text in texts], np.float64)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         _refuse(path, f"numbers in line {line}", "what is none")
-    if len(values) > LARGEST_EMBEDDING or not np.isfinite(values).all():
-        _refuse(path, f"at most {LARGEST_EMBEDDING:,} finite numbers in line {line}", "others")
+    if not np.isfinite(values).all():
+        _refuse(path, f"finite numbers in line {line}", "others")
+    if len(values) > LARGEST_EMBEDDING:
+        _refuse(path, f"at most {LARGEST_EMBEDDING:,} numbers in line {line}", f"{len(values):,}")
     return values
 
 
 def _name(text: str, path: Path, line: int) -> str:
+    text = text.strip()  # columns of a fixed width end in blanks
     if not text or len(text) > LONGEST_NAME:
         _refuse(path, f"a name of 1 to {LONGEST_NAME} characters in line {line}", f"{len(text):,}")
     return text

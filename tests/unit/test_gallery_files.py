@@ -135,6 +135,7 @@ TABLES = {
     "﻿Embedding\tPath\tIdentity\r\n{3,4}\ta/1.png\tann\r\n{-1,0}\tb/1.png\tbob\r\n": ["a/1.png", "b/1.png"],
     'label,vector,crop\nann,"[0.6,0.8]",x\nbob,"[-1,0]",y': ["x", "y"],
     "e1,e0,subject\n4,3,ann\n\n0,-5,bob\n": ["0", "1"],
+    "\nperson ,face ,dim_0,dim_1\nann , a.png,3, 4\nbob ,b.png ,-1e0,0\n": ["a.png", "b.png"],
 }
 
 
@@ -172,6 +173,14 @@ def test_tables_as_databases_write_them(text: str, faces: list[str], tmp_path: P
         ("person,e0\n,1\n", 2),
         ('person,e0\n"a\nb",1\n', "people"),
         ("person,e0\na,1\0\n", "binary"),
+        ("person,e0,e1,d0,d1\na,1,2,3,4\n", "names"),
+        ("person,e0,e1,d1\na,1,2,3\n", "names"),
+        ("person,e0,e1,e01\na,1,2,3\n", "names"),
+        ("person,e0,e1\na,1,2\nb,1,1_0\n", "1_0"),
+        ("person,e0,e1\na,1,2\nb,1,\u0661\n", 3),
+        ("person;e0;e1\na;1;0,5\n", "0,5"),
+        ("person,e0\na,1e300\n", "row"),
+        ("person,e0\n  ,1\n", 2),
     ],
 )
 def test_tables_that_do_not_fit_name_the_line(text: str, fact: object, tmp_path: Path) -> None:
