@@ -19,7 +19,7 @@ from efq.runtime.console import efq_command, log, progress
 from efq.runtime.detection.aligned_folder import AlignedFolder
 from efq.runtime.detection.detector import SIZES, Detector
 from efq.runtime.detection.photo_faces import LEAST_SIDE, TAKES, PhotoReader, Take
-from efq.runtime.errors import InputError, UnreadableImageError
+from efq.runtime.errors import InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.images import IMAGE_SUFFIXES
 from efq.runtime.faces.scan import scan_folder
 from efq.runtime.faces.templates import ARCFACE, SCALED
@@ -91,6 +91,7 @@ def main(
     if artifact is not None:
         refuse_unused(("size",), "with --artifact, which says the size of its faces")
     refuse_inputs(output, {"the photos": photos, "the detector": detector_file, "the artifact": artifact})
+    _refuse_within(photos, output)
     contract = _contract(artifact, size)
     with (
         atomic_directory(output, force=force) as folder,
@@ -115,6 +116,13 @@ def main(
         "left_out": aligned.left_out,
     }
     click.echo(json.dumps(summary) if as_json else _sentence(summary))
+
+
+def _refuse_within(photos: Path, output: Path) -> None:
+    """Raise UsageError for an output among the photos, whose faces would be photos of the next run."""
+    if output.resolve().is_relative_to(photos.resolve()):
+        message = f"expected an output that is not in the folder of the photos, {photos}, found {output}; name another"
+        raise UsageError(message)
 
 
 def _contract(artifact: Path | None, size: int | None) -> InputContract:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -13,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.detection.photo_faces import PhotoFace, PhotoFaces
+from efq.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from _csv import Writer
 
 LANDMARKS, LEFT_OUT = "landmarks.csv", "left-out.csv"
 
+_LONGEST_NAME = 255 - len("_5000.png")  # of what file systems take
 _POINTS = tuple(f"{axis}{point}" for point in range(1, 6) for axis in "xy")
 _LANDMARK_COLUMNS = ("path", *_POINTS, "image_width", "image_height", "score", "box_x1", "box_y1", "box_x2", "box_y2")
 _COLUMNS = {LANDMARKS: (*_LANDMARK_COLUMNS, "face"), LEFT_OUT: ("path", "reason")}
@@ -57,11 +60,27 @@ class AlignedFolder:
     def names_of(paths: Sequence[str]) -> dict[str, str]:
         """For each photo the file that its face gets, without a suffix: the photo's, or all of its name.
 
-        All of it where two photos would have one file: a.jpg and a.png in one folder.
+        All of it where two photos would have one file, a.jpg and a.png in one folder, or a folder is called like it.
+        Raises InputError for photos whose faces can have no file: of a name too long, or beside folders of their names.
         """
         stems = {path: str(PurePosixPath(path).with_suffix("")) for path in paths}
+        folders = {str(folder).casefold() for path in paths for folder in PurePosixPath(path).parents}
         count = collections.Counter(name.casefold() for name in (*stems.values(), *paths))
-        return {path: stem if count[stem.casefold()] == 1 else path for path, stem in stems.items()}
+        names = {}
+        for path, stem in stems.items():
+            is_alone = count[stem.casefold()] == 1 and f"{stem}.png".casefold() not in folders
+            names[path] = stem if is_alone else path
+            too_long = len(os.fsencode(PurePosixPath(names[path]).name)) > _LONGEST_NAME
+            if too_long or f"{names[path]}.png".casefold() in folders:
+                found = "a longer one" if too_long else "a folder of the name that its face would get"
+                message = (
+                    f"expected a name of at most {_LONGEST_NAME} bytes of the photo {path}, found {found}; rename it"
+                )
+                raise InputError(message)
+        if folders & set(_COLUMNS):
+            message = f"expected photos in folders that are not called {' or '.join(_COLUMNS)}, found some; rename them"
+            raise InputError(message)
+        return names
 
     def add(self, path: str, name: str, found: PhotoFaces, *, numbered: bool) -> None:
         """Write the faces of the photo `path` as `name`.png, or as `name`_1.png and so on when `numbered`."""

@@ -24,6 +24,7 @@ _MULTIPLE = 32  # the coarsest stride of every family: sides of the canvas
 
 _OVERLAP = 0.4  # InsightFace's, for SCRFD; OpenCV's default for YuNet is 0.3
 _MOST_FACES = 5_000
+_HIGHEST = 1.001  # score, of a sigmoid in few bits
 
 
 class Detector:
@@ -84,8 +85,8 @@ class Detector:
         canvas = fit_canvas(photo, *self._size)
         outputs = self._network.run(self._family.feed(canvas.image))
         found = self._family.decode(outputs, self._size, least)
-        if found is None or not _is_finite(found):
-            problem = "other shapes" if found is None else "numbers that are not finite"
+        problem = "other shapes" if found is None else _problem(found)
+        if found is None or problem:
             message = f"expected the outputs of {self.name} from {self._path}, found {problem}; use another file"
             raise IncompatibleArtifactError(message)
         found = suppress(found.take(np.arange(min(len(found), _MOST_FACES))), _OVERLAP)
@@ -135,5 +136,10 @@ def _check_photo(photo: NDArray[np.uint8]) -> None:
         raise InputError(message)
 
 
-def _is_finite(found: Detections) -> bool:
-    return all(bool(np.isfinite(values).all()) for values in (found.boxes, found.scores, found.landmarks))
+def _problem(found: Detections) -> str:
+    """What cannot be of a detector's numbers, empty for nothing."""
+    if not all(np.isfinite(values).all() for values in (found.boxes, found.scores, found.landmarks)):
+        return "numbers that are not finite"
+    if len(found) and found.scores.max() > _HIGHEST:
+        return f"a score of {found.scores.max():.3g}, which no sigmoid gives"
+    return ""

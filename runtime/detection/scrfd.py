@@ -52,7 +52,7 @@ class Scrfd:
             corners = cell_corners(size, stride, anchors)
             if not len(scores) == len(boxes) == len(points) == len(corners):
                 return None
-            kept = scores[:, 0] >= min_score
+            kept = ~(scores[:, 0] < min_score)  # what is no number is found, and refused
             center, box = corners[kept], boxes[kept] * np.float32(stride)
             found.append(
                 Detections(

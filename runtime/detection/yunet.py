@@ -40,7 +40,7 @@ class YuNet:
             if any(values.shape != (1, len(corners), _WIDTHS[kind]) for kind, values in level.items()):
                 return None
             scores = np.sqrt(np.clip(level["cls"][0, :, 0], 0, 1) * np.clip(level["obj"][0, :, 0], 0, 1))
-            kept = scores >= min_score
+            kept = ~(scores < min_score)  # what is no number is found, and refused
             corner, box = corners[kept], level["bbox"][0, kept]
             center = corner + box[:, :2] * np.float32(stride)
             half = np.exp(np.minimum(box[:, 2:], _LARGEST_EXPONENT)) * np.float32(stride / 2)

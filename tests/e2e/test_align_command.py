@@ -156,10 +156,31 @@ def test_options(detector: Path, photos: Path, tmp_path: Path, options: tuple[ob
     assert (tmp_path / "faces").exists() is (code == 0)
 
 
+def test_a_face_takes_no_folders_name(detector: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "bob" / "3.png").rename(photos / "bob" / "3.jpg")
+    (photos / "ann").rename(photos / "bob" / "3.png")
+    assert align(photos, "--detector", detector, "-o", tmp_path / "faces").exit_code == 0
+    assert "bob/3.jpg.png" in files(tmp_path / "faces")
+
+
+@pytest.mark.parametrize("name", ["landmarks.csv/1.png", "x.jpg.png/1.png", f"{'l' * 250}.jpg"])
+def test_photos_whose_faces_can_have_no_file(detector: Path, photos: Path, tmp_path: Path, name: str) -> None:
+    (photos / name).parent.mkdir(exist_ok=True)
+    for place in (name, "x.jpg", "x.png"):
+        cv2.imwrite(str(photos / place), photo(0))
+    result = align(photos, "--detector", detector, "-o", tmp_path / "faces")
+    assert result.exit_code == 1
+    names(result.stderr, name.rpartition("/")[0].removesuffix(".png") or name)
+    assert not (tmp_path / "faces").exists()
+
+
 def test_inputs_are_never_replaced(detector: Path, photos: Path, tmp_path: Path) -> None:
     before = files(photos)
     assert align(photos, "--detector", detector, "-o", photos, "--force").exit_code == 2
     assert align(photos, "--detector", detector, "-o", detector, "--force").exit_code == 2
+    inside = align(photos, "--detector", detector, "-o", photos / "faces")  # the next run would find them
+    assert inside.exit_code == 2
+    names(inside.stderr, photos / "faces", photos)
     assert files(photos) == before
     empty = tmp_path / "empty"
     empty.mkdir()

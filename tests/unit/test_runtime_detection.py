@@ -157,9 +157,14 @@ def damaged(model: onnx.ModelProto, change: str) -> onnx.ModelProto:
         del model.graph.output[-1]
     elif change == "cells":
         model.graph.node[0].attribute[0].ints[:] = [16, 16]
-    elif change == "not finite":
-        weight = next(one for one in model.graph.initializer if one.name == "kps_8_b" or one.name == "bbox_8_b")
+    elif change in ("not finite", "scores that are not finite"):
+        wanted = ("kps_8_b", "bbox_8_b") if change == "not finite" else ("score_8_b",)
+        weight = next(one for one in model.graph.initializer if one.name in wanted)
         weight.raw_data = np.full(weight.dims, np.nan, np.float32).tobytes()
+    elif change == "scores before their sigmoid":
+        for node in model.graph.node:
+            if node.op_type == "Sigmoid":
+                node.op_type = "Relu"
     return model
 
 
@@ -178,10 +183,11 @@ def test_what_is_no_detector_is_refused_when_opened(tmp_path: Path, change: str)
     names(refused.value, path)
 
 
-def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["not finite", "scores that are not finite", "scores before their sigmoid"])
+def test_numbers_that_no_detector_gives_are_refused(tmp_path: Path, change: str) -> None:
     path = make_detector(tmp_path / "detector.onnx")
-    path.write_bytes(damaged(onnx.load(path), "not finite").SerializeToString())
-    with Detector.open(path, threads=1) as opened, pytest.raises(IncompatibleArtifactError):
+    path.write_bytes(damaged(onnx.load(path), change).SerializeToString())
+    with pytest.raises(IncompatibleArtifactError), Detector.open(path, threads=1) as opened:
         opened.detect(photo_of((200, 200)))
 
 
