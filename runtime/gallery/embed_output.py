@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from collections.abc import Sequence
@@ -10,11 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.errors import UsageError
+from efq.runtime.errors import InputError, UsageError
 from efq.runtime.faces.images import MOST_BYTES
+from efq.runtime.gallery.gallery import check_names
 from efq.runtime.gallery.npz import NAMES, write_arrays
 from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
 from efq.runtime.reading import sha256_file
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def is_replaceable(output: Path) -> bool:
@@ -39,11 +43,21 @@ def is_replaceable(output: Path) -> bool:
 
 
 def people_of(images: Sequence[Path], paths: Sequence[Path]) -> list[str] | None:
-    """Who is on each image: the folder that holds it, where all lie one folder below the only one that was named."""
+    """Who is on each image: the folder that holds it, where all lie one folder below the only one that was named.
+
+    None where they do not, and, with a warning, for names that no gallery has.
+    """
     if len(images) != 1 or not os.path.isdir(images[0]):  # noqa: PTH112 (of a Path it may raise)
         return None
     places = [path.relative_to(images[0]).parts for path in paths]
-    return [place[0] for place in places] if all(len(place) == 2 for place in places) else None
+    if not all(len(place) == 2 for place in places):
+        return None
+    try:
+        check_names(["/".join(place) for place in places], "folders and files of people", len(places))
+    except InputError as error:
+        _LOGGER.warning("no gallery is written: %s", error)
+        return None
+    return [place[0] for place in places]
 
 
 def write_output(

@@ -74,6 +74,17 @@ def test_a_folder_of_people_is_a_gallery(tiny_artifact: Path, folder: Path, tmp_
             read_gallery(output)
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "\udcff"])
+def test_no_gallery_of_names_that_it_cannot_hold(tiny_artifact: Path, folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / "a").rename(folder / name)
+    result = embed(tiny_artifact, folder, "-o", tmp_path / "out.npz", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["people"] is None
+    names(result.stderr, "warning", "gallery")
+    with np.load(tmp_path / "out.npz") as content:
+        assert content["embeddings"].shape == (5, content["embeddings"].shape[1])
+
+
 def test_json_summary_is_the_only_thing_on_stdout(tiny_artifact: Path, folder: Path, tmp_path: Path) -> None:
     (folder / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     result = embed(tiny_artifact, folder, "-o", tmp_path / "out.npz", "--json", "--skip-unreadable")
