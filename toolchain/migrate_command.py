@@ -20,7 +20,7 @@ from efq.runtime.commands.options import DEVICE, IMAGES, PATH, SEED, TEXT, THREA
 from efq.runtime.console import efq_command, log, progress
 from efq.runtime.errors import IncompatibleArtifactError, UsageError
 from efq.runtime.files import refuse_inputs, reserved
-from efq.runtime.gallery.dual import write_dual
+from efq.runtime.gallery.dual import is_dual, write_dual
 from efq.runtime.gallery.files import read_gallery
 from efq.runtime.gallery.gallery import Gallery
 from efq.runtime.gallery.npz import write_gallery
@@ -67,7 +67,11 @@ _CHECKPOINTS = 20  # times that a gallery of both models is written on its way
     "themselves, or as drawn.  [default: map for a mapped gallery, else central]",
 )
 @click.option("--limit", type=IMAGES, help="Embed at most about so many faces, and go on in another run.")
-@click.option("--allow-missing", is_flag=True, help="Leave out faces without a crop.")
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Go on without faces that have no crop; with --by dual they stay with the old model.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of what is drawn.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
@@ -107,7 +111,7 @@ def main(
     """
     writes = way is not None and not dry_run
     _check_options(way, writes=writes, root=root, old_model=old_model, crops=crops)
-    parts = None if output is None else output.with_name(f"{output.name}.resume")
+    parts = None if output is None else output.parent / f"{output.name}.resume"
     context = click.get_current_context()
     if writes:
         if output is None:
@@ -115,7 +119,7 @@ def main(
             raise UsageError(message)
         inputs = {"the gallery": gallery_file, "the new model": new_model, "the old model": old_model}
         refuse_inputs(output, inputs | {"the crops": crops, "the faces": root})
-        goes_on = way == DUAL and parts is not None and parts.is_dir()
+        goes_on = way == DUAL and parts is not None and parts.is_dir() and is_dual(output)
         context.with_resource(reserved(output, replace=force or goes_on))
     else:
         refuse_unused(("output", "force", "limit"), "without --by, or with --dry-run")
@@ -146,15 +150,12 @@ def main(
         log(line)
     assert output is not None
     assert parts is not None
-    replace = context.params["force"]
     if way == COMPATIBLE:
-        result = _written(
-            output, keep_compatible(gallery, new, max_loss=max_loss, deployed=deployed_threshold), replace
-        )
+        result = _written(output, keep_compatible(gallery, new, max_loss=max_loss, deployed=deployed_threshold), force)
     elif way == MAP:
         if mapped is None:
             raise UsageError(plan.way(MAP).why_not)
-        result = _written(output, map_gallery(gallery, new, mapped[1], mapped[0], max_loss=max_loss), replace)
+        result = _written(output, map_gallery(gallery, new, mapped[1], mapped[0], max_loss=max_loss), force)
     else:
         if folder is None:
             raise UsageError(plan.way(REEMBED).why_not)
@@ -167,8 +168,10 @@ def main(
             allow_missing=allow_missing,
             seed=seed,
         )
-        embed = _dual if way == DUAL else _reembed
-        result = embed(work, new, output, limit=limit, max_loss=max_loss, replace=replace)
+        if way == DUAL:
+            result = _dual(work, new, output, limit=limit, max_loss=max_loss)
+        else:
+            result = _reembed(work, new, output, limit=limit, replace=force)
     summary = {"output": str(output), "way": way} | result
     click.echo(json.dumps({"plan": plan.to_dict(), "result": summary}) if as_json else _sentence(summary))
 
@@ -211,9 +214,7 @@ def _written(output: Path, gallery: Gallery, replace: bool) -> dict[str, Any]:
     return {"done": len(gallery), "left": 0, "searched_with": "new"} | said
 
 
-def _reembed(
-    work: Reembedding, new: OpenModel, output: Path, *, limit: int | None, max_loss: float, replace: bool
-) -> dict[str, Any]:
+def _reembed(work: Reembedding, new: OpenModel, output: Path, *, limit: int | None, replace: bool) -> dict[str, Any]:
     work.begin(new)
     done = work.run(new, most=limit, progress=progress)
     left = len(work.rows) - done
@@ -223,10 +224,11 @@ def _reembed(
     return {"done": done, "left": left, "searched_with": "old" if left else "new"}
 
 
-def _dual(
-    work: Reembedding, new: OpenModel, output: Path, *, limit: int | None, max_loss: float, replace: bool
-) -> dict[str, Any]:
-    """Embed on and write the gallery of both models now and then; the new one's alone when nothing waits."""
+def _dual(work: Reembedding, new: OpenModel, output: Path, *, limit: int | None, max_loss: float) -> dict[str, Any]:
+    """Embed on and write the gallery of both models now and then; the new one's alone when nothing waits.
+
+    It stays one of both where faces have no crop: these wait until they are enrolled again.
+    """
     work.begin(new)
     step = max(len(work.rows) // _CHECKPOINTS, 1)
     end = len(work.rows) if limit is None else min(len(work.rows), max(work.done + limit, len(work.drawn)))
@@ -240,6 +242,8 @@ def _dual(
         merged = merge_both(work, new, max_loss=max_loss)
         write_dual(output, merged, replace=True)
         if done >= end:
+            if done == len(work.rows):
+                work.remove()
             probes = "both" if merged.needs_old_probes else "new"
             return {"done": done, "left": len(merged.old), "searched_with": probes}
 

@@ -56,7 +56,7 @@ class DualGallery:
     def __post_init__(self) -> None:
         both = np.intersect1d(self.old.faces, self.new.faces)
         if len(both):
-            message = f"expected each face by one of both models, found {len(both)} by both, first {both[0]!r}"
+            message = f"expected each face by one of both models, found {len(both)} by both, first {str(both[0])!r}"
             raise InputError(message)
 
     @property
@@ -144,3 +144,12 @@ def read_dual(path: Path | str) -> DualGallery:
         old_scale=ScoreScale.from_dict(scales["old"]),
         new_scale=ScoreScale.from_dict(scales["new"]),
     )
+
+
+def is_dual(path: Path) -> bool:
+    """Whether `write_dual` wrote the file there. Never raises."""
+    try:
+        read_dual(path)
+    except (InputError, SchemaError):
+        return False
+    return True

@@ -190,6 +190,35 @@ def test_missing_crops_may_be_left_out(inputs: Path, tmp_path: Path) -> None:
     assert "p7" not in new.people
 
 
+def test_faces_without_crops_stay_with_the_old_model(inputs: Path, tmp_path: Path) -> None:
+    crops, output = tmp_path / "crops", tmp_path / "both.npz"
+    shutil.copytree(inputs / "crops", crops)
+    shutil.rmtree(crops / "p7")
+    arguments = (inputs / "old.npz", inputs / "new", "--crops", crops)
+    for more, possible in (((), False), (("--allow-missing",), True)):
+        plan = json.loads(migrate(*arguments, *more, "--json").stdout)["plan"]
+        assert [way["possible"] for way in plan["ways"]] == [False, possible, possible, False]
+        result = migrate(*arguments, "--by", "dual", *more, "-o", output)
+        assert (result.exit_code == 0) is possible
+    dual = read_dual(output)
+    assert set(dual.old.people) == {"p7"}
+    assert len(dual.new) == PEOPLE * EACH - EACH
+    assert sorted(tmp_path.iterdir()) == [output, crops]  # nothing is left to go on with
+
+
+def test_what_is_no_gallery_of_both_models_is_not_replaced(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "both.npz"
+    output.write_text("mine")
+    (tmp_path / "both.npz.resume").mkdir()
+    arguments = (inputs / "old.npz", inputs / "new", "--by", "dual", "--crops", inputs / "crops", "-o")
+    assert migrate(*arguments, output).exit_code == 2
+    assert output.read_text() == "mine"
+    for place in (".", "/"):
+        result = migrate(*arguments, place)
+        assert result.exit_code == 2
+        assert not result.exception or isinstance(result.exception, SystemExit)
+
+
 def test_a_gallery_of_both_models_is_searched_on_its_way(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

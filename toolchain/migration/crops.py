@@ -81,7 +81,7 @@ def refuse_missing(gallery: Gallery, missing: NDArray[np.bool_], root: Path) -> 
         lost = set(gallery.people[missing]) - set(gallery.people[~missing])
         message = (
             f"expected a crop of each of the gallery's {len(gallery)} faces in {root}, found none of "
-            f"{int(missing.sum())}, first {gallery.faces[missing][0]!r}; {len(lost)} people have none at all; "
-            "--allow-missing leaves these faces out"
+            f"{int(missing.sum())}, first {str(gallery.faces[missing][0])!r}; {len(lost)} people have none at all; "
+            "--allow-missing goes on without them"
         )
         raise InputError(message)

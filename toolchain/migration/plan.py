@@ -108,7 +108,7 @@ def make_plan(
     ways = (
         _compatible(gallery, new, max_loss),
         _reembed(gallery, there, seconds, allow_missing=allow_missing),
-        _dual(gallery, there, seconds),
+        _dual(gallery, there, seconds, allow_missing=allow_missing),
         _map(gallery, map_certificate, max_loss),
     )
     without = 0 if there is None else len(set(gallery.people[~there]) - set(gallery.people[there]))
@@ -175,9 +175,8 @@ def _compatible(gallery: Gallery, new: OpenModel, max_loss: float) -> Way:
 def _reembed(gallery: Gallery, there: Any, seconds: float | None, *, allow_missing: bool) -> Way:
     def check() -> None:
         _require_crops(gallery, there)
-        if not there.all() and not allow_missing:
-            message = f"{int((~there).sum()):,} of {len(gallery):,} faces have no crop; --allow-missing leaves them out"
-            raise InputError(message)
+        if not allow_missing:
+            _require_all(there, "leaves them out")
 
     return _way(
         REEMBED,
@@ -187,10 +186,15 @@ def _reembed(gallery: Gallery, there: Any, seconds: float | None, *, allow_missi
     )
 
 
-def _dual(gallery: Gallery, there: Any, seconds: float | None) -> Way:
+def _dual(gallery: Gallery, there: Any, seconds: float | None, *, allow_missing: bool) -> Way:
+    def check() -> None:
+        _require_crops(gallery, there)
+        if not allow_missing:
+            _require_all(there, "leaves them to the old model")
+
     return _way(
         DUAL,
-        lambda: _require_crops(gallery, there),
+        check,
         lambda: "nothing is lost by threshold: probes are embedded by both models, which costs the old one's time",
         seconds,
     )
@@ -219,7 +223,16 @@ def _require_crops(gallery: Gallery, there: Any) -> None:
         message = "the crops are needed: name their folder with --crops"
         raise UsageError(message)
     if not there.any():
-        message = f"no crop of the gallery's faces is there, first {gallery.faces[0]!r}: name the folder they are in"
+        message = (
+            f"no crop of the gallery's faces is there, first {str(gallery.faces[0])!r}: name the folder they are in"
+        )
+        raise InputError(message)
+
+
+def _require_all(there: Any, otherwise: str) -> None:
+    missing = int((~there).sum())
+    if missing:
+        message = f"{missing:,} of {len(there):,} faces have no crop; --allow-missing {otherwise}"
         raise InputError(message)
 
 
