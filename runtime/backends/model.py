@@ -88,17 +88,19 @@ def thread_count(threads: int | None) -> int:
     return usable_cores() if threads is None else threads
 
 
-def runtime_failure(error: Exception, *, runtime: str, doing: str, place: object) -> EfqError:
+def runtime_failure(
+    error: Exception, *, runtime: str, doing: str, place: object, remedy: str = "export the model again with efq-export"
+) -> EfqError:
     """`error`, which `runtime` ("ONNX Runtime 1.32.0") raised while `doing` ("load") the model at `place`.
 
-    DeviceError where memory was lacking, else IncompatibleArtifactError.
+    DeviceError where memory was lacking, else IncompatibleArtifactError, with what to do, `remedy`.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = (lines[-1] if lines else type(error).__name__)[:500]
     expected = f"expected a model that {runtime} can {doing} at {place}, found: {reason}"
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
         return DeviceError(f"{expected}: memory ran out; use fewer threads or smaller batches, or free some")
-    return IncompatibleArtifactError(f"{expected}; export the model again with efq-export, or update {runtime}")
+    return IncompatibleArtifactError(f"{expected}; {remedy}, or update {runtime}")
 
 
 def check_port(kind: str, found: Sequence[Port], expected: Port, path: Path, *, batch: int | None = None) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+_REMEDY = "use a file that takes one image of floats"
+
+
 class DetectorNetwork(Protocol):
     """A loaded detector: floats in and out, whatever it computes in. Calls may come from several threads at once."""
 
@@ -61,7 +64,7 @@ class OnnxDetectorNetwork:
                 outputs = session.run(names, {session.get_inputs()[0].name: images})
             except Exception as error:  # ONNX Runtime's exceptions share no other base class
                 runtime = f"ONNX Runtime {self._version}"
-                raise runtime_failure(error, runtime=runtime, doing="run", place=self._path) from error
+                raise runtime_failure(error, runtime=runtime, doing="run", place=self._path, remedy=_REMEDY) from error
             return {name: np.asarray(output, np.float32) for name, output in zip(names, outputs, strict=True)}
 
     def close(self) -> None:
@@ -82,7 +85,7 @@ def _create_session(content: bytes, path: Path, threads: int) -> onnxruntime.Inf
             )
         except Exception as error:  # ONNX Runtime's exceptions share no other base class
             runtime = f"ONNX Runtime {module.__version__}"
-            raise runtime_failure(error, runtime=runtime, doing="load", place=path) from error
+            raise runtime_failure(error, runtime=runtime, doing="load", place=path, remedy=_REMEDY) from error
     return session
 
 

@@ -201,6 +201,21 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     names(refused.value, path)
 
 
+@pytest.mark.parametrize("change", ["two images", "bytes"])
+def test_networks_of_another_input_are_refused(tmp_path: Path, change: str) -> None:
+    path = make_detector(tmp_path / "detector.onnx")
+    model = onnx.load(path)
+    kind = model.graph.input[0].type.tensor_type
+    if change == "bytes":
+        kind.elem_type = TensorProto.UINT8
+    else:
+        kind.shape.dim[0].dim_value = 2
+    onnx.save(model, path)
+    with pytest.raises(IncompatibleArtifactError) as refused:
+        Detector.open(path, threads=1)
+    assert "efq-export" not in str(refused.value)
+
+
 def test_a_recognizer_is_no_detector(tiny_artifact: Path) -> None:
     with pytest.raises(IncompatibleArtifactError):
         Detector.open(tiny_artifact / "model.onnx", threads=1)
