@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from galleries import draw_embeddings, model, turned, unit
+from galleries import draw_embeddings, make_gallery, model, turned, unit
 from messages import raises_naming
 
 from efq.runtime.errors import GateError, InputError
@@ -14,6 +14,7 @@ from efq.toolchain.evaluation.figures.search import search_scores
 from efq.toolchain.migration.map_certificate import certify_maps, check_map
 from efq.toolchain.migration.mapping import KINDS, cosines, fit_map, fit_orthogonal, fold_rows, out_of_fold
 from efq.toolchain.migration.open_set import draw_open_set, scores_of
+from efq.toolchain.migration.ordering import CENTRAL, order_by_map, order_rows
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,6 +87,10 @@ def test_the_certificate_counts_what_is_lost() -> None:
         check_map(far[0][0], 0.5)
     with pytest.raises(InputError):
         certify_maps(old[::4], old[::4], people[::4], models)  # no genuine pair
+    with raises_naming(InputError, 10, 6):
+        certify_maps(old[:24], old[:24], people[:24], models)  # six people
+    with raises_naming(InputError, "new"):
+        certify_maps(old, np.repeat(old[:1], len(old), axis=0), people, models)
 
 
 def test_a_search_of_scores_is_that_of_embeddings() -> None:
@@ -101,3 +106,9 @@ def test_a_search_of_scores_is_that_of_embeddings() -> None:
     np.testing.assert_allclose(np.sort(found.other), np.sort(wanted.other), atol=1e-6)
     np.testing.assert_allclose(np.sort(found.nonmate), np.sort(wanted.nonmate), atol=1e-6)
     assert sorted(found.rank) == sorted(wanted.rank)
+
+
+def test_few_people_are_ordered_without_a_map() -> None:
+    gallery = make_gallery(3, 20)
+    order = order_by_map(gallery, np.arange(60), gallery.embeddings)
+    assert (order == order_rows(gallery, CENTRAL)).all()

@@ -22,6 +22,9 @@ from efq.toolchain.migration.open_set import FPIRS, OpenSet, draw_open_set
 FMRS = (1e-2, 1e-3, 1e-4)
 _LEAST_GENUINE = 10
 
+LEAST_PEOPLE = 2 * FOLDS
+"""To fit on some, choose the strength on others and measure on others again."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
@@ -90,6 +93,9 @@ def certify_maps(
 
     Raises InputError for faces that are too few to measure on.
     """
+    if len(np.unique(people)) < LEAST_PEOPLE:
+        message = f"expected faces of {LEAST_PEOPLE} people or more to fit a map on, found {len(np.unique(people))}"
+        raise InputError(message)
     own = all_pairs(new, people)
     if len(own.genuine) < _LEAST_GENUINE:
         message = f"expected {_LEAST_GENUINE} genuine pairs or more to measure a map on, found {len(own.genuine)}"

@@ -137,4 +137,9 @@ def _centred(old: NDArray[np.float32], new: NDArray[np.float32]) -> Sequence[NDA
         raise InputError(message)
     first, second = old.astype(np.float64), new.astype(np.float64)
     old_mean, new_mean = first.mean(axis=0), second.mean(axis=0)
-    return first - old_mean, second - new_mean, old_mean, new_mean
+    first, second = first - old_mean, second - new_mean
+    for which, rows in (("old", first), ("new", second)):
+        if np.abs(rows).max() < _TINY:
+            message = f"expected different faces to have different embeddings, found all alike by the {which} model"
+            raise InputError(message)
+    return first, second, old_mean, new_mean

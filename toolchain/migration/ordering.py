@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from efq.runtime.errors import UsageError
 from efq.runtime.gallery.gallery import Gallery
-from efq.toolchain.migration.mapping import RIDGE, fit_map
+from efq.toolchain.migration.mapping import FOLDS, RIDGE, fit_map
 
 RANDOM, CENTRAL, MARGIN, MAP = "random", "central", "margin", "map"
 MEASURES = (MAP, CENTRAL, MARGIN, RANDOM)
 
 LEAST_FITTED = 50
-"""Faces to fit the map on; with fewer it is the order of "central"."""
+"""Faces to fit the map on; with fewer, or of fewer people than folds, it is the order of "central"."""
 
 _BLOCK = 512
 
@@ -53,9 +53,9 @@ def order_rows(gallery: Gallery, measure: str, *, seed: int = 0) -> NDArray[np.i
 
 def order_by_map(gallery: Gallery, drawn: NDArray[np.int64], fresh: NDArray[np.float32]) -> NDArray[np.int64]:
     """(N,) rows in the order of "map": fitted on the rows `drawn`, of which `fresh` are the new model's embeddings."""
-    if len(drawn) < LEAST_FITTED:
-        return order_rows(gallery, CENTRAL)
     codes = np.unique(gallery.people, return_inverse=True)[1]
+    if len(drawn) < LEAST_FITTED or len(np.unique(codes[drawn])) < FOLDS:
+        return order_rows(gallery, CENTRAL)
     mapping = fit_map(RIDGE, gallery.embeddings[drawn], fresh, codes[drawn])
     return people_first(gallery, -mapping.lengths(gallery.embeddings))
 
