@@ -46,7 +46,7 @@ def check_balance(results: Sequence[FoldResult]) -> None:
     raise InputError(message)
 
 
-def check_sides(name: str, similarities: Sequence[NDArray[np.float32]], same: NDArray[np.bool_]) -> None:
+def check_sides(name: str, similarities: Sequence[NDArray[np.floating]], same: NDArray[np.bool_]) -> None:
     """Raise InputError where to every network the impostor pairs of `name` are more alike than the genuine ones.
 
     `similarities` (P,) of each network, `same` (P,). By the area under the ROC curve, to three standard errors of that
