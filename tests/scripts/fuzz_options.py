@@ -157,7 +157,7 @@ def make_inputs(folder: Path) -> None:
     (folder / "photos").mkdir()
     photo = np.zeros((640, 640, 3), np.uint8)
     paste_face(photo, draw_faces(1, 1)[0], 320, 320)
-    cv2.imwrite(str(folder / "photos" / "one.png"), photo)
+    cv2.imwrite(str(folder / "photos" / "one.png"), photo[:, :, ::-1])
     (folder / "empty").mkdir()
     for name in ("empty.txt", "file"):
         (folder / name).write_text("")
