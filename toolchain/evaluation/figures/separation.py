@@ -96,7 +96,7 @@ def _d_prime(sums: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
 
 
 def auc(genuine: NDArray[np.floating], impostor: NDArray[np.floating]) -> float:
-    """Share of couples of a genuine (G,) and an impostor (I,) similarity whose genuine one is higher; half for ties."""
+    """Share of couples of a genuine (G,) and an impostor (I,) similarity in which the genuine is higher; ties half."""
     ordered = np.sort(impostor)
     below = np.searchsorted(ordered, genuine, side="left") + np.searchsorted(ordered, genuine, side="right")
     return float(below.mean() / (2 * len(ordered)))
