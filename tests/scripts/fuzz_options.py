@@ -120,9 +120,6 @@ def make_inputs(folder: Path) -> None:
     """Teacher, student, artifact and faces, all tiny, and odd files beside them."""
     import itertools
 
-    import cv2
-    import numpy as np
-    from detectors import make_detector, paste_face
     from ijb_folder import Row, write_ijb
     from networks import draw_faces
     from packed_faces import faces_of, folder_members, write_recordio, write_tar
@@ -153,11 +150,6 @@ def make_inputs(folder: Path) -> None:
     probes = {template: person for template, person in people.items() if template % 8 != 1}
     pairs = [(one, other, int(people[one] == people[other])) for one, other in itertools.combinations(people, 2)]
     write_ijb(folder / "ijb", rows, pairs=pairs, galleries=({1: 0, 9: 1}, {17: 2, 25: 3}), probes=probes)
-    make_detector(folder / "detector.onnx")
-    (folder / "photos").mkdir()
-    photo = np.zeros((640, 640, 3), np.uint8)
-    paste_face(photo, draw_faces(1, 1)[0], 320, 320)
-    cv2.imwrite(str(folder / "photos" / "one.png"), photo[:, :, ::-1])
     (folder / "empty").mkdir()
     for name in ("empty.txt", "file"):
         (folder / name).write_text("")
