@@ -6,8 +6,12 @@ import argparse
 import collections
 import os
 import random
+import resource
+import time
 from collections.abc import Callable
 from typing import NoReturn
+
+from efq.runtime.errors import EfqError
 
 MARK = "EFQ_RAN_CODE"
 """The variable that a file sets in the environment where code of it runs."""
@@ -45,6 +49,21 @@ def count_attempts(arguments: argparse.Namespace, attempt: Callable[[random.Rand
         counts[kind] += 1
     print_counts(counts)
     raise SystemExit(any(kind.startswith("HOLE") for kind in counts))
+
+
+def read_bounded(read: Callable[[], str], *, most_bytes: int, most_seconds: float = 1.0) -> str:
+    """What `read` says that it found, or that an error of EFQ refused it; a hole begins so: more time or memory."""
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        found = read()
+    except EfqError as error:
+        str(error).encode()
+        found = f"refused, {type(error).__name__}"
+    seconds = time.process_time() - start
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    if seconds > most_seconds or grown > most_bytes:
+        return f"HOLE: {found} in {seconds:.1f} s and {grown:,} bytes"
+    return found
 
 
 def print_counts(counts: collections.Counter[str]) -> None:

@@ -207,4 +207,4 @@ def test_mutated_lists_are_read_or_refused(tmp_path: Path) -> None:
     """As `python tests/scripts/fuzz_ijb.py` with many more."""
     found = list(fuzz_ijb.cases(150, 0, tmp_path))
     assert [(name, result) for name, result in found if result.startswith("HOLE")] == []
-    assert {result for _, result in found} == {"read", "refused"}
+    assert {result.partition(",")[0] for _, result in found} == {"read", "refused"}
