@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from artifacts import EMBEDDING_SIZE, PATCH, make_artifact, make_manifest, weights
 from click.testing import CliRunner, Result
 from messages import names
 from networks import TEACHER, make_faces, make_teacher
 from packed_pairs import write_set
-from torch import nn
+from tiny_teacher import BACKBONE, artifact_of, tiny_network, write_checkpoint
 
 from efq.benchmarks.bench_command import main
 from efq.benchmarks.drawn_faces.batch import drawn_faces
@@ -32,32 +31,14 @@ from efq.toolchain.recipes.recipe import Recipe
 IDENTITIES, IMAGES_EACH = 14, 6
 
 
-def tiny_network() -> nn.Module:
-    """The network of tests/artifacts.py in torch."""
-    linear = nn.Linear(8 * (112 // PATCH) ** 2, EMBEDDING_SIZE, bias=False)
-    return nn.Sequential(nn.Conv2d(3, 8, PATCH, PATCH, bias=False), nn.Flatten(), linear)
-
-
-tiny_network.input_mean = (0.0, 0.0, 0.0)  # type: ignore[attr-defined]
-tiny_network.input_std = (255.0, 255.0, 255.0)  # type: ignore[attr-defined]
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    network = tiny_network()
-    convolution, linear = weights()
-    network.load_state_dict({"0.weight": torch.from_numpy(convolution), "2.weight": torch.from_numpy(linear.T)})
-    path = tmp_path_factory.mktemp("teacher") / "tiny.pt"
-    torch.save(network.state_dict(), path)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("teacher") / "tiny.pt")
 
 
 @pytest.fixture
 def artifact(tmp_path: Path, checkpoint: Path) -> Path:
-    teacher = {"name": "tiny", "sha256": sha256_file(checkpoint, expected="a file"), "licence": "Apache-2.0"}
-    return make_artifact(
-        tmp_path / "artifact", manifest=make_manifest(teacher=teacher, coverage={}), training_data=True
-    )
+    return artifact_of(tmp_path / "artifact", checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +69,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bench(*arguments: object) -> Result:
     """Run efq-bench with the tiny backbone and few rounds."""
-    tiny = ["--backbone", f"{__name__}:tiny_network", "--rounds", "12"]
+    tiny = ["--backbone", BACKBONE, "--rounds", "12"]
     return CliRunner().invoke(main, [*tiny, *(str(argument) for argument in arguments)])
 
 

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from artifacts import EMBEDDING_SIZE, PATCH, make_artifact, make_manifest, weights
 from click.testing import CliRunner, Result
 from messages import names
-from torch import nn
+from tiny_teacher import BACKBONE, artifact_of, tiny_network, write_checkpoint
 
 from efq.benchmarks.bench_command import main
 from efq.benchmarks.drawn_faces.identity import random_identity
@@ -28,34 +27,15 @@ IDENTITIES, IMAGES_EACH = 20, 6
 ALL_GATES = ("--max-drop", "100", "--max-flips", "100", "--max-cohort-gap", "100")
 
 
-def tiny_network() -> nn.Module:
-    """The network of tests/artifacts.py in torch."""
-    linear = nn.Linear(8 * (112 // PATCH) ** 2, EMBEDDING_SIZE, bias=False)
-    return nn.Sequential(nn.Conv2d(3, 8, PATCH, PATCH, bias=False), nn.Flatten(), linear)
-
-
-tiny_network.input_mean = (0.0, 0.0, 0.0)  # type: ignore[attr-defined]
-tiny_network.input_std = (255.0, 255.0, 255.0)  # type: ignore[attr-defined]
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The teacher: the artifact's network with a little noise, so that the artifact costs something."""
-    network = tiny_network()
-    convolution, linear = weights()
-    linear = linear + np.random.default_rng(1).normal(0, 0.15, linear.shape).astype(np.float32)
-    network.load_state_dict({"0.weight": torch.from_numpy(convolution), "2.weight": torch.from_numpy(linear.T)})
-    path = tmp_path_factory.mktemp("teacher") / "tiny.pt"
-    torch.save(network.state_dict(), path)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("teacher") / "tiny.pt", noise=0.15)
 
 
 @pytest.fixture
 def artifact(tmp_path: Path, checkpoint: Path) -> Path:
-    teacher = {"name": "tiny", "sha256": sha256_file(checkpoint, expected="a file"), "licence": "Apache-2.0"}
-    return make_artifact(
-        tmp_path / "artifact", manifest=make_manifest(teacher=teacher, coverage={}), training_data=True
-    )
+    return artifact_of(tmp_path / "artifact", checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +60,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bench(*arguments: object) -> Result:
-    tiny = ["--backbone", f"{__name__}:tiny_network", "--rounds", "2", "--seconds", "0.1"]
+    tiny = ["--backbone", BACKBONE, "--rounds", "2", "--seconds", "0.1"]
     return CliRunner().invoke(main, [*tiny, *(str(argument) for argument in arguments)])
 
 
