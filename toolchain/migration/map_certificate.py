@@ -66,7 +66,8 @@ class MapCertificate:
     @property
     def certified(self) -> Rates:
         """The rates at the lowest FMR that enough impostor pairs decide, or the highest."""
-        return [rates for rates in self.fnmr if rates.enough][-1:][0] if self.fnmr[0].enough else self.fnmr[0]
+        decided = [rates for rates in self.fnmr if rates.enough]
+        return decided[-1] if decided else self.fnmr[0]
 
     @property
     def loss(self) -> float:
