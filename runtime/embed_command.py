@@ -18,7 +18,6 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.backends.open import BACKENDS
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.commands.options import BATCH, DEVICE, PATH, TEXT, THREADS, refuse_unused
@@ -33,7 +32,7 @@ from efq.runtime.faces.pixels import check_pixels
 from efq.runtime.faces.scan import scan_folder
 from efq.runtime.files import refuse_inputs, reserved
 from efq.runtime.gallery.embed_output import is_replaceable, people_of, write_output
-from efq.runtime.gallery.record import EmbeddingModel
+from efq.runtime.gallery.models import model_of
 
 ReadFace = Callable[[Path], NDArray[np.uint8]]
 
@@ -124,11 +123,7 @@ def main(
         if aligner:
             aligner.check_all()
         seconds = time.monotonic() - start
-    model = EmbeddingModel(
-        sha256=embedder.artifact.checksums[MODEL_FILE],
-        name=embedder.manifest.name,
-        embedding_size=embedder.embedding_size,
-    )
+    model = model_of(embedder.artifact)
     people = people_of(images, embedded.paths)
     write_output(
         output,

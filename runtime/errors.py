@@ -7,6 +7,8 @@
     |-- CheckpointError             exit 1   a checkpoint is not of the network it is said to be
     |-- LoweringError               exit 1   a network holds something that has no integer form
     |-- EngineBuildError            exit 1   TensorRT did not build an engine
+    |-- GalleryError                exit 1   a database of enrolled people fails
+    |-- ServerError                 exit 1   a server that computes embeddings fails, or does not answer
     |-- GateError                   exit 3   a measured figure is below what was asked
     |   |-- CoverageError                    multiply-adds run outside integer kernels
     |   |-- ParityError                      embeddings or decisions differ too much
@@ -58,6 +60,14 @@ class LoweringError(EfqError):
 
 class EngineBuildError(EfqError):
     """TensorRT did not build an engine: it refused the graph, failed, crashed or was out of time."""
+
+
+class GalleryError(EfqError):
+    """A database of enrolled people cannot be reached, is damaged, or has no room."""
+
+
+class ServerError(EfqError):
+    """A server that embeddings are asked of does not answer in time, refuses, or answers what cannot be."""
 
 
 class GateError(EfqError):
@@ -122,7 +132,7 @@ _BY_NAME = MappingProxyType(
         for kind in (
             *(EfqError, UsageError, InputError, UnreadableImageError, CheckpointError, LoweringError),
             *(EngineBuildError, GateError, CoverageError, ParityError, LintError, TeacherError),
-            *(MissingDependencyError, DeviceError),
+            *(MissingDependencyError, DeviceError, GalleryError, ServerError),
             *(IncompatibleArtifactError, SchemaError, ChecksumError, ProbeError, EngineError),
         )
     }

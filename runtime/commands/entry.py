@@ -50,6 +50,11 @@ def align() -> None:
     run("efq.runtime.detection.align_command")
 
 
+def serve() -> None:
+    """efq-serve."""
+    run("efq.runtime.service.serve_command")
+
+
 def embed() -> None:
     """efq-embed."""
     run("efq.runtime.embed_command")

@@ -117,6 +117,15 @@ class GalleryRecord:
         message = f"expected probes of the gallery's model, {known}, found {probes}; migrate the gallery (efq-migrate)"
         raise IncompatibleArtifactError(message)
 
+    def check_same(self, model: EmbeddingModel) -> None:
+        """Raise IncompatibleArtifactError unless embeddings of this model may be enrolled."""
+        if not self.model.same_as(model):
+            message = (
+                f"expected embeddings of the gallery's model, {self.model}, found those of {model}; migrate the "
+                "gallery (efq-migrate)"
+            )
+            raise IncompatibleArtifactError(message)
+
     def to_json(self) -> str:
         """Canonical JSON on one line: keys sorted, every key there."""
         values = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.folder import CERTIFICATE_FILE, MODEL_FILE, Artifact
+from efq.runtime.artifact.folder import CERTIFICATE_FILE
 from efq.runtime.artifact.training_data import TrainingData
 from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.embedder import Embedder
+from efq.runtime.gallery.models import model_of
 from efq.runtime.gallery.record import EmbeddingModel
 from efq.runtime.progress import ShowProgress, no_progress
 
@@ -60,7 +61,7 @@ def open_model(
         with Embedder.open(path, device, threads, backend=backend, progress=progress) as embedder:
             yield OpenModel(
                 path=path,
-                model=_model_of(embedder.artifact),
+                model=model_of(embedder.artifact),
                 contract=embedder.contract,
                 embed=embedder.embed,
                 training=embedder.artifact.training_data,
@@ -79,11 +80,3 @@ def open_model(
 
 def _training_of(network: EmbeddingNetwork) -> Callable[[], TrainingData]:
     return lambda: TrainingData(files=network.training_hashes, pixels=network.training_pixel_hashes)
-
-
-def _model_of(artifact: Artifact) -> EmbeddingModel:
-    return EmbeddingModel(
-        sha256=artifact.checksums[MODEL_FILE],
-        name=artifact.manifest.name,
-        embedding_size=artifact.manifest.embedding_size,
-    )

@@ -1,0 +1,1 @@
+"""How fast and how right stores of enrolled people search."""

@@ -1,0 +1,1 @@
+"""Embeddings of millions of images: in shards that are kept, and on several machines."""

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over HTTP: its messages, and an embedder on the other side of it."""

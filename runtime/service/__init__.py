@@ -1,0 +1,1 @@
+"""A service over HTTP that embeds, verifies, enrolls and searches."""

@@ -1,0 +1,1 @@
+"""The page that the service shows at its root."""
