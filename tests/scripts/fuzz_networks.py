@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from efq.export import EngineSettings, export_student, find_target
 from efq.runtime import Embedder
-from efq.runtime.errors import EfqError, LoweringError
+from efq.runtime.errors import EfqError, IncompatibleArtifactError, LoweringError
 from efq.toolchain.student import load_student, save_student
 
 SIZE = 28
@@ -299,7 +299,11 @@ def outcome(network: Drawn, draw: random.Random, folder: Path) -> str:
     with Embedder.open(
         folder / "artifact", device="cpu", backend="openvino" if target == "openvino" else "onnxruntime"
     ) as found_embedder:
-        embeddings = found_embedder.embed(random_images(3, size=SIZE).numpy())
+        try:
+            embeddings = found_embedder.embed(random_images(3, size=SIZE).numpy())
+        except IncompatibleArtifactError as error:  # its activations are dead for these images, not for the export's
+            assert "the same one" in str(error), error
+            return f"exported for {target}, and embeds two of three images alike"
     assert embeddings.shape == (3, student.embedding_size)
     assert abs((embeddings**2).sum(1) - 1).max() < 1e-3
     return f"exported for {target} and opened"

@@ -528,6 +528,14 @@ def test_other_sizes(size: tuple[int, int]) -> None:
     assert relative_difference(graph, normalized(network), images) < EXACT
 
 
+def test_windows_that_torch_drops_are_no_windows() -> None:
+    """The last one of a row would begin in the padding: ONNX counts it with ceil_mode."""
+    for pool in (functional.max_pool2d, functional.avg_pool2d):
+        graph = traced(around(lambda s, x, pool=pool: pool(x, 3, 3, 1, ceil_mode=True)))  # type: ignore[misc]
+        (found,) = [module for _, module in calls(graph, nn.MaxPool2d | nn.AvgPool2d)]
+        assert not found.ceil_mode
+
+
 def test_what_mixes_images_is_refused() -> None:
     mixing: Sequence[Middle] = [
         lambda s, x: x.transpose(0, 1).reshape(x.shape[0], -1)[:, :1568],
@@ -535,6 +543,7 @@ def test_what_mixes_images_is_refused() -> None:
         lambda s, x: x.roll(1, 0),
         lambda s, x: x.flip(0),
         lambda s, x: torch.cat([x, x], 0)[: len(x)] + x[:1],
+        lambda s, x: torch.stack(list(x)),
     ]
     for middle in mixing:
         with pytest.raises(LoweringError, match=r"images|image"):

@@ -69,6 +69,13 @@ def test_a_tensor_of_the_network_itself_that_has_no_form(middle: Change, fact: s
     refused(Network(middle=middle, **own), fact, here(middle))
 
 
+def test_a_window_that_only_torch_drops() -> None:
+    """Of the rows the last window would begin in the padding, the last one of the columns is cut off by ceil_mode."""
+    network = Network(middle=lambda s, x: s.pool(x), pool=nn.MaxPool2d((2, 4), 2, 1, ceil_mode=True))
+    network.fc = nn.Linear(8 * 4 * 4, 16)
+    refused(network, "pool", "MaxPool2d")
+
+
 @pytest.mark.parametrize(
     ("head", "fact"),
     [

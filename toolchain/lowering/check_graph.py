@@ -84,7 +84,8 @@ def _refuse_odd_windows(call: Call, value: Tensor) -> None:
     """Windows that runtimes do not compute as torch does, or not at all.
 
     Of an average with padding torch divides the last window by what is left of it, ONNX by the whole one; a window
-    larger than the map, which ceil_mode allows, is none to OpenVINO.
+    larger than the map, which ceil_mode allows, is none to OpenVINO; one that would begin in the padding behind the map
+    is dropped by torch, and none but torch.
     """
     pool = call.module
     if not isinstance(pool, nn.AvgPool2d | nn.MaxPool2d) or not pool.ceil_mode:
@@ -96,6 +97,13 @@ def _refuse_odd_windows(call: Call, value: Tensor) -> None:
     described = f"layer {call.name!r} ({type(pool).__name__})"
     if min(left) < 0:
         message = f"{described} has a window larger than its map of {tuple(value.shape[2:])}: make it as large"
+        raise ShapeError(message)
+    dropped = [
+        -(-room // step) * step >= size + pad
+        for room, step, size, pad in zip(left, stride, value.shape[2:], padding, strict=True)
+    ]
+    if any(dropped):
+        message = f"{described} has a window that begins in the padding, by ceil_mode: leave that out"
         raise ShapeError(message)
     cut = any(room % step for room, step in zip(left, stride, strict=True))
     if isinstance(pool, nn.AvgPool2d) and pool.count_include_pad and any(padding) and cut:

@@ -87,7 +87,10 @@ def _of_python(node: fx.Node, positional: list[Any], named: dict[str, Any]) -> A
     """operator.getitem of an operation with several outputs, and arithmetic of numbers."""
     if any(views_in(positional)) and operation_of(node) != "getitem":
         refuse(node)
-    result = node.target(*positional, **named)  # type: ignore[operator]
+    try:
+        result = node.target(*positional, **named)  # type: ignore[operator]
+    except (IndexError, TypeError, ArithmeticError):
+        refuse(node, "takes images apart, or computes with their number: expected the same for each image alone")
     if result is None:
         refuse(node, "reads indices or statistics, which have no integer form")
     return result

@@ -24,11 +24,13 @@ def max_pool(call: Call, context: Context) -> Any:
     """max_pool2d, and the first output of max_pool2d_with_indices."""
     kernel = pair(call["kernel_size"])
     stride = pair(call["stride"]) if call.get("stride") else kernel
+    padding, dilation = pair(call["padding"]), pair(call["dilation"])
+    node = context.maps(call["self"], call)
     pool = nn.MaxPool2d(
-        *(_short(kernel), _short(stride), _short(pair(call["padding"])), _short(pair(call["dilation"]))),
-        ceil_mode=call["ceil_mode"],
+        *(_short(kernel), _short(stride), _short(padding), _short(dilation)),
+        ceil_mode=call["ceil_mode"] and _cuts_windows(call, node, kernel, stride, padding, dilation),
     )
-    view = View(_pooled(call, context, pool, context.maps(call["self"], call), call.shape[1:]))
+    view = View(_pooled(call, context, pool, node, call.shape[1:]))
     return view if call.operation == "max_pool2d" else (view, None)
 
 
@@ -39,11 +41,13 @@ def average_pool(call: Call, context: Context) -> View:
     padding, divisor = pair(call["padding"]), call.get("divisor_override")
     if divisor and call["ceil_mode"]:
         call.refuse("has a divisor and windows cut off by ceil_mode: use one of them")
+    source = context.maps(call["self"], call)
     pool = nn.AvgPool2d(
-        *(_short(kernel), _short(stride), _short(padding), call["ceil_mode"]),
+        *(_short(kernel), _short(stride), _short(padding)),
+        ceil_mode=call["ceil_mode"] and _cuts_windows(call, source, kernel, stride, padding, (1, 1)),
         count_include_pad=bool(call["count_include_pad"] or divisor),
     )
-    node = _pooled(call, context, pool, context.maps(call["self"], call), call.shape[1:])
+    node = _pooled(call, context, pool, source, call.shape[1:])
     return context.affine(call, View(node), kernel[0] * kernel[1] / divisor, 0.0) if divisor else View(node)
 
 
@@ -129,6 +133,16 @@ def _spatial(view: View, over: list[int], call: Call, context: Context) -> tuple
     plain = View(view.source).all_places()
     whole = moved.shape == plain.shape and bool((moved == plain).all())
     return context.maps(View(view.source, None if whole else moved, view.moved_by or call.node), call), window
+
+
+def _cuts_windows(call: Call, source: fx.Node, *window: tuple[int, int]) -> bool:
+    """Whether ceil_mode adds windows: torch drops those that would begin in the padding behind the map."""
+    _, *sizes = shape_of(source)
+    whole = [
+        (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, padding, dilation in zip(sizes, *window, strict=True)
+    ]
+    return tuple(whole) != tuple(call.shape[2:])
 
 
 def _pooled(call: Call, context: Context, pool: nn.Module, node: fx.Node, shape: tuple[int, ...]) -> fx.Node:
