@@ -302,7 +302,8 @@ def outcome(network: Drawn, draw: random.Random, folder: Path) -> str:
         try:
             embeddings = found_embedder.embed(random_images(3, size=SIZE).numpy())
         except IncompatibleArtifactError as error:  # its activations are dead for these images, not for the export's
-            assert "the same one" in str(error), error
+            if "the same one" not in str(error):
+                raise
             return f"exported for {target}, and embeds two of three images alike"
     assert embeddings.shape == (3, student.embedding_size)
     assert abs((embeddings**2).sum(1) - 1).max() < 1e-3

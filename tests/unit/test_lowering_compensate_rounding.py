@@ -10,6 +10,7 @@ from networks import NETWORKS, make_student, random_images, random_rows, randomi
 from torch import Tensor, fx, nn
 
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
+from efq.toolchain.lowering.quantization import compensate_rounding as module
 from efq.toolchain.lowering.quantization.compensate_rounding import compensate_rounding
 from efq.toolchain.quantizers import WeightQuantizer
 
@@ -67,6 +68,25 @@ def test_outputs_come_closer_than_by_rounding_to_nearest(kind: str, bits: int) -
     assert compensate_rounding(network, values).changed == 1
     assert float((network(values) - exact).square().mean()) < (0.9 if inputs_of(layer) > 20 else 0.99) * nearest
     assert torch.allclose(layer.weight_quantizer(layer.weight), layer.weight, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_layer_of_many_inputs_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all of the second moments of 50,000 inputs, behind a Flatten of large maps, would take 20 GB."""
+    values = torch.relu(random_rows(64, 8, seed=2) @ random_rows(8, 250, seed=1))
+    weight = random_rows(3, 250)
+    layers = []
+    for first, last in ((0, 250), (0, 100), (100, 200), (200, 250)):
+        layer = QuantizedLinear(last - first, 3)
+        layer.weight.copy_(weight[:, first:last])
+        network = alone(layer, 4)
+        assert layer.weight_quantizer is not None
+        layer.weight_quantizer.log_scale.fill_(-2.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "LARGEST_SYSTEM", 100)
+            compensate_rounding(network, values[:, first:last])
+        layers.append(layer.weight)
+    assert torch.equal(layers[0], torch.cat(layers[1:], 1))
 
 
 @torch.no_grad()

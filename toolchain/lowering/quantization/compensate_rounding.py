@@ -10,6 +10,7 @@ rounded for the inputs that the student itself, quantized up to there, gives it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,12 @@ from efq.toolchain.recipes.recipe import REDUCED_BITS
 _FACES = 64
 _POSITIONS = 6000  # inputs of a layer that its moments are summed over
 _DAMPING = 0.01  # of the mean second moment, added to each
+
+LARGEST_SYSTEM = 5_000
+"""Inputs of one output whose errors make up for each other; those of more, as behind a Flatten, are taken in parts.
+
+The second moments of 50,000 inputs would take 20 GB.
+"""
 
 
 @torch.no_grad()
@@ -76,14 +83,26 @@ def _round_layer(module: QuantizedConv2d | QuantizedLinear, inputs: Tensor) -> N
     assert quantizer is not None
     weights = module.weight.reshape(groups, -1, inputs.shape[2]).double()
     scales = quantizer.scale.double().reshape(groups, -1)
+
+    def on_grid(column: Tensor) -> Tensor:
+        return torch.round(column / scales).clamp(quantizer.lowest, quantizer.highest) * scales
+
+    parts = zip(weights.split(LARGEST_SYSTEM, 2), inputs.split(LARGEST_SYSTEM, 2), strict=True)
+    rounded = torch.cat([_rounded(part, values, on_grid) for part, values in parts], 2)
+    module.weight.copy_(rounded.reshape(module.weight.shape))
+
+
+def _rounded(weights: Tensor, inputs: Tensor, on_grid: Callable[[Tensor], Tensor]) -> Tensor:
+    """(groups, outputs, n) weights on their grid, for (positions, groups, n) inputs."""
+    weights = weights.clone()
     factors = _inverse_factors(torch.einsum("ngi,ngj->gij", inputs, inputs) / len(inputs))
     rounded = torch.empty_like(weights)
     for place in range(weights.shape[2]):
         column = weights[:, :, place]
-        rounded[:, :, place] = torch.round(column / scales).clamp(quantizer.lowest, quantizer.highest) * scales
+        rounded[:, :, place] = on_grid(column)
         error = (column - rounded[:, :, place]) / factors[:, None, place, place]
         weights[:, :, place:] -= error[:, :, None] * factors[:, None, place, place:]
-    module.weight.copy_(rounded.reshape(module.weight.shape))
+    return rounded
 
 
 def _inverse_factors(moments: Tensor) -> Tensor:
