@@ -87,8 +87,8 @@ def _round_layer(module: QuantizedConv2d | QuantizedLinear, inputs: Tensor) -> N
     def on_grid(column: Tensor) -> Tensor:
         return torch.round(column / scales).clamp(quantizer.lowest, quantizer.highest) * scales
 
-    parts = zip(weights.split(LARGEST_SYSTEM, 2), inputs.split(LARGEST_SYSTEM, 2), strict=True)
-    rounded = torch.cat([_rounded(part, values, on_grid) for part, values in parts], 2)
+    parts = [slice(start, start + LARGEST_SYSTEM) for start in range(0, inputs.shape[2], LARGEST_SYSTEM)]
+    rounded = torch.cat([_rounded(weights[:, :, part], inputs[:, :, part], on_grid) for part in parts], 2)
     module.weight.copy_(rounded.reshape(module.weight.shape))
 
 
