@@ -83,7 +83,7 @@ def test_a_layer_of_many_inputs_is_taken_in_parts(monkeypatch: pytest.MonkeyPatc
         assert layer.weight_quantizer is not None
         layer.weight_quantizer.log_scale.fill_(-2.0)
         with monkeypatch.context() as patch:
-            patch.setattr(module, "LARGEST_SYSTEM", 100)
+            patch.setattr(module, "SYSTEM", (100, 100))
             compensate_rounding(network, values[:, first:last])
         layers.append(layer.weight)
     assert torch.equal(layers[0], torch.cat(layers[1:], 1))

@@ -25,10 +25,10 @@ _FACES = 64
 _POSITIONS = 6000  # inputs of a layer that its moments are summed over
 _DAMPING = 0.01  # of the mean second moment, added to each
 
-LARGEST_SYSTEM = 5_000
-"""Inputs of one output whose errors make up for each other; those of more, as behind a Flatten, are taken in parts.
+SYSTEM = (1_000, 5_000)
+"""Inputs of one output whose errors make up for each other: as many as there are positions, but within these.
 
-The second moments of 50,000 inputs would take 20 GB.
+Layers of more, as behind a Flatten, are taken in parts: the second moments of 50,000 inputs would take 20 GB.
 """
 
 
@@ -87,7 +87,8 @@ def _round_layer(module: QuantizedConv2d | QuantizedLinear, inputs: Tensor) -> N
     def on_grid(column: Tensor) -> Tensor:
         return torch.round(column / scales).clamp(quantizer.lowest, quantizer.highest) * scales
 
-    parts = [slice(start, start + LARGEST_SYSTEM) for start in range(0, inputs.shape[2], LARGEST_SYSTEM)]
+    size = min(max(len(inputs), SYSTEM[0]), SYSTEM[1])
+    parts = [slice(start, start + size) for start in range(0, inputs.shape[2], size)]
     rounded = torch.cat([_rounded(weights[:, :, part], inputs[:, :, part], on_grid) for part in parts], 2)
     module.weight.copy_(rounded.reshape(module.weight.shape))
 
