@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from efq.runtime.faces.alignment import align
     from efq.runtime.faces.images import decode_image, read_image
     from efq.runtime.faces.interface import Interface
+    from efq.runtime.gallery.stores.open import open_gallery
     from efq.runtime.probe.probe import Probe
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "UsageError",
     "align",
     "decode_image",
+    "open_gallery",
     "read_image",
 ]
 
@@ -87,6 +89,7 @@ _HOMES = {
     "Probe": "probe.probe",
     "align": "faces.alignment",
     "decode_image": "faces.images",
+    "open_gallery": "gallery.stores.open",
     "read_image": "faces.images",
 }
 

@@ -1,4 +1,4 @@
-"""Where the tests of enrolled people keep galleries: one function a kind of store, which gives a place of no gallery."""
+"""Where tests keep enrolled people: a function for each kind of store, which gives a place without a gallery."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ SURFACE = {
             "Probe",
             "ProbeError",
         ),
-        *("Aligner", "decode_image", "read_image"),
+        *("Aligner", "decode_image", "read_image", "open_gallery"),
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),
@@ -56,6 +56,8 @@ SURFACE = {
     "runtime.gallery.stores": {
         *("GalleryStore", "Match", "Person", "StoreSize", "Template", "Verification", "open_gallery"),
     },
+    "runtime.gallery.stores.index": set(),
+    "runtime.gallery.stores.sqlite": set(),
     "runtime.lineage": set(),
     "runtime.machine": set(),
     "runtime.open_inference": set(),

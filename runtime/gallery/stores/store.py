@@ -167,7 +167,7 @@ class GalleryStore(abc.ABC):
         templates = self._templates_of(person)
         if templates is None:
             return None
-        similarity = float((templates.astype(np.float64) @ probes[0].astype(np.float64)).max())
+        similarity = float((templates * probes[0].astype(np.float64)).sum(axis=1).max())
         return Verification(similarity=similarity, threshold=least, accepted=similarity > least)
 
     def search(
@@ -213,7 +213,10 @@ class GalleryStore(abc.ABC):
 
     @abc.abstractmethod
     def export(self) -> Iterator[Gallery]:
-        """All that is enrolled at one moment, in parts of bounded size, in the order of people and faces."""
+        """All that is enrolled when it is called, in parts of bounded size, in the order of people and faces.
+
+        What is removed before its part is taken is left out.
+        """
 
     @abc.abstractmethod
     def check(self) -> None:
