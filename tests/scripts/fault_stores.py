@@ -207,7 +207,7 @@ def full_disks(count: int, draw: random.Random) -> list[str]:
     problems = []
     for run in range(count):
         with tempfile.TemporaryDirectory(prefix="efq-full-") as temporary:
-            size = draw.randrange(40, 400) * 4096
+            size = draw.randrange(70, 130) * 4096
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", temporary], check=True)
             try:
                 problems += [f"disk {run}, {size} bytes: {problem}" for problem in fill_disk(Path(temporary), draw)]

@@ -94,10 +94,10 @@ def test_a_removed_face_is_overwritten_in_the_index(path: Path) -> None:
         store.search(faces(1, seed=5))
         (chunk,) = store._follower.index._chunks
         codes = Grid.for_size(SIZE).encode(faces(100, seed=0))[0]
-        held = chunk._signed(0, 100).tobytes()
+        held = chunk._signed(slice(0, 100)).tobytes()
         assert all(code.tobytes() in held for code in codes)
         store.remove("person 0007")
-        held = chunk._signed(0, 100).tobytes()
+        held = chunk._signed(slice(0, 100)).tobytes()
         assert [number for number, code in enumerate(codes) if code.tobytes() not in held] == [7]
 
 

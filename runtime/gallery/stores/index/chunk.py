@@ -55,8 +55,12 @@ class Chunk:
     def _store(self, places: NDArray[np.int64], codes: NDArray[np.int8]) -> None:
         self._codes[places] = codes
 
-    def _signed(self, start: int, stop: int) -> NDArray[np.int8]:
-        return np.asarray(self._codes[start:stop])
+    def _signed(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int8]:
+        return np.asarray(self._codes[rows])
+
+    def products(self, rows: NDArray[np.int64], probe: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) products of some rows with a probe (d,)."""
+        return np.asarray(self._signed(rows).astype(np.float32) @ probe)
 
     def scores(self, probes: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Blocks of rows: the first one's place, and (P, rows) products of probes with codes."""
@@ -67,7 +71,7 @@ class Chunk:
             found = np.empty((len(probes), last - first), np.float32)
             for start in range(first, last, step):
                 stop = min(last, start + step)
-                block = self._signed(start, stop).astype(np.float32)
+                block = self._signed(slice(start, stop)).astype(np.float32)
                 np.matmul(probes, block.T, out=found[:, start - first : stop - first])
             yield first, found
 
@@ -91,8 +95,8 @@ class FaissChunk(Chunk):
     def _store(self, places: NDArray[np.int64], codes: NDArray[np.int8]) -> None:
         self._codes[places] = codes.view(np.uint8) ^ _SIGN
 
-    def _signed(self, start: int, stop: int) -> NDArray[np.int8]:
-        return (self._codes[start:stop] ^ _SIGN).view(np.int8)
+    def _signed(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int8]:
+        return (self._codes[rows] ^ _SIGN).view(np.int8)
 
     def put(
         self, places: NDArray[np.int64], keys: NDArray[np.int64], groups: NDArray[np.int64], codes: NDArray[np.int8]

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.gallery.gallery import row_lengths
+from efq.runtime.gallery.stores.index.best import Best, coded_best, float_best, keys_above
 from efq.runtime.gallery.stores.index.chunk import Chunk, FaissChunk, has_faiss
-from efq.runtime.gallery.stores.index.grid import Grid, probe_codes
+from efq.runtime.gallery.stores.index.grid import Grid
 
 FEW_PROBES = 8  # up to which faiss is the faster one
 _MOST_FROM_FAISS = 1024
-_LEAST_FOUND = 32
+_FOUND, _FOUND_EACH = 64, 32  # rows looked at, and of them for each that is wanted
 _LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16  # of a chunk
 _FEW_ODD = 256
 
@@ -25,21 +26,6 @@ class Candidates:
 
     keys: NDArray[np.int64]
     left_out: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Best:
-    """The rows of the largest estimates of one probe, from the largest on, and whether there are no others."""
-
-    estimates: NDArray[np.float64]
-    keys: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    is_all: bool
-
-    def kth(self, k: int) -> float | None:
-        """The best estimate of the group in place k, None where there are fewer."""
-        firsts = np.sort(np.unique(self.groups, return_index=True)[1])
-        return float(self.estimates[firsts[k - 1]]) if len(firsts) >= k else None
 
 
 class Int8Index:
@@ -107,101 +93,30 @@ class Int8Index:
 
     def candidates(self, probes: NDArray[np.float32], k: int) -> list[Candidates]:
         """For each of `probes` (P, d), the rows that could be of the best k groups."""
-        count = max(_LEAST_FOUND, 2 * k)
+        count = _FOUND + _FOUND_EACH * k
         few = len(probes) <= FEW_PROBES and count <= _MOST_FROM_FAISS
-        found, errors = self._coded_best(probes, count) if few else (None, None)
-        if found is None or errors is None:
-            found, errors = self._float_best(probes, count), self._float_errors(probes)
+        found = coded_best(self._chunks, probes, self._grid.step, count) if few else None
+        found = found or float_best(self._chunks, probes, self._grid.step, count)
+        error = self._longest + 4 * (self._size + 8) * 2.0**-24 * (1 + self._longest)  # d products and sums in float32
+        errors = (row_lengths(probes) * error).tolist()
         return [
-            self._sure(probe, best, float(error), k, count)
-            for probe, best, error in zip(probes, found, errors, strict=True)
+            self._sure(probe, best, error, k, count) for probe, best, error in zip(probes, found, errors, strict=True)
         ]
 
-    def _sure(self, probe: NDArray[np.float32], best: _Best, error: float, k: int, count: int) -> Candidates:
-        while (kth := best.kth(k)) is None and not best.is_all:  # the same few people again and again
+    def _sure(self, probe: NDArray[np.float32], best: Best, error: float, k: int, count: int) -> Candidates:
+        """`error`: how far an estimate may be off the cosine."""
+        while (kth := best.kth(k)) is None and best.others > -np.inf:  # the same few people again and again
             count *= 8
-            best = self._float_best(probe[None], count)[0]
+            (best,) = float_best(self._chunks, probe[None], self._grid.step, count)
         if kth is None:
             return self._with_odd(best.keys, -np.inf)
         bar = kth - 2 * error
-        if not best.is_all and best.estimates[-1] >= bar:
-            return self._with_odd(self._above(probe, bar), bar + error)
-        return self._with_odd(best.keys[best.estimates >= bar], bar + error)
+        if best.others < bar:
+            return self._with_odd(best.keys[best.estimates >= bar], bar + error)
+        return self._with_odd(keys_above(self._chunks, probe, bar / self._grid.step), bar + error)
 
     def _with_odd(self, keys: NDArray[np.int64], left_out: float) -> Candidates:
         odd = self._odd
         if odd:
             keys = np.union1d(keys, np.fromiter(odd, np.int64, len(odd)))
         return Candidates(keys=keys, left_out=left_out)
-
-    def _coded_best(
-        self, probes: NDArray[np.float32], count: int
-    ) -> tuple[list[_Best] | None, NDArray[np.float64] | None]:
-        """By products of bytes; None where there are none."""
-        codes, steps, residuals = probe_codes(probes)
-        products, keys, groups, rows = [], [], [], 0
-        for chunk in self._chunks:
-            found = chunk.top(codes, count)
-            if found is None:
-                return None, None
-            products.append(found[0])
-            keys.append(np.where(found[1] < 0, -1, chunk.keys[found[1]]))
-            groups.append(chunk.groups[found[1]])
-            rows += chunk.used
-        if not products:
-            return None, None
-        every = [np.concatenate(parts, axis=1) for parts in (products, keys, groups)]
-        estimates = every[0] * (steps * self._grid.step)[:, None]
-        best = [
-            _best(estimates[place], every[1][place], every[2][place], count, is_all=rows <= count)
-            for place in range(len(probes))
-        ]
-        return best, self._float_errors(probes) + residuals * (1 + self._longest)
-
-    def _float_best(self, probes: NDArray[np.float32], count: int) -> list[_Best]:
-        estimates = [np.empty(0, np.float32) for _ in probes]
-        keys = [np.empty(0, np.int64) for _ in probes]
-        groups = [np.empty(0, np.int64) for _ in probes]
-        least = np.full(len(probes), -np.inf, np.float32)
-        rows = 0
-        for chunk in self._chunks:
-            rows += chunk.used
-            for first, block in chunk.scores(probes):
-                above = block > least[:, None]
-                for place in np.flatnonzero(above.any(axis=1)):
-                    at = np.flatnonzero(above[place])
-                    together = np.concatenate([estimates[place], block[place, at]])
-                    kept = slice(None) if len(together) <= count else np.argpartition(-together, count - 1)[:count]
-                    estimates[place] = together[kept]
-                    keys[place] = np.concatenate([keys[place], chunk.keys[first + at]])[kept]
-                    groups[place] = np.concatenate([groups[place], chunk.groups[first + at]])[kept]
-                    if len(estimates[place]) >= count:
-                        least[place] = estimates[place].min()
-        return [
-            _best(estimates[place] * self._grid.step, keys[place], groups[place], count, is_all=rows <= count)
-            for place in range(len(probes))
-        ]
-
-    def _above(self, probe: NDArray[np.float32], bar: float) -> NDArray[np.int64]:
-        """Keys of all rows whose estimate is `bar` or more."""
-        found = [np.empty(0, np.int64)]
-        least = np.float32(bar / self._grid.step)
-        for chunk in self._chunks:
-            for first, block in chunk.scores(probe[None]):
-                found.append(chunk.keys[first + np.flatnonzero(block[0] >= least)])
-        keys = np.concatenate(found)
-        return np.asarray(keys[keys >= 0])
-
-    def _float_errors(self, probes: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(P,) how far estimates by float32 products may be off: residuals, and rounding of d products and sums."""
-        rounding = 4 * (self._size + 8) * 2.0**-24 * (1 + self._longest)
-        return row_lengths(probes) * (self._longest + rounding)
-
-
-def _best(
-    estimates: NDArray[np.floating], keys: NDArray[np.int64], groups: NDArray[np.int64], count: int, *, is_all: bool
-) -> _Best:
-    """The largest `count`. Free rows go after that: with an estimate of 0 one may have taken the place of another."""
-    order = np.argsort(-estimates, kind="stable")[:count]
-    order = order[keys[order] >= 0]
-    return _Best(estimates=estimates[order].astype(np.float64), keys=keys[order], groups=groups[order], is_all=is_all)

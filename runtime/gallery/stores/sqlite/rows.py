@@ -95,7 +95,7 @@ def _fill_slots(connection: sqlite3.Connection, values: NDArray[np.float32], fir
 
 def _content(row: NDArray[np.float32], identifier: int) -> bytes:
     content = row.tobytes()
-    return content + checksum(identifier, content).to_bytes(_CHECKSUM_BYTES, "little")
+    return content + checksum(identifier, content=content).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def delete_faces(connection: sqlite3.Connection, person: int, face: str | None) -> int:
@@ -169,7 +169,7 @@ def _checked(found: Iterable[Any], size: int) -> FaceRows:
         sound = name is not None and content is not None and len(content) == bytes_each + _CHECKSUM_BYTES
         sound = sound and checksum(identifier, person, *values) == known
         own = content[bytes_each:] if sound else b""
-        if not sound or checksum(identifier, content[:bytes_each]).to_bytes(_CHECKSUM_BYTES, "little") != own:
+        if not sound or checksum(identifier, content=content[:bytes_each]).to_bytes(_CHECKSUM_BYTES, "little") != own:
             _damaged("a face")
     joined = np.frombuffer(b"".join(row[8] for row in rows), "<f4").reshape(len(rows), size + 1)
     return FaceRows(

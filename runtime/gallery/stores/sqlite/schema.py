@@ -39,10 +39,6 @@ removals: which faces are no more, for processes that hold them in memory.
 """
 
 
-def checksum(*values: str | int | bytes) -> int:
-    """CRC-32 (as in zlib) of values in their order, each with its length."""
-    found = 0
-    for value in values:
-        content = value if isinstance(value, bytes) else str(value).encode()
-        found = zlib.crc32(content, zlib.crc32(len(content).to_bytes(8, "little"), found))
-    return found
+def checksum(*values: str | int, content: bytes = b"") -> int:
+    """CRC-32 (as in zlib) of values as Python writes them in ASCII, and of bytes after them."""
+    return zlib.crc32(content, zlib.crc32(ascii(values).encode()))
