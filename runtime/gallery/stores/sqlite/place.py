@@ -11,7 +11,7 @@ from pathlib import Path
 
 from efq.runtime.errors import GalleryError, UsageError
 from efq.runtime.files import atomic_file
-from efq.runtime.gallery.stores.sqlite.schema import APPLICATION, SCHEMA_VERSION
+from efq.runtime.gallery.stores.sqlite.schema import APPLICATION, SCHEMA_VERSION, STATEMENTS
 from efq.runtime.machine.forks import RenewedLock
 from efq.runtime.reading import kind_of_mode
 
@@ -113,8 +113,8 @@ def check_disk(path: Path) -> None:
         raise GalleryError(message)
 
 
-def make_file(path: Path, statements: tuple[str, ...], values: tuple[tuple[object, ...], ...]) -> None:
-    """Write a new database at `path`, readable by this user alone: there as a whole or not at all, and durably.
+def make_file(path: Path, record: tuple[object, ...]) -> None:
+    """Write a new database with that row of `gallery`, readable by this user alone: whole or not at all, and durably.
 
     Where another process made one meanwhile, that one stays. Raises UsageError where it cannot be written.
     """
@@ -122,8 +122,8 @@ def make_file(path: Path, statements: tuple[str, ...], values: tuple[tuple[objec
         with atomic_file(path, replace=False) as temporary:
             temporary.chmod(stat.S_IRUSR | stat.S_IWUSR)
             with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-                for statement, arguments in zip(statements, values, strict=True):
-                    connection.execute(statement, arguments)
+                for statement in STATEMENTS:
+                    connection.execute(statement, record if "?" in statement else ())
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         _sync_folder(path.parent)

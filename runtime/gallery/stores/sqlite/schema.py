@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 
 STATEMENTS = (
     "PRAGMA page_size = 8192",
-    "PRAGMA journal_mode = WAL",
+    "PRAGMA journal_mode = OFF",  # as it is written, nobody else knows it
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
     "CREATE TABLE gallery (id INTEGER PRIMARY KEY CHECK (id = 1), record TEXT NOT NULL, template TEXT NOT NULL,"
@@ -29,6 +29,7 @@ STATEMENTS = (
     "CREATE TABLE removals (id INTEGER PRIMARY KEY AUTOINCREMENT, person INTEGER NOT NULL, face INTEGER NOT NULL)"
     " STRICT",
     "INSERT INTO gallery VALUES (1, ?, ?, ?)",
+    "PRAGMA journal_mode = WAL",  # the last, so that all before it is in the file itself
 )
 """Of a new database. Identifiers are never used twice, and rise in the order in which they became durable.
 

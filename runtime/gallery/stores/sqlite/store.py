@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
 import os
 import sqlite3
 import time
@@ -24,7 +23,6 @@ from efq.runtime.gallery.stores.sqlite import rows
 from efq.runtime.gallery.stores.sqlite.connections import Connections
 from efq.runtime.gallery.stores.sqlite.follower import Follower
 from efq.runtime.gallery.stores.sqlite.place import check_disk, hold, identity_of, make_file
-from efq.runtime.gallery.stores.sqlite.schema import STATEMENTS
 from efq.runtime.gallery.stores.store import TEMPLATES, GalleryStore, Match, Person, StoreSize, Template
 from efq.runtime.gallery.stores.thresholds import FmrThresholds
 
@@ -179,8 +177,7 @@ def open_store(options: StoreOptions) -> SqliteStore:
             message = f"expected a gallery at {path}, found no file"
             raise UsageError(message)
         record = GalleryRecord(model=options.model)
-        values = rows.record_row(record, options.template or "best")
-        make_file(path, STATEMENTS, (*itertools.repeat((), len(STATEMENTS) - 1), values))
+        make_file(path, rows.record_row(record, options.template or "best"))
     identity = hold(path)
     connections = Connections(path, identity)
     with contextlib.ExitStack() as stack:
