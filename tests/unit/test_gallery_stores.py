@@ -15,7 +15,7 @@ from stores import MODEL, PLACES, SIZE, faces, near, open_store
 
 from efq.runtime.errors import IncompatibleArtifactError, InputError, UsageError
 from efq.runtime.gallery.gallery import Gallery
-from efq.runtime.gallery.record import GalleryRecord
+from efq.runtime.gallery.record import GalleryRecord, SearchedBy
 from efq.runtime.gallery.stores.open import open_gallery
 from efq.runtime.gallery.stores.store import GalleryStore, StoreSize, Template
 
@@ -223,6 +223,29 @@ def test_another_model_is_refused(place: str) -> None:
         open_gallery(place, model("other", size=SIZE))
     with raises_naming(UsageError, "best", "mean"):
         open_store(place, template="mean")
+
+
+def test_another_model_may_search_where_a_certificate_says_so(place: str) -> None:
+    other = model("other", size=SIZE)
+    bound = SearchedBy(
+        model=other, thresholds={"1e-3": 0.4}, deployed={}, certificate_sha256="c" * 64, statement="compatible"
+    )
+    with raises_naming(IncompatibleArtifactError, "other"):
+        open_gallery(place, other, record=GalleryRecord(model=MODEL))
+    record = GalleryRecord(model=MODEL, searched_by=bound)
+    rows = faces(2, seed=0)
+    with open_gallery(place, other, record=record) as store:
+        assert store.add(Gallery.of(rows, ["Ada", "Grace"], ["a", "g"], record)) == 2
+        assert store.record == record
+        assert store.search(rows)[1][0].person == "Grace"
+        with pytest.raises(IncompatibleArtifactError):
+            store.enroll("Ada", rows)
+    with open_gallery(place, other, create=False) as store:
+        assert store.search(rows)[0][0].person == "Ada"
+    with open_store(place) as store:
+        store.enroll("Ada", faces(1, seed=3))
+    with pytest.raises(IncompatibleArtifactError):
+        open_gallery(place, model("third", size=SIZE))
 
 
 def test_nothing_is_made_unless_asked_for(place: str) -> None:

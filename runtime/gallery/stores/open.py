@@ -11,7 +11,7 @@ from types import MappingProxyType
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.errors import UsageError
 from efq.runtime.gallery.models import model_of
-from efq.runtime.gallery.record import EmbeddingModel
+from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
 from efq.runtime.gallery.stores.store import TEMPLATES, GalleryStore, Template
 from efq.runtime.gallery.stores.thresholds import FmrThresholds
 
@@ -22,10 +22,12 @@ class StoreOptions:
 
     place: as the user named it. model: whose embeddings are enrolled and searched by. template: None takes that of the
     gallery, or "best" for a new one; another than the gallery's is a UsageError. create: make it where there is none.
+    record: of a new one.
     """
 
     place: str
     model: EmbeddingModel
+    record: GalleryRecord
     thresholds: FmrThresholds
     template: Template | None
     create: bool
@@ -64,11 +66,13 @@ def open_gallery(
     *,
     template: Template | None = None,
     create: bool = True,
+    record: GalleryRecord | None = None,
 ) -> GalleryStore:
     """Open the people who are enrolled at `place` with the model of an artifact, or make a gallery there.
 
     place: a file (SQLite), "postgresql://USER@HOST/DATABASE" or "qdrant://HOST:PORT/COLLECTION" ("qdrants" with TLS).
-    An artifact's certificate gives the thresholds for FMRs.
+    An artifact's certificate gives the thresholds for FMRs. record: of a new gallery, where it is to hold embeddings of
+    another model that probes of this one may search, as that of a file of `efq-migrate --by compatible` says.
 
     Raises IncompatibleArtifactError for people enrolled with another model whose probes no certificate allows,
     GalleryError for a database that cannot be used, UsageError for another template, or where there is no gallery and
@@ -85,8 +89,13 @@ def open_gallery(
         model, thresholds = artifact, FmrThresholds()
     else:
         model, thresholds = model_of(artifact), FmrThresholds.of(artifact)
-    options = StoreOptions(place=text, model=model, thresholds=thresholds, template=template, create=create)
-    return _kind_of(text).open(options)
+    record = GalleryRecord(model=model) if record is None else record
+    record.check_probes(model)
+    store = _kind_of(text).open(
+        StoreOptions(place=text, model=model, record=record, thresholds=thresholds, template=template, create=create)
+    )
+    store.opened_for = model
+    return store
 
 
 def _kind_of(place: str) -> StoreKind:

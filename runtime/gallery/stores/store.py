@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.gallery.gallery import LONGEST_NAME, Gallery, check_names, unit_rows
-from efq.runtime.gallery.record import GalleryRecord
+from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
 from efq.runtime.gallery.stores.thresholds import FmrThresholds
 
 Template = Literal["best", "mean", "all"]
@@ -87,6 +87,9 @@ class GalleryStore(abc.ABC):
     kind: str
     """What keeps it: "sqlite", "postgresql", "qdrant"."""
 
+    opened_for: EmbeddingModel
+    """Whose embeddings are given to it; set by `open_gallery`. Others than the gallery's own may search only."""
+
     def __init__(self, record: GalleryRecord, template: Template, thresholds: FmrThresholds) -> None:
         self._record = record
         self._template = template
@@ -120,8 +123,10 @@ class GalleryStore(abc.ABC):
         faces: each once in the whole gallery; made here (32 hexadecimal digits at random) unless given. hashes: the
         SHA-256 of each crop's file, where it is known. All N are enrolled, or none.
 
-        Raises InputError for a face that is enrolled already.
+        Raises InputError for a face that is enrolled already, IncompatibleArtifactError where it was opened for another
+        model than the gallery's.
         """
+        self._record.check_same(self.opened_for)
         count = len(np.asarray(embeddings)) if np.ndim(embeddings) else 0
         if count > MOST_FACES_AT_ONCE:
             message = f"expected at most {MOST_FACES_AT_ONCE:,} faces at once, found {count:,}; split them"

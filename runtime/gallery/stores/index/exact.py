@@ -67,7 +67,10 @@ def _search_part(
 def _scored(
     candidates: Candidates, fetched: Fetched, probe: NDArray[np.float32], k: int, template: Template
 ) -> tuple[Match, ...]:
-    rows = np.flatnonzero(np.isin(fetched.keys, candidates.keys)).tolist()
+    at = np.searchsorted(fetched.keys, candidates.keys)
+    there = at < len(fetched.keys)
+    there[there] = fetched.keys[at[there]] == candidates.keys[there]
+    rows = at[there].tolist()
     scores = similarities(fetched.rows[rows], probe)
     people = [fetched.people[row] for row in rows]
     faces = [fetched.faces[row] for row in rows]

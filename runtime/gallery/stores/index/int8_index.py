@@ -34,8 +34,9 @@ class Int8Index:
     A search sees every row that is there all the time, and may or may not see those that come or go meanwhile.
     """
 
-    def __init__(self, size: int, grid: Grid, *, faiss: bool | None = None) -> None:
-        self._size, self._grid = size, grid
+    def __init__(self, size: int, grid: Grid, *, expected: int = 0, faiss: bool | None = None) -> None:
+        """`expected`: how many rows there will be, as far as that is known: fewer chunks are searched faster."""
+        self._size, self._grid, self._expected = size, grid, expected
         self._kind = FaissChunk if (has_faiss() if faiss is None else faiss) else Chunk
         self._chunks: tuple[Chunk, ...] = ()
         self._odd: frozenset[int] = frozenset()  # keys of rows whose codes would say too little: always candidates
@@ -87,7 +88,7 @@ class Int8Index:
                 free = np.flatnonzero(chunk.keys == -1)[:wanted]
                 if len(free):
                     return chunk, free
-        chunk = self._kind(min(_MOST_ROWS, max(_LEAST_ROWS, total)), self._size)
+        chunk = self._kind(min(_MOST_ROWS, max(_LEAST_ROWS, total, self._expected - total)), self._size)
         self._chunks = (*self._chunks, chunk)
         return chunk, np.arange(min(wanted, chunk.capacity))
 

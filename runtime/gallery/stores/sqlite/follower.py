@@ -66,7 +66,8 @@ class Follower:
     def _load(self, connection: sqlite3.Connection) -> None:
         """A new index beside the old one, which searches that are at work go on with."""
         self._face, self._removal, _ = _counters(connection)
-        index = Int8Index(self._size, self._grid(connection))
+        (count,) = connection.execute("SELECT count(*) FROM faces").fetchone()
+        index = Int8Index(self._size, self._grid(connection), expected=count)
         last = 0
         while len(part := faces_after(connection, last, _AT_ONCE, self._size)):
             self._put(connection, index, part)

@@ -176,8 +176,7 @@ def open_store(options: StoreOptions) -> SqliteStore:
         if not options.create:
             message = f"expected a gallery at {path}, found no file"
             raise UsageError(message)
-        record = GalleryRecord(model=options.model)
-        make_file(path, rows.record_row(record, options.template or "best"))
+        make_file(path, rows.record_row(options.record, options.template or "best"))
     identity = hold(path)
     connections = Connections(path, identity)
     with contextlib.ExitStack() as stack:
