@@ -60,6 +60,11 @@ def embed() -> None:
     run("efq.runtime.embed_command")
 
 
+def gallery() -> None:
+    """efq-gallery."""
+    run("efq.runtime.gallery.stores.gallery_command")
+
+
 def migrate() -> None:
     """efq-migrate."""
     run("efq.toolchain.migrate_command")

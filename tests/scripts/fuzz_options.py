@@ -78,6 +78,7 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
     from efq.export import export_command, inspect_command
     from efq.runtime import doctor_command, embed_command
     from efq.runtime.detection import align_command
+    from efq.runtime.gallery.stores import gallery_command
     from efq.toolchain import distill_command, evaluate_command, migrate_command
 
     teacher = ("teacher.pt", "--backbone", "networks:teacher_network")
@@ -96,6 +97,7 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
             ("artifact", *faces, "--pairs", "faces/pairs.txt", "--bootstrap", "3"),
         ),
         "evaluate ijb": (evaluate_command.main, ("artifact", "--ijb", "ijb")),
+        "gallery": (gallery_command.main, ("people.db", "artifact", "--import", "gallery.npz")),
         "align": (align_command.main, ("photos", "--detector", "detector.onnx", "-o", "out")),
         "export": (export_command.main, ("student.pt", "-o", "out")),
         "calibrate": (export_command.main, (*teacher, "--calibrate", "faces", "-o", "out")),

@@ -103,15 +103,13 @@ def test_faiss_multiplies_bytes_exactly(size: int) -> None:
     )
     chunk = FaissChunk(700, size)
     chunk.put(np.arange(500), np.arange(500), np.arange(500), codes)
-    found = chunk.top(probes.astype(np.float32), 40)
-    assert found is not None
-    exact = codes.astype(np.int64) @ probes.astype(np.int64).T
-    for place, (products, rows) in enumerate(zip(*found, strict=True)):
-        assert (products == exact[rows, place]).all()
-        assert (products == np.sort(exact[:, place])[::-1][:40]).all()
     plain = Chunk(700, size)
     plain.put(np.arange(500), np.arange(500), np.arange(500), codes)
+    exact = codes.astype(np.int64) @ probes.astype(np.int64).T
     for one in (chunk, plain):
+        for place, (products, rows) in enumerate(zip(*one.top(probes.astype(np.float32), 40), strict=True)):
+            assert (products == exact[rows, place]).all()
+            assert (products == np.sort(exact[:, place])[::-1][:40]).all()
         blocks = np.concatenate([block for _, block in one.scores(probes.astype(np.float32))], axis=1)
         assert (blocks == exact.T).all()
 
@@ -119,9 +117,16 @@ def test_faiss_multiplies_bytes_exactly(size: int) -> None:
 @pytest.mark.skipif(not importlib.util.find_spec("faiss"), reason="faiss-cpu is missing")
 def test_faiss_is_taken_where_it_is() -> None:
     assert has_faiss()
-    index = Int8Index(16, Grid.for_size(16))
-    index.put(np.arange(2), np.arange(2), draw_embeddings(2, 1, size=16)[0])
-    assert isinstance(index._chunks[0], FaissChunk)
+    rows, _ = draw_embeddings(20_000, 1, size=16)
+    for expected, kinds in ((20_000, [FaissChunk]), (3000, [Chunk] * 3 + [FaissChunk])):
+        index = Int8Index(16, Grid.for_size(16), expected=expected)
+        for part in np.array_split(np.arange(20_000), 10):
+            index.put(part, part, rows[part])
+        assert [type(chunk) for chunk in index._chunks] == kinds
+        probe = rows[19_990:19_991]
+        scores = similarities(rows, probe[0])
+        (found,) = index.candidates(probe, 3)
+        assert set(np.argsort(-scores)[:3]) <= set(found.keys.tolist())
 
 
 def test_what_a_probe_loses_is_known() -> None:

@@ -40,18 +40,14 @@ class Best:
         return float(self.estimates[firsts[k - 1]]) if len(firsts) >= k else None
 
 
-def coded_best(chunks: Sequence[Chunk], probes: NDArray[np.float32], step: float, count: int) -> list[Best] | None:
-    """The best `count` of each chunk, by products of bytes; None where there are no such products."""
-    if not chunks:
-        return None
+def coded_best(chunks: Sequence[Chunk], probes: NDArray[np.float32], step: float, count: int) -> list[Best]:
+    """The best `count` of each chunk, of one or more, by products of bytes."""
     codes, steps, residuals = probe_codes(probes)
     found: list[list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]] = [[] for _ in probes]
     others = np.full(len(probes), -np.inf)
     for chunk in chunks:
         used = chunk.used
         top = chunk.top(codes, count)
-        if top is None:
-            return None
         if used > count:
             others = np.maximum(others, top[0][:, -1] * steps * step)
         for place, probe in enumerate(probes):

@@ -17,6 +17,7 @@ FEW_PROBES = 8  # up to which faiss is the faster one
 _MOST_FROM_FAISS = 1024
 _FOUND, _FOUND_EACH = 64, 32  # rows looked at, and of them for each that is wanted
 _LEAST_ROWS, _MOST_ROWS = 1 << 10, 1 << 16  # of a chunk
+_LARGE = 1 << 14  # rows for which faiss is imported, which takes some 20 MB
 _FEW_ODD = 256
 
 
@@ -37,7 +38,7 @@ class Int8Index:
     def __init__(self, size: int, grid: Grid, *, expected: int = 0, faiss: bool | None = None) -> None:
         """`expected`: how many rows there will be, as far as that is known: fewer chunks are searched faster."""
         self._size, self._grid, self._expected = size, grid, expected
-        self._kind = FaissChunk if (has_faiss() if faiss is None else faiss) else Chunk
+        self._faiss = faiss
         self._chunks: tuple[Chunk, ...] = ()
         self._odd: frozenset[int] = frozenset()  # keys of rows whose codes would say too little: always candidates
         self._longest = 0.0
@@ -88,16 +89,17 @@ class Int8Index:
                 free = np.flatnonzero(chunk.keys == -1)[:wanted]
                 if len(free):
                     return chunk, free
-        chunk = self._kind(min(_MOST_ROWS, max(_LEAST_ROWS, total, self._expected - total)), self._size)
+        capacity = min(_MOST_ROWS, max(_LEAST_ROWS, total, self._expected - total))
+        is_large = total + capacity >= _LARGE and has_faiss() if self._faiss is None else self._faiss
+        chunk = (FaissChunk if is_large else Chunk)(capacity, self._size)
         self._chunks = (*self._chunks, chunk)
         return chunk, np.arange(min(wanted, chunk.capacity))
 
     def candidates(self, probes: NDArray[np.float32], k: int) -> list[Candidates]:
         """For each of `probes` (P, d), the rows that could be of the best k groups."""
         count = _FOUND + _FOUND_EACH * k
-        few = len(probes) <= FEW_PROBES and count <= _MOST_FROM_FAISS
-        found = coded_best(self._chunks, probes, self._grid.step, count) if few else None
-        found = found or float_best(self._chunks, probes, self._grid.step, count)
+        few = len(probes) <= FEW_PROBES and count <= _MOST_FROM_FAISS and any(one.is_fast for one in self._chunks)
+        found = (coded_best if few else float_best)(self._chunks, probes, self._grid.step, count)
         error = self._longest + 4 * (self._size + 8) * 2.0**-24 * (1 + self._longest)  # d products and sums in float32
         errors = (row_lengths(probes) * error).tolist()
         return [
