@@ -51,6 +51,9 @@ def main(
     if sum(option is not None for option in (imported, exported, person)) > 1:
         message = "expected one of --import, --export and --remove, found several"
         raise UsageError(message)
+    if not place.strip() or "\0" in place:
+        message = f"expected a file or an address of a gallery as PLACE, found {place[:100]!r}"
+        raise UsageError(message)
     if person is None:
         refuse_unused(("face",), "without --remove")
     if exported is None:

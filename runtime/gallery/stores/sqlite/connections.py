@@ -178,10 +178,10 @@ class Connections:
         """Raise what SQLite says as GalleryError."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for names in damaged tables of tables
             self._fail(error)
 
-    def _fail(self, error: sqlite3.Error) -> NoReturn:
+    def _fail(self, error: sqlite3.Error | UnicodeDecodeError) -> NoReturn:
         code = getattr(error, "sqlite_errorcode", None)
         other = f"an error of the disk or the file ({error})"
         found = str(error) if code is None else _MEANINGS.get(code & 0xFF, other)

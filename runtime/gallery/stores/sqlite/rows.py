@@ -166,7 +166,7 @@ def _checked(found: Iterable[Any], size: int) -> FaceRows:
     rows = list(found)
     bytes_each = 4 * size
     for identifier, person, name, *values, known, content in rows:
-        sound = name is not None and content is not None and len(content) == bytes_each + _CHECKSUM_BYTES
+        sound = name is not None and isinstance(content, bytes) and len(content) == bytes_each + _CHECKSUM_BYTES
         sound = sound and checksum(identifier, person, *values) == known
         own = content[bytes_each:] if sound else b""
         if not sound or checksum(identifier, content=content[:bytes_each]).to_bytes(_CHECKSUM_BYTES, "little") != own:
