@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import postgresql
 from galleries import model, unit
 from numpy.typing import NDArray
 
@@ -14,7 +15,10 @@ from efq.runtime.gallery.stores.open import open_gallery
 from efq.runtime.gallery.stores.store import GalleryStore, Template
 from efq.runtime.gallery.stores.thresholds import FmrThresholds
 
-PLACES: Mapping[str, Callable[[Path], str]] = {"sqlite": lambda folder: str(folder / "gallery.db")}
+PLACES: Mapping[str, Callable[[Path], str]] = {
+    "sqlite": lambda folder: str(folder / "gallery.db"),
+    "postgresql": lambda folder: postgresql.new_place(),
+}
 """By kind: a folder of the test's own -> a place for `open_gallery`. It may skip the test where a server is missing."""
 
 SIZE = 16
