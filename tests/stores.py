@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import postgresql
+import qdrant_local
 from galleries import model, unit
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from efq.runtime.gallery.stores.thresholds import FmrThresholds
 PLACES: Mapping[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: str(folder / "gallery.db"),
     "postgresql": lambda folder: postgresql.new_place(),
+    "qdrant": lambda folder: qdrant_local.new_place(),
 }
 """By kind: a folder of the test's own -> a place for `open_gallery`. It may skip the test where a server is missing."""
 

@@ -59,6 +59,7 @@ SURFACE = {
     "runtime.gallery.stores.index": set(),
     "runtime.gallery.stores.sqlite": set(),
     "runtime.gallery.stores.postgresql": {"open_store"},
+    "runtime.gallery.stores.qdrant": {"open_store"},
     "runtime.lineage": set(),
     "runtime.machine": set(),
     "runtime.open_inference": set(),

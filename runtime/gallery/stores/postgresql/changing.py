@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from psycopg import errors
 
 from efq.runtime.errors import InputError
 from efq.runtime.gallery.gallery import Gallery
 from efq.runtime.gallery.stores.postgresql.connections import Connection
 from efq.runtime.gallery.stores.postgresql.vectors import Vector, copied_rows
+from efq.runtime.gallery.stores.ranking import mean_template
 
 _ROWS = 10_000  # that are sent at once
 _SECONDS_A_FACE = 0.01
@@ -92,15 +92,8 @@ def keep_mean(connection: Connection, person: int) -> None:
     connection.execute(
         "INSERT INTO templates (person, embedding) VALUES (%s, %s)"
         " ON CONFLICT (person) DO UPDATE SET embedding = excluded.embedding",
-        (person, Vector(mean_of(np.stack([row[0] for row in rows])))),
+        (person, Vector(mean_template(np.stack([row[0] for row in rows])))),
     )
-
-
-def mean_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(d,) the mean of (N, d), of unit length; the first row where they cancel out."""
-    mean = rows.astype(np.float64).mean(axis=0)
-    length = np.linalg.norm(mean)
-    return rows[0] if length < 1e-6 else np.asarray(mean / length, np.float32)
 
 
 def _add(connection: Connection, rows: Gallery, enrolment: uuid.UUID) -> set[int]:
@@ -125,7 +118,7 @@ def _add(connection: Connection, rows: Gallery, enrolment: uuid.UUID) -> set[int
             for number, person, face, digest in named:
                 copy.write_row((number, key_of(face), people[key_of(person)], face, digest, enrolment))
     except errors.UniqueViolation:
-        message = "expected faces that are not enrolled, found at least one that is; remove it first, or name it anew"
+        message = "expected faces that are not enrolled, found one that is; remove it first, or name it anew"
         raise InputError(message) from None
     with connection.cursor().copy("COPY embeddings (face, embedding) FROM STDIN (FORMAT BINARY)") as copy:
         copy.write(copied_rows(ids, rows.embeddings))

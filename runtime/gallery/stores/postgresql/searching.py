@@ -1,8 +1,4 @@
-"""Exact search by pgvector: it names candidates in float32, and float64 here says which are the best of them.
-
-A search asks for some more candidates than it needs, and again for more until the last one is worse than the k-th best
-by more than float32 may be wrong: then no other can be better.
-"""
+"""Search by pgvector: it names candidates in float32, of all rows or by an index that the user chose."""
 
 from __future__ import annotations
 
@@ -12,12 +8,10 @@ from typing import LiteralString
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.gallery.stores.candidates import Candidates, best_matches
 from efq.runtime.gallery.stores.postgresql.connections import Connection
 from efq.runtime.gallery.stores.postgresql.vectors import Vector
 from efq.runtime.gallery.stores.store import Match, Template
-
-_MORE = 8  # times as many candidates a further time
-_LEAST = 32
 
 # An expression that no index of the operator is for, whoever made one: a scan of all rows.
 _EXACT: LiteralString = "-(embedding <#> %(probe)s)"
@@ -28,7 +22,7 @@ FROM (SELECT face, embedding, {similarity} AS similarity FROM embeddings WHERE f
 JOIN faces f ON f.id = b.face JOIN people p ON p.id = f.person
 """
 _MEANS: LiteralString = """
-SELECT p.name, NULL, b.embedding, b.similarity
+SELECT p.name, '', b.embedding, b.similarity
 FROM (SELECT person, embedding, {similarity} AS similarity FROM templates WHERE person > 0
       ORDER BY {order} LIMIT %(limit)s) b
 JOIN people p ON p.id = b.person
@@ -45,45 +39,22 @@ class Search:
 
 def search(connection: Connection, how: Search, probe: NDArray[np.float32], k: int) -> tuple[Match, ...]:
     """The k best matches of one probe, (d,), best first; of equal ones by name."""
-    limit = _MORE * k if how.template == "best" else k
-    limit += _LEAST
-    slack = 2 * len(probe) * 2.0**-24 * float(np.linalg.norm(probe.astype(np.float64)))
-    while True:
-        rows = _candidates(connection, how, probe, limit)
-        matches = _best(rows, how.template, probe)
-        if len(rows) < limit or (len(matches) >= k and how.approximate):
-            return matches[:k]
-        if len(matches) >= k and min(row[3] for row in rows) + slack < matches[k - 1].similarity:
-            return matches[:k]
-        limit *= _MORE
+
+    def candidates(limit: int) -> Candidates:
+        return _candidates(connection, how, probe, limit)
+
+    return best_matches(candidates, probe, k, how.template, is_exact=not how.approximate)
 
 
-def _candidates(
-    connection: Connection, how: Search, probe: NDArray[np.float32], limit: int
-) -> list[tuple[str, str | None, NDArray[np.float32], float]]:
-    """At most `limit` rows: person, face, embedding, similarity in float32."""
+def _candidates(connection: Connection, how: Search, probe: NDArray[np.float32], limit: int) -> Candidates:
     text = _MEANS if how.template == "mean" else _FACES
     order = "embedding <#> %(probe)s" if how.approximate else f"{_EXACT} DESC"
     statement = text.replace("{similarity}", _EXACT).replace("{order}", order)
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(statement, {"probe": Vector(probe), "limit": limit})
-        return cursor.fetchall()
-
-
-def _best(
-    rows: list[tuple[str, str | None, NDArray[np.float32], float]], template: Template, probe: NDArray[np.float32]
-) -> tuple[Match, ...]:
-    if not rows:
-        return ()
-    exact = (np.stack([row[2] for row in rows]).astype(np.float64) * probe.astype(np.float64)).sum(axis=1)
-    found = [
-        Match(person=row[0], face=row[1], similarity=similarity)
-        for row, similarity in zip(rows, exact.tolist(), strict=True)
-    ]
-    found.sort(key=lambda match: (-match.similarity, match.person, match.face or ""))
-    if template == "all":
-        return tuple(found)
-    first: dict[str, Match] = {}
-    for match in found:
-        first.setdefault(match.person, match)
-    return tuple(first.values())
+        rows = cursor.execute(statement, {"probe": Vector(probe), "limit": limit}).fetchall()
+    return Candidates(
+        people=[row[0] for row in rows],
+        faces=[row[1] for row in rows],
+        embeddings=np.array([row[2] for row in rows], np.float32).reshape(len(rows), len(probe)),
+        least=min(row[3] for row in rows) if len(rows) == limit else None,
+    )
