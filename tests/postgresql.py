@@ -39,8 +39,9 @@ def programs() -> Path | None:
 class PostgresqlServer:
     """Listens on a socket in its folder only. Its superuser and every role made here have passwords."""
 
-    def __init__(self, bin_folder: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="efq-pg-", dir="/tmp"))  # a socket's path is short
+    def __init__(self, bin_folder: Path, folder: Path | None = None) -> None:
+        """In an empty folder that is given, or a new one."""
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="efq-pg-", dir="/tmp"))  # a socket's path is short
         self.password = secrets.token_hex(8)
         self._identity: dict[str, Any] = {}
         if os.geteuid() == 0:  # which PostgreSQL refuses
@@ -79,6 +80,10 @@ class PostgresqlServer:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.05)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def stop(self, how: int = signal.SIGINT) -> None:
         """SIGINT ends sessions and stops; SIGQUIT is a crash, after which the next start recovers."""

@@ -59,7 +59,7 @@ class Figures:
 def opened_store(backend: str, people: DrawnPeople) -> Iterator[Search]:
     """A store of all, filled by another process so that nothing of that is in this one's memory."""
     with PLACES[backend]() as place:
-        filling = multiprocessing.get_context("spawn").Process(target=fill, args=(place, people))
+        filling = multiprocessing.get_context("spawn").Process(target=fill, args=(place, people, backend))
         filling.start()
         filling.join()
         if filling.exitcode:

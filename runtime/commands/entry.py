@@ -50,6 +50,11 @@ def align() -> None:
     run("efq.runtime.detection.align_command")
 
 
+def index() -> None:
+    """efq-index."""
+    run("efq.runtime.gallery.index_command")
+
+
 def serve() -> None:
     """efq-serve."""
     run("efq.runtime.service.serve_command")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import LiteralString
 
@@ -46,11 +47,23 @@ def search(connection: Connection, how: Search, probe: NDArray[np.float32], k: i
     return best_matches(candidates, probe, k, how.template, is_exact=not how.approximate)
 
 
+def _find_by_index(connection: Connection) -> None:
+    """Until the transaction ends."""
+    connection.execute(
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('hnsw.ef_search', '200', true),"
+        " set_config('hnsw.iterative_scan', 'strict_order', true)"
+    )
+
+
 def _candidates(connection: Connection, how: Search, probe: NDArray[np.float32], limit: int) -> Candidates:
     text = _MEANS if how.template == "mean" else _FACES
     order = "embedding <#> %(probe)s" if how.approximate else f"{_EXACT} DESC"
     statement = text.replace("{similarity}", _EXACT).replace("{order}", order)
-    with connection.cursor(binary=True) as cursor:
+    with contextlib.ExitStack() as stack:
+        if how.approximate:
+            stack.enter_context(connection.transaction())
+            _find_by_index(connection)
+        cursor = stack.enter_context(connection.cursor(binary=True))
         rows = cursor.execute(statement, {"probe": Vector(probe), "limit": limit}).fetchall()
     return Candidates(
         people=[row[0] for row in rows],

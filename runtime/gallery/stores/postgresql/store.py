@@ -66,6 +66,10 @@ class PostgresqlStore(GalleryStore):
         """Those it uses."""
         return self._connections
 
+    def threshold_of(self, threshold: float | None, fmr: float | None) -> float | None:
+        """The cosine of a threshold or an FMR, None for neither. Raises UsageError for both."""
+        return self._threshold(threshold, fmr)
+
     def size(self) -> StoreSize:
         def count(connection: Connection) -> tuple[int, int]:
             row = connection.execute("SELECT (SELECT count(*) FROM people), (SELECT count(*) FROM faces)").fetchone()
