@@ -145,6 +145,7 @@ def fill(server: PostgresqlServer, draw: random.Random) -> list[str]:
         subprocess.run(["mount", "-o", "remount,size=400m", str(server.folder)], check=True)
         if not server.is_running:
             server.start()
+        wait_for(store)
         store.enroll("last", faces(1, seed=draw.randrange(100)))
         if [person.name for person in store.people(limit=2000)] != sorted(
             [f"person {n}" for n in range(done)] + ["last"]
@@ -155,6 +156,19 @@ def fill(server: PostgresqlServer, draw: random.Random) -> list[str]:
         if not failures:
             problems.append("the disk was never full")
     return problems
+
+
+def wait_for(store: GalleryStore) -> None:
+    """Until a server that crashed for want of room has recovered."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            store.check()
+            return
+        except GalleryError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def main() -> None:
