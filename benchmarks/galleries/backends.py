@@ -70,7 +70,7 @@ def fill(place: str, people: DrawnPeople, backend: str) -> None:
 
             assert isinstance(store, PostgresqlStore)
             indexing.build_index(store)
-            cost = indexing.measure_index(store, 1000, None)
+            cost = indexing.measure_index(store, 200, None)
             indexing.use_index(store)
             print(
                 f"FNIR {cost.exact_misses / cost.probes:.4f} exact, {cost.index_misses / cost.probes:.4f} by the index"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from postgresql import PostgresqlServer, new_place, running_server, shared_datab
 from postgresql_proxy import CommitProxy
 from stores import SIZE, faces, open_store
 
-from efq.runtime.errors import GalleryError, InputError, UsageError
+from efq.runtime.errors import GalleryError, InputError, MissingDependencyError, UsageError
 from efq.runtime.gallery.stores.open import open_gallery
 from efq.runtime.gallery.stores.store import GalleryStore, StoreSize, Template
 
@@ -276,3 +277,9 @@ def test_many_equal_embeddings(store: GalleryStore) -> None:
         store.enroll(person, rows)
     assert [match.person for match in store.search(rows[:1], 3)[0]] == ["a", "b", "c"]
     assert rows.shape[1] == SIZE
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with raises_naming(MissingDependencyError, "efq[postgres]"):
+        open_store("postgresql://host/faces")

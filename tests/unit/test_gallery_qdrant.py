@@ -5,13 +5,15 @@ What every store does is in test_gallery_stores.py. A server was not at hand: lo
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from messages import raises_naming
 from qdrant_local import client_of, new_place
 from stores import faces, open_store
 
-from efq.runtime.errors import GalleryError, UsageError
+from efq.runtime.errors import GalleryError, MissingDependencyError, UsageError
 from efq.runtime.gallery.stores.store import GalleryStore, StoreSize, Template
 
 WRITES = ("upsert", "set_payload", "delete")
@@ -159,3 +161,9 @@ def test_a_foreign_collection_is_left_alone() -> None:
     client_of(place).create_collection("faces", vectors_config={})
     with pytest.raises(GalleryError):
         open_store(place)
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    with raises_naming(MissingDependencyError, "efq[qdrant]"):
+        open_store("qdrant://host/faces")
