@@ -113,6 +113,11 @@ def restarts(count: int, draw: random.Random) -> list[str]:
     return problems
 
 
+def full_disks(count: int, draw: random.Random) -> list[str]:
+    """So many disks that become full."""
+    return [problem for _ in range(count) for problem in full_disk(draw)]
+
+
 def full_disk(draw: random.Random) -> list[str]:
     """Enroll until the disk is full, and after there is room again."""
     found = programs()
@@ -180,12 +185,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
-    problems = kills(arguments.kills, draw) if arguments.kills else []
-    problems += restarts(arguments.restarts, draw) if arguments.restarts else []
-    for _ in range(arguments.full):
-        problems += full_disk(draw)
-    for problem in problems:
-        print(problem)
+    problems: list[str] = []
+    for run, count in ((kills, arguments.kills), (restarts, arguments.restarts), (full_disks, arguments.full)):
+        found = run(count, draw) if count else []
+        print(*found, sep="\n", end="\n" * bool(found), flush=True)
+        problems += found
     sys.exit(bool(problems))
 
 

@@ -107,7 +107,8 @@ class Connections:
                     message = "expected an open gallery, found one that was closed; open it again"
                     raise UsageError(message)
                 if fresh:
-                    dropped, self._idle = self._idle, []
+                    dropped += self._idle
+                    self._idle = []
                 if self._idle or self._used < self._most:
                     break
                 if not self._free.wait(end - time.monotonic()):
