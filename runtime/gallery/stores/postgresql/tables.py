@@ -136,7 +136,7 @@ def _make(connection: Connection, schema: str, options: StoreOptions) -> None:
     if encoding is None or encoding[0] != "UTF8":
         message = f"expected a database of encoding UTF8, found {encoding and encoding[0]}; create one for the gallery"
         raise GalleryError(message)
-    size = options.model.embedding_size
+    size = options.record.model.embedding_size
     storage = sql.SQL("PLAIN" if size <= LARGEST_IN_ROW else "EXTERNAL")
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
@@ -147,5 +147,5 @@ def _make(connection: Connection, schema: str, options: StoreOptions) -> None:
         connection.execute(sql.SQL(_TABLES).format(size=sql.Literal(size), storage=storage))
         connection.execute(
             "INSERT INTO record (layout, record, template) VALUES (%s, %s, %s)",
-            (LAYOUT, GalleryRecord(model=options.model).to_json(), options.template or "best"),
+            (LAYOUT, options.record.to_json(), options.template or "best"),
         )

@@ -47,12 +47,12 @@ def read_record(journal: Points) -> tuple[GalleryRecord, Template]:
 
 
 def _make(faces: Points, journal: Points, options: StoreOptions) -> None:
-    faces.make(options.model.embedding_size)
+    faces.make(options.record.model.embedding_size)
     journal.make(1)
     payload = {
         "kind": "record",
         "layout": LAYOUT,
-        "record": GalleryRecord(model=options.model).to_json(),
+        "record": options.record.to_json(),
         "template": options.template or "best",
     }
     journal.write([models.PointStruct(id=_RECORD, vector=[1.0], payload=payload)])
