@@ -42,10 +42,14 @@ class PhotoFace:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PhotoFaces:
-    """What one photo gave: the faces taken, the largest first, and a sentence for each face or photo left out."""
+    """What one photo gave: the faces taken, the largest first, and a sentence for each face or photo left out.
+
+    found: how many faces of at least the least side it shows, whichever were taken.
+    """
 
     taken: tuple[PhotoFace, ...]
     left_out: tuple[str, ...]
+    found: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,9 @@ class PhotoReader:
         small = len(found) - len(large)
         left_out = [f"{small} faces smaller than {self.min_side:g} pixels"] if small else []
         if self.take == "single" and len(large) > 1:
-            return PhotoFaces(taken=(), left_out=(*left_out, f"{len(large)} faces, where one was expected"))
+            return PhotoFaces(
+                taken=(), left_out=(*left_out, f"{len(large)} faces, where one was expected"), found=len(large)
+            )
         chosen = _largest_first(large)
         taken = []
         for place in range(min(len(chosen), 1) if self.take == "largest" else len(chosen)):
@@ -100,7 +106,7 @@ class PhotoReader:
                 taken.append(self._aligned(photo, chosen.take(np.array([place]))))
             except InputError as error:
                 left_out.append(str(error))
-        return PhotoFaces(taken=tuple(taken), left_out=tuple(left_out))
+        return PhotoFaces(taken=tuple(taken), left_out=tuple(left_out), found=len(large))
 
     def _aligned(self, photo: NDArray[np.uint8], face: Detections) -> PhotoFace:
         image = align(photo, face.landmarks[0], contract=self.contract)

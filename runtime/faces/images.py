@@ -50,7 +50,9 @@ def read_image_bytes(path: Path) -> bytes:
         return start + file.read(MOST_BYTES)
 
 
-def decode_image(data: bytes, *, name: str, exif_orientation: bool = True) -> NDArray[np.uint8]:
+def decode_image(
+    data: bytes, *, name: str, exif_orientation: bool = True, most_pixels: int = MOST_PIXELS
+) -> NDArray[np.uint8]:
     """Decode the bytes of a JPEG, PNG, WebP, BMP or TIFF file to uint8 (H, W, 3), RGB; `name` is for the message.
 
     Of several pictures it is the first (not a thumbnail, nor the film of a motion photo). Gray becomes RGB, 16 bits
@@ -58,15 +60,15 @@ def decode_image(data: bytes, *, name: str, exif_orientation: bool = True) -> ND
     record says, as it is shown, unless `exif_orientation` is False: then it is as stored.
 
     Raises UnreadableImageError for bytes that are no such image, an image that is damaged or ends early as far as can
-    be told (docs/api.md), and one of more than `MOST_PIXELS`, before anything of that size is made.
+    be told (docs/api.md), and one of more than `most_pixels`, before anything of that size is made.
     """
     import cv2
 
     found = _format_of(data[:FIRST_BYTES], name)
     try:
         size = found.size(data)
-        if size[0] * size[1] > MOST_PIXELS:
-            message = f"expected an image of at most {MOST_PIXELS:,} pixels in {name}, found {size[0]:,} x {size[1]:,}"
+        if size[0] * size[1] > most_pixels:
+            message = f"expected an image of at most {most_pixels:,} pixels in {name}, found {size[0]:,} x {size[1]:,}"
             raise UnreadableImageError(message)
         found.check(data)
         orientation = orientation_of(found.exif(data))
