@@ -1,0 +1,1 @@
+"""What those who run a service ask of it: whether it is well, and how busy."""

@@ -1,0 +1,1 @@
+"""The process of a service: its port, its keys, its log, its end."""
