@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -17,11 +18,17 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.runtime.errors import GalleryError
+from efq.runtime.detection.detector import Detector
+from efq.runtime.embedder import Embedder
+from efq.runtime.errors import GalleryError, InputError
 from efq.runtime.gallery.gallery import Gallery
+from efq.runtime.gallery.models import model_of
 from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
 from efq.runtime.gallery.stores.store import GalleryStore, Match, Person, StoreSize
 from efq.runtime.gallery.stores.thresholds import FmrThresholds
+from efq.runtime.service.app import create_app
+from efq.runtime.service.engine import FaceEngine
+from efq.runtime.service.settings import ServiceSettings
 
 STARTING_SECONDS = 60.0
 
@@ -38,14 +45,17 @@ class MemoryStore(GalleryStore):
         self.fail = False
         self.closed = False
 
+    def clear(self) -> None:
+        """Forget everybody."""
+        self._faces.clear()
+        self.fail = False
+
     def _ready(self) -> None:
         if self.fail:
             message = "expected a database that answers, found none"
             raise GalleryError(message)
 
     def _enroll(self, parts: Sequence[Gallery]) -> None:
-        from efq.runtime.errors import InputError
-
         self._ready()
         with self._lock:
             for part in parts:
@@ -115,6 +125,52 @@ def face_png(seed: int, *, side: int = 112) -> bytes:
 def image(seed: int, *, side: int = 112) -> dict[str, Any]:
     """It, as a request has it."""
     return {"data": base64.b64encode(face_png(seed, side=side)).decode()}
+
+
+class App:
+    """An application in this process, asked without a port; `engine` may be changed between requests."""
+
+    def __init__(self, settings: ServiceSettings, engine: FaceEngine) -> None:
+        self.engine = engine
+        self.log: list[dict[str, Any]] = []
+        self.app = create_app(settings, engine=engine, log_request=lambda **values: self.log.append(values))
+
+    @property
+    def store(self) -> MemoryStore:
+        """Its enrolled people."""
+        assert isinstance(self.engine.gallery, MemoryStore)
+        return self.engine.gallery
+
+    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer to one request; `json`, `content` and `headers` as httpx takes them."""
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+
+@contextlib.contextmanager
+def app_of(
+    artifact: Path,
+    *,
+    store: bool = True,
+    detector: Detector | None = None,
+    thresholds: Sequence[tuple[float, float]] = (),
+    **settings: Any,
+) -> Iterator[App]:
+    """An application with that artifact, a `MemoryStore` and certified thresholds; `settings` of ServiceSettings."""
+    chosen = ServiceSettings(directory=artifact, threads=1, **settings)
+    with contextlib.ExitStack() as opened:
+        embedder = Embedder.open(artifact, threads=1)
+        points = FmrThresholds(points=tuple(thresholds))
+        gallery = MemoryStore(model_of(embedder.artifact), points) if store else None
+        engine = FaceEngine(chosen, embedder, gallery=gallery, detector=detector)
+        opened.callback(engine.close)
+        engine.thresholds = points
+        yield App(chosen, engine)
 
 
 class Service:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -29,6 +31,9 @@ from efq.runtime.service.limits.recorder import Recorder
 from efq.runtime.service.openapi import description_of
 from efq.runtime.service.settings import ServiceSettings
 
+CLOSE_SECONDS = 5.0
+"""For a database that does not answer."""
+
 LogRequest = Callable[..., None]
 
 
@@ -49,7 +54,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         if engine is None:
-            await asyncio.to_thread(opened.close)
+            app.state.closed = await _close(opened)
 
     app = FastAPI(
         title="EFQ",
@@ -63,6 +68,7 @@ def create_app(
         responses=ERRORS,
     )
     app.state.engine = opened
+    app.state.closed = True
     app.openapi = functools.cache(lambda: description_of(app))  # type: ignore[method-assign]
     app.include_router(faces_router(opened))
     app.include_router(people_router(opened))
@@ -86,7 +92,17 @@ def _add_limits(app: FastAPI, settings: ServiceSettings, metrics: Metrics, log_r
 
     app.add_middleware(Admission, limits=limits, rejected=metrics.rejected, counted=metrics.in_progress)
     app.add_middleware(Guard, keys=settings.api_keys, hosts=settings.hosts, rejected=metrics.rejected)
-    app.add_middleware(Recorder, record=record, deadline=limits.deadline, send_seconds=limits.send_seconds)
+    app.add_middleware(Recorder, record=record, send_seconds=limits.send_seconds)
+
+
+async def _close(engine: FaceEngine) -> bool:
+    """Close it in a thread that nobody waits for at the end; whether that was done in time."""
+    closing = threading.Thread(target=engine.close, daemon=True)
+    closing.start()
+    until = time.monotonic() + CLOSE_SECONDS
+    while closing.is_alive() and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    return not closing.is_alive()
 
 
 async def _of_the_framework(request: Request, error: Exception) -> Response:

@@ -63,8 +63,8 @@ class FaceEngine:
             embedder.embed, workers=workers, most=limits.batch, queue=limits.queue, observer=observer
         )
         self.draining = False
-        self._images = ThreadPoolExecutor(workers, "efq-images")
-        self._gallery_pool = ThreadPoolExecutor(GALLERY_THREADS, "efq-gallery")
+        self.image_pool = ThreadPoolExecutor(workers, "efq-images")
+        self.gallery_pool = ThreadPoolExecutor(GALLERY_THREADS, "efq-gallery")
 
     @classmethod
     def open(cls, settings: ServiceSettings, observer: BatchObserver | None = None) -> Self:
@@ -92,9 +92,9 @@ class FaceEngine:
 
     def close(self) -> None:
         """Finish what waits, and close what was opened."""
-        self._images.shutdown()
+        self.image_pool.shutdown()
         self.batcher.close()
-        self._gallery_pool.shutdown()
+        self.gallery_pool.shutdown()
         if self.gallery is not None:
             self.gallery.close()
         if self.detector is not None:
@@ -123,13 +123,13 @@ class FaceEngine:
         self, call: Call, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
         """Call a function that decodes, on the pool for that."""
-        return await self._on(self._images, call, functools.partial(function, *args, **kwargs))
+        return await self._on(self.image_pool, call, functools.partial(function, *args, **kwargs))
 
     async def on_gallery(
         self, call: Call, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
         """Call a function of the gallery, on the pool for that."""
-        return await self._on(self._gallery_pool, call, functools.partial(function, *args, **kwargs))
+        return await self._on(self.gallery_pool, call, functools.partial(function, *args, **kwargs))
 
     async def _on(self, pool: ThreadPoolExecutor, call: Call, function: Callable[[], Result]) -> Result:
         def begin() -> Result:

@@ -204,10 +204,13 @@ def main(
 
 
 def _serve(settings: ServiceSettings, host: str, port: int, *, drain: float, drain_delay: float) -> None:
+    import cv2
+
     from efq.runtime.service.app import create_app
     from efq.runtime.service.process.logs import JsonLog, LogHandler
     from efq.runtime.service.process.server import listen, serve
 
+    cv2.setNumThreads(1)  # pictures are decoded by as many threads as there are CPUs
     listening = listen(host, port)
     log = JsonLog(_write)
     handler = LogHandler(log)
@@ -226,6 +229,8 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, drain: float, dra
     finally:
         logger.removeHandler(handler)
         log.close()
+    if not app.state.closed:
+        os._exit(0)  # threads that wait for a database would be waited for
 
 
 def _replace_handlers(logger: logging.Logger, handler: logging.Handler) -> None:

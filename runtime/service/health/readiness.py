@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 from efq.runtime.errors import EfqError
 from efq.runtime.service.engine import FaceEngine
@@ -25,6 +26,7 @@ class _Check:
 
     name: str
     function: Callable[[], object]
+    pool: Executor
     seconds: float
     holds: bool = False
     until: float = 0.0
@@ -34,7 +36,7 @@ class _Check:
         if time.monotonic() < self.until:
             return self.holds
         if self.running is None or self.running.done():
-            self.running = asyncio.get_running_loop().run_in_executor(None, self.function)
+            self.running = asyncio.get_running_loop().run_in_executor(self.pool, self.function)
         holds = False
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -54,9 +56,9 @@ class Readiness:
 
     def __init__(self, engine: FaceEngine) -> None:
         self._engine = engine
-        self._checks = [_Check("probe", engine.embedder.check_probe, PROBE_SECONDS)]
+        self._checks = [_Check("probe", engine.embedder.check_probe, engine.image_pool, PROBE_SECONDS)]
         if engine.gallery is not None:
-            self._checks.append(_Check("gallery", engine.gallery.check, GALLERY_SECONDS))
+            self._checks.append(_Check("gallery", engine.gallery.check, engine.gallery_pool, GALLERY_SECONDS))
 
     async def __call__(self) -> dict[str, bool]:
         """What holds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from efq.runtime.service.errors import ApiError, busy
@@ -41,8 +42,9 @@ class Admission:
                 await self._read(scope, receive, body)
             except ApiError as error:
                 raise self._refuse(error) from error
+            scope["state"]["call"].deadline = time.monotonic() + self._limits.deadline
             if not body.gone:
-                await _serve_while_there(self._app, scope, receive, send, bytes(body.content))
+                await _serve_while_there(self._app, scope, receive, send, body.content())
         finally:
             self._count(-1)
             self._bytes -= body.counted
@@ -79,14 +81,14 @@ class Admission:
         """Keep a part; of a body that is too large what comes is read and lost, so that its client reads the answer."""
         body.length += len(part)
         if body.length > self._limits.body_bytes:
-            body.content.clear()
+            body.parts.clear()
             if body.length > _DISCARDED * self._limits.body_bytes:
                 self._check_size(body.length)
             return
         if self._bytes + len(part) > self._limits.bodies_bytes:
             code = "too_many_bytes"
             raise busy(code, "the service has no room for this body now")
-        body.content += part
+        body.parts.append(part)
         body.counted += len(part)
         self._bytes += len(part)
 
@@ -101,10 +103,15 @@ class _Body:
     client is."""
 
     def __init__(self) -> None:
-        self.content = bytearray()
+        self.parts: list[bytes] = []
         self.counted = 0
         self.length = 0
         self.gone = False
+
+    def content(self) -> bytes:
+        """All of it; what came in one part is not copied."""
+        parts, self.parts = self.parts, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _serve_while_there(app: App, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:

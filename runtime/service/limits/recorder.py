@@ -1,4 +1,4 @@
-"""The outermost: every request has an id, a deadline, an answer, a line in the log and a place in the metrics."""
+"""The outermost: every request has an id, an answer, a line in the log and a place in the metrics."""
 
 from __future__ import annotations
 
@@ -34,16 +34,14 @@ class Recorder:
     """record: is told of each request, by keywords: method, route (its template, never the path, which holds names),
     status, seconds and request_id. Nothing else of a request is handed on."""
 
-    def __init__(self, app: App, *, record: Record, deadline: float, send_seconds: float) -> None:
-        self._app, self._record = app, record
-        self._deadline, self._send_seconds = deadline, send_seconds
+    def __init__(self, app: App, *, record: Record, send_seconds: float) -> None:
+        self._app, self._record, self._send_seconds = app, record, send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        since = time.monotonic()
-        call = Call(request_id=_request_id(scope), since=since, deadline=since + self._deadline)
+        call = Call(request_id=_request_id(scope))
         inner = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         inner["state"] = {**scope.get("state", {}), "call": call}
         answer = _Answer(send, call, self._send_seconds)
@@ -54,7 +52,7 @@ class Recorder:
                 method=scope["method"] if scope["method"] in _METHODS else "other",
                 route=str(getattr(inner.get("route"), "path", _NO_ROUTE)),
                 status=answer.status or 499,
-                seconds=time.monotonic() - since,
+                seconds=time.monotonic() - call.since,
                 request_id=call.request_id,
             )
 

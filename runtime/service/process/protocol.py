@@ -40,8 +40,14 @@ class ServiceProtocol(H11Protocol):
         super().data_received(data)
         if self.conn.their_state is h11.IDLE:
             self._expect_head()
-        else:
+        elif self.conn.their_state is not h11.SEND_BODY or not self.cycle.response_complete:
             self._forget_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            # Refused before its body was read: what comes of it is lost, but not for ever.
+            self._expect_head()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad_http", "expected a request of HTTP/1.1, found something else")
@@ -57,11 +63,9 @@ class ServiceProtocol(H11Protocol):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
+        if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            return
-        if self.conn.trailing_data[0]:
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self._refuse(408, "head_too_slow", f"expected a request's headers within {HEAD_SECONDS:g} seconds")
         else:
             self.transport.close()
