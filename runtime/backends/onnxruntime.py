@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ class OnnxRuntimeModel:
         content: bytes | None = None,
         interface: Interface = USUAL,
         as_written: bool = False,
+        lean: bool = False,
     ) -> None:
         """Load the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
 
@@ -69,7 +71,8 @@ class OnnxRuntimeModel:
         Where 8-bit products saturate on this CPU, weights are made unsigned, which gives the exact sums in more time,
         unless `reduced_range` says that they have 7 bits, which always fit. `as_written`: QuantizeLinear and
         DequantizeLinear are computed where they stand, as in a graph that is another runtime's: what ONNX Runtime
-        1.32 rewrote TensorRT's graphs into gave other embeddings.
+        1.32 rewrote TensorRT's graphs into gave other embeddings. `lean`: no memory is planned ahead for each size of a
+        batch.
         Raises IncompatibleArtifactError when the file is no model that this ONNX Runtime can load,
         MissingDependencyError for one older than EFQ was tested with, UsageError for a thread count below one.
         """
@@ -77,7 +80,8 @@ class OnnxRuntimeModel:
         self._interface = interface
         count = thread_count(threads)
         content = read_model(path) if content is None else content
-        self._lifetime = Lifetime(_Sessions(content, path, count, exact_anyway=reduced_range, as_written=as_written))
+        kind = _SessionKind(exact_anyway=reduced_range, as_written=as_written, lean=lean)
+        self._lifetime = Lifetime(_Sessions(content, path, count, kind))
         self._single = SingleImageThreads() if count > 1 else None
         self._workers = Workers(count, part_size=interface.batch or part_size(len(content)), cpus=cpus_to_bind(count))
 
@@ -126,14 +130,22 @@ class OnnxRuntimeModel:
         return self._interface.feed(images, lambda batch: _run(session, batch))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _SessionKind:
+    """exact_anyway: its products saturate nowhere. as_written, lean: as `OnnxRuntimeModel` has them."""
+
+    exact_anyway: bool
+    as_written: bool
+    lean: bool
+
+
 class _Sessions:
     """One whose calls all threads share, and one for calls of one thread, made when it is first needed."""
 
-    def __init__(self, content: bytes, path: Path, threads: int, *, exact_anyway: bool, as_written: bool) -> None:
-        self.together = _create_session(content, path, threads, exact_anyway=exact_anyway, as_written=as_written)
+    def __init__(self, content: bytes, path: Path, threads: int, kind: _SessionKind) -> None:
+        self.together = _create_session(content, path, threads, kind)
         self._path = path
-        self._exact_anyway = exact_anyway
-        self._as_written = as_written
+        self._kind = kind
         self._lock = threading.RLock()
         self._of_one_thread = self.together if threads == 1 else None
         self._content = b"" if threads == 1 else content
@@ -141,9 +153,7 @@ class _Sessions:
     def of_one_thread(self) -> onnxruntime.InferenceSession:
         with self._lock:
             if self._of_one_thread is None:
-                self._of_one_thread = _create_session(
-                    self._content, self._path, 1, exact_anyway=self._exact_anyway, as_written=self._as_written
-                )
+                self._of_one_thread = _create_session(self._content, self._path, 1, self._kind)
                 self._content = b""
             return self._of_one_thread
 
@@ -156,9 +166,7 @@ def _ports(arguments: Sequence[onnxruntime.NodeArg]) -> list[Port]:
     return [Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments]
 
 
-def _create_session(
-    content: bytes, path: Path, threads: int, *, exact_anyway: bool, as_written: bool
-) -> onnxruntime.InferenceSession:
+def _create_session(content: bytes, path: Path, threads: int, kind: _SessionKind) -> onnxruntime.InferenceSession:
     module = import_onnxruntime()
     options = module.SessionOptions()
     options.intra_op_num_threads = threads
@@ -166,13 +174,14 @@ def _create_session(
     options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = module.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry(*WAITING_OPTION)
-    if as_written:
+    options.enable_mem_pattern = not kind.lean
+    if kind.as_written:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     cpus = cpus_to_bind(threads)[1:]  # the calling thread is the first one, and not ONNX Runtime's to bind
     if cpus:
         # Counted from 1; a thread's CPUs are separated from the next thread's by a semicolon.
         options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(cpu + 1) for cpu in cpus))
-    if not exact_anyway and products_saturate():
+    if not kind.exact_anyway and products_saturate():
         options.add_session_config_entry("session.x64quantprecision", "1")
     # Every failure is raised as well, so the log would only say it twice.
     options.log_severity_level = 4

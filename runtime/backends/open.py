@@ -38,7 +38,7 @@ def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Mod
     threads, own = thread_count(options.threads), target.backends[0]
     content = artifact.model_bytes()
     target.check_model(content, artifact.model_path)
-    load = functools.partial(_load, target, artifact, content, threads)
+    load = functools.partial(_load, target, artifact, content, threads, options.lean)
     chosen = options.backend
     if chosen == AUTOMATIC:
         chosen = _choose(artifact, load, target.backends, threads, options.tolerance)
@@ -101,15 +101,15 @@ def _measure(artifact: Artifact, load: Load, backends: Sequence[str], tolerance:
         return choose(models, own=own, contract=artifact.manifest.input, tolerance=tolerance, embed=embed)
 
 
-def _load(target: Target, artifact: Artifact, content: bytes, threads: int, backend: str) -> Model:
+def _load(target: Target, artifact: Artifact, content: bytes, threads: int, lean: bool, backend: str) -> Model:
     # A graph of symmetric integers is TensorRT's, and here only computed as a check.
-    written = {"as_written": True} if target.symmetric_activations and backend == ONNXRUNTIME else {}
+    own = {"as_written": target.symmetric_activations, "lean": lean} if backend == ONNXRUNTIME else {}
     model = BACKENDS[backend](
         artifact.model_path,
         threads=threads,
         reduced_range=artifact.manifest.reduced_range,
         content=content,
         interface=artifact.manifest.surface,
-        **written,
+        **own,
     )
     return model_of(artifact, model)

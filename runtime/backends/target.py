@@ -25,8 +25,8 @@ class OpenOptions:
     device: one of the target's kinds, "cuda" perhaps with a number ("cuda:1"). threads: the most worker threads of one
     call on the CPU, None for every CPU the process may run on. backend: a runtime on the CPU, or "auto". tolerance:
     the difference of cosines within which another backend may serve. rebuild: build what does not fit this machine
-    again. progress: shown while that takes long. is_inherited: the backend was chosen by another process, which said
-    what there is to say of it.
+    again. progress: shown while that takes long. lean: hold less memory between calls, for a little time of each.
+    is_inherited: the backend was chosen by another process, which said what there is to say of it.
     """
 
     device: str
@@ -35,6 +35,7 @@ class OpenOptions:
     tolerance: float = DEFAULT_TOLERANCE
     rebuild: bool = False
     progress: ShowProgress = no_progress
+    lean: bool = False
     is_inherited: bool = False
 
 

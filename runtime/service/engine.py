@@ -6,11 +6,8 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.detection.detector import Detector
@@ -22,7 +19,14 @@ from efq.runtime.gallery.stores.open import open_gallery
 from efq.runtime.gallery.stores.store import GalleryStore
 from efq.runtime.gallery.stores.thresholds import FmrThresholds
 from efq.runtime.machine.cpu import usable_cores
-from efq.runtime.service.batching import Batcher, BatchObserver, DeadlinePassedError, QueueFullError
+from efq.runtime.service.batching import (
+    Batcher,
+    BatchObserver,
+    DeadlinePassedError,
+    Embeddings,
+    Faces,
+    QueueFullError,
+)
 from efq.runtime.service.call import Call
 from efq.runtime.service.errors import ApiError, api_error, busy
 from efq.runtime.service.images import LEAST_FACE_SIDE, FaceReader
@@ -74,7 +78,7 @@ class FaceEngine:
             backend = settings.backend
             if backend is None:
                 backend = find_target(Artifact.open(settings.directory).manifest.target).backends[0]
-            embedder = Embedder.open(settings.directory, settings.device, 1, backend=backend)
+            embedder = Embedder.open(settings.directory, settings.device, 1, backend=backend, lean=True)
             refused.callback(embedder.close)
             gallery = None
             if settings.gallery is not None:
@@ -101,23 +105,44 @@ class FaceEngine:
             self.detector.close()
         self.embedder.close()
 
-    async def embed(self, faces: NDArray[np.uint8], call: Call) -> NDArray[np.float32]:
+    async def embed(self, faces: Faces, call: Call) -> Embeddings:
         """Embeddings (N, d) of aligned faces uint8 (N, H, W, 3), computed with those of other requests."""
+        return await _result(self._submit(faces, call), call)
+
+    async def read_and_embed(
+        self, call: Call, read: Callable[[], Result], faces_of: Callable[[Result], Faces]
+    ) -> tuple[Result, Embeddings]:
+        """Call `read` on the pool for pictures, and embed the faces of what it gives, (N, H, W, 3): both.
+
+        As `on_images` and `embed` one after the other, without coming back to the event loop between them.
+        """
+        both: Future[tuple[Result, Embeddings]] = Future()
+
+        def begin() -> None:
+            if both.cancelled():
+                return
+            try:
+                call.check()
+                given = read()
+                embedded = self._submit(faces_of(given), call)
+            except BaseException as error:
+                _settle(both, error)
+                return
+            embedded.add_done_callback(lambda done: _settle(both, done.exception() or (given, done.result())))
+            both.add_done_callback(lambda done: embedded.cancel())
+
+        self.image_pool.submit(begin)
+        return await _result(both, call)
+
+    def _submit(self, faces: Faces, call: Call) -> Future[Embeddings]:
         if len(faces) > self.batcher.longest:
             message = f"expected at most {self.batcher.longest} faces in a request, found {len(faces)}"
             raise ApiError(413, "too_many_images", message)
         try:
-            future = self.batcher.submit(faces, call.deadline)
+            return self.batcher.submit(faces, call.deadline)
         except QueueFullError as error:
             code = "queue_full"
             raise busy(code, "too many faces wait to be computed", error.seconds) from error
-        try:
-            async with asyncio.timeout(call.remaining):
-                return await asyncio.wrap_future(future)
-        except (TimeoutError, DeadlinePassedError) as error:
-            raise _too_late() from error
-        except EfqError as error:
-            raise api_error(error) from error
 
     async def on_images(
         self, call: Call, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -136,16 +161,7 @@ class FaceEngine:
             call.check()
             return function()
 
-        try:
-            async with asyncio.timeout(call.remaining):
-                return await asyncio.get_running_loop().run_in_executor(pool, begin)
-        except asyncio.CancelledError:
-            call.gone = True
-            raise
-        except (TimeoutError, DeadlinePassedError) as error:
-            raise _too_late() from error
-        except EfqError as error:
-            raise api_error(error) from error
+        return await _result(pool.submit(begin), call)
 
     def store(self) -> GalleryStore:
         """The enrolled people. Raises ApiError where the service has none."""
@@ -170,6 +186,29 @@ class FaceEngine:
             return self.thresholds.at(fmr), fmr
         except UsageError as error:
             raise ApiError(422, "fmr_not_certified", str(error)) from error
+
+
+async def _result(future: Future[Result], call: Call) -> Result:
+    """What a future gives until the call's deadline; then, or where nobody waits any more, it is cancelled."""
+    try:
+        async with asyncio.timeout(call.remaining):
+            return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        call.gone = True
+        raise
+    except (TimeoutError, DeadlinePassedError) as error:
+        call.gone = True
+        raise _too_late() from error
+    except EfqError as error:
+        raise api_error(error) from error
+
+
+def _settle(future: Future[Result], outcome: Result | BaseException) -> None:
+    with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
 
 def _too_late() -> ApiError:

@@ -204,6 +204,10 @@ def main(
 
 
 def _serve(settings: ServiceSettings, host: str, port: int, *, drain: float, drain_delay: float) -> None:
+    from efq.runtime.service.process.memory import give_memory_back, settle
+
+    give_memory_back()
+
     import cv2
 
     from efq.runtime.service.app import create_app
@@ -219,6 +223,8 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, drain: float, dra
         app = create_app(settings, log_request=log.request if settings.access_log else None)
         address = _address(host, listening.getsockname()[1])
         _replace_handlers(logger, handler)
+
+        settle()
 
         def started() -> None:
             log.line("listening", address=address, model=app.state.engine.model.name)

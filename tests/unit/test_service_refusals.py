@@ -161,7 +161,7 @@ def test_too_much(app: App) -> None:
 )
 def test_content_types(app: App, content_type: str | None, status: int) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = app("POST", "/v1/verify", content=b"{}", headers=headers)
+    answer = app("POST", "/v1/verify", content=b'{"threshold": 0}', headers=headers)
     refused(answer, status, "unsupported_media_type" if status == 415 else "invalid_request")
 
 

@@ -19,10 +19,11 @@ END = 1 << 20
 
 _INVALID = 127 * STEP_BITS  # more coefficients than a block has
 _MOST_SYMBOLS = 4  # of a step
+_TABLES = 16  # that are kept, of 256 and 512 KiB; most pictures have the four of T.81, annex K
 _WINDOWS = np.arange(1 << 16, dtype=np.int32)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_TABLES)
 def symbol_table(specification: bytes, largest: int = 15) -> Sequence[int]:
     """For each window the length of the code it begins with, + 32 * the symbol; -1 for no code.
 
@@ -32,7 +33,7 @@ def symbol_table(specification: bytes, largest: int = 15) -> Sequence[int]:
     return _table(np.where((lengths > 0) & (symbols & 15 <= largest), lengths + 32 * symbols, -1))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_TABLES)
 def step_tables(specification: bytes) -> tuple[Sequence[int], Sequence[int]]:
     """For each window an entry (`STEP_BITS`, `END`) for all symbols with their values that begin in it whole, and one.
 
@@ -60,7 +61,6 @@ def _table(entries: NDArray[np.int32]) -> Sequence[int]:
     return array.array("i", entries.astype(np.int32).tobytes())
 
 
-@functools.lru_cache(maxsize=64)
 def _codes(specification: bytes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """For each window the length of the code it begins with, 0 for none, and its symbol."""
     lengths, symbols = np.zeros_like(_WINDOWS), np.zeros_like(_WINDOWS)

@@ -18,11 +18,12 @@ from efq.runtime.service.api.answers import (
     json_answer,
 )
 from efq.runtime.service.api.bodies import json_body
-from efq.runtime.service.api.reading import Read, call_of, media_type, read_request
+from efq.runtime.service.api.names import check_person
+from efq.runtime.service.api.reading import DirectRoute, call_of, embed_request, media_type
 from efq.runtime.service.api.requests import EmbeddingsRequest, Image, SearchRequest, VerifyRequest
 from efq.runtime.service.engine import FaceEngine
 from efq.runtime.service.errors import ApiError, not_enrolled
-from efq.runtime.service.images import AlignedFace, RequestImage
+from efq.runtime.service.images import RequestImage
 
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
 
@@ -30,7 +31,7 @@ _IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tif
 def faces_router(engine: FaceEngine) -> APIRouter:
     """The routes that compute."""
     routes = _FaceRoutes(engine)
-    router = APIRouter(prefix="/v1", tags=["faces"])
+    router = APIRouter(prefix="/v1", tags=["faces"], route_class=DirectRoute)
     router.add_api_route(
         "/embeddings",
         routes.embeddings,
@@ -64,26 +65,24 @@ class _FaceRoutes:
 
     async def embeddings(self, request: Request) -> Response:
         engine = self.engine
-        crops = False
         if media_type(request).startswith("image/"):
-            faces: tuple[AlignedFace, ...] = (await self._one_image(request),)
+            image = RequestImage(data=await request.body(), name="the body")
+            face, rows = await engine.read_and_embed(
+                call_of(request), lambda: engine.read_face(image, None), lambda face: face.crop[np.newaxis]
+            )
+            part = faces_part([face], crops=False)
         else:
-            read = await read_request(engine, request, EmbeddingsRequest, lambda body: body.images)
-            faces, crops = read.faces, read.body.crops
-        embeddings = await engine.embed(np.stack([face.crop for face in faces]), call_of(request))
-        return embeddings_answer({"model": model_name(engine), **faces_part(faces, crops=crops)}, embeddings)
-
-    async def _one_image(self, request: Request) -> AlignedFace:
-        image = RequestImage(data=await request.body(), name="the body")
-        return await self.engine.on_images(call_of(request), self.engine.read_face, image, None)
+            read, rows = await embed_request(engine, request, EmbeddingsRequest, lambda body: body.images)
+            part = faces_part(read.faces, crops=read.body.crops)
+        return embeddings_answer({"model": model_name(engine), **part}, rows)
 
     async def verify(self, request: Request) -> Response:
         engine, call = self.engine, call_of(request)
-        read = await read_request(engine, request, VerifyRequest, _images_to_verify)
+        read, rows = await embed_request(engine, request, VerifyRequest, self._images_to_verify)
         threshold, fmr = engine.threshold(read.body.fmr, read.body.threshold)
-        rows = (await engine.embed(read.crops, call)).astype(np.float64)
         if read.body.person is None:
-            similarity = float(rows[0] @ rows[1])
+            first, second = rows.astype(np.float64)
+            similarity = float(first @ second)
             accepted = similarity > threshold
         else:
             found = await engine.on_gallery(call, engine.store().verify, read.body.person, rows[0], threshold=threshold)
@@ -96,24 +95,29 @@ class _FaceRoutes:
     async def search(self, request: Request) -> Response:
         engine, call = self.engine, call_of(request)
         store = engine.store()
-        read: Read[SearchRequest] = await read_request(engine, request, SearchRequest, lambda body: [body.image])
+        read, rows = await embed_request(engine, request, SearchRequest, self._images_to_search)
         threshold, fmr = engine.threshold(read.body.fmr, read.body.threshold)
-        rows = await engine.embed(read.crops, call)
         (matches,) = await engine.on_gallery(call, store.search, rows, read.body.k, threshold=threshold)
         values = {"matches": [dataclasses.asdict(match) for match in matches], "threshold": threshold, "fmr": fmr}
         return json_answer(values | faces_part(read.faces, crops=read.body.crops))
+
+    def _images_to_verify(self, body: VerifyRequest) -> Sequence[Image]:
+        """Two, or one beside a name, once it is found that they can be decided on. Raises ApiError."""
+        self.engine.threshold(body.fmr, body.threshold)
+        if body.images is not None and body.image is None and body.person is None:
+            return body.images
+        if body.images is None and body.image is not None and body.person is not None:
+            check_person(body.person)
+            self.engine.store()
+            return [body.image]
+        raise ApiError(422, "invalid_request", "expected images, two of them, or image and person")
+
+    def _images_to_search(self, body: SearchRequest) -> Sequence[Image]:
+        self.engine.threshold(body.fmr, body.threshold)
+        return [body.image]
 
 
 def model_name(engine: FaceEngine) -> dict[str, Any]:
     """Whose embeddings they are."""
     model = engine.model
     return {"name": model.name, "sha256": model.sha256, "embedding_size": model.embedding_size}
-
-
-def _images_to_verify(body: VerifyRequest) -> Sequence[Image]:
-    """Two, or one beside a name. Raises ApiError for anything else."""
-    if body.images is not None and body.image is None and body.person is None:
-        return body.images
-    if body.images is None and body.image is not None and body.person is not None:
-        return [body.image]
-    raise ApiError(422, "invalid_request", "expected images, two of them, or image and person")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from efq.runtime.errors import InputError
 from efq.runtime.gallery.gallery import LONGEST_NAME
-from efq.runtime.gallery.stores.store import GalleryStore, check_name
+from efq.runtime.gallery.stores.store import GalleryStore
 from efq.runtime.service.api.answers import (
     EnrollAnswer,
     PeopleAnswer,
@@ -19,7 +19,8 @@ from efq.runtime.service.api.answers import (
     json_answer,
 )
 from efq.runtime.service.api.bodies import json_body
-from efq.runtime.service.api.reading import call_of, read_request
+from efq.runtime.service.api.names import check_person
+from efq.runtime.service.api.reading import call_of, embed_request
 from efq.runtime.service.api.requests import EnrollRequest, Image
 from efq.runtime.service.engine import FaceEngine
 from efq.runtime.service.errors import ApiError, not_enrolled
@@ -71,7 +72,7 @@ class _PeopleRoutes:
     async def people(self, request: Request, after: After = "", limit: Limit = 100) -> Response:
         store = self.engine.store()
         if after:
-            _check(after)
+            check_person(after)
         found = await self.engine.on_gallery(call_of(request), store.people, after=after, limit=limit)
         people = [{"person": one.name, "faces": one.faces, "enrolled": one.enrolled} for one in found]
         return json_answer({"people": people, "next": found[-1].name if len(found) == limit else None})
@@ -79,8 +80,7 @@ class _PeopleRoutes:
     async def enroll(self, request: Request) -> Response:
         engine, call = self.engine, call_of(request)
         store = engine.store()
-        read = await read_request(engine, request, EnrollRequest, _checked_images)
-        rows = await engine.embed(read.crops, call)
+        read, rows = await embed_request(engine, request, EnrollRequest, _checked_images)
         faces = read.body.faces
 
         def enroll() -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class _PeopleRoutes:
 
     async def person(self, request: Request, person: str) -> Response:
         store: GalleryStore = self.engine.store()
-        found = await self.engine.on_gallery(call_of(request), store.faces_of, _check(person))
+        found = await self.engine.on_gallery(call_of(request), store.faces_of, check_person(person))
         if not found:
             raise not_enrolled()
         return json_answer({"person": person, "faces": list(found)})
@@ -107,8 +107,8 @@ class _PeopleRoutes:
     async def remove(self, request: Request, person: str, face: FaceName = None) -> Response:
         store = self.engine.store()
         if face is not None:
-            _check(face)
-        count = await self.engine.on_gallery(call_of(request), store.remove, _check(person), face)
+            check_person(face)
+        count = await self.engine.on_gallery(call_of(request), store.remove, check_person(person), face)
         if not count:
             raise not_enrolled()
         return json_answer({"person": person, "faces": count})
@@ -116,23 +116,14 @@ class _PeopleRoutes:
 
 def _checked_images(body: EnrollRequest) -> list[Image]:
     """The images, once it is found that what they are enrolled as can be. Raises ApiError."""
-    _check(body.person)
+    check_person(body.person)
     if any(part in ("", ".", "..") for part in body.person.split("/")):
         message = "expected as person a name that can stand in an address: no empty part, '.' or '..' between slashes"
         raise ApiError(422, "invalid_name", message)
     if body.faces is not None:
         for face in body.faces:
-            _check(face)
+            check_person(face)
         if len(set(body.faces)) != len(body.images):
             message = f"expected as many faces as images, {len(body.images)}, each once"
             raise ApiError(422, "invalid_request", message)
     return list(body.images)
-
-
-def _check(name: str) -> str:
-    """A name as galleries hold them. Raises ApiError."""
-    try:
-        return check_name(name, "person")
-    except InputError as error:
-        message = f"expected a name of 1 to {LONGEST_NAME} characters on one line, none of them of control"
-        raise ApiError(422, "invalid_name", message) from error

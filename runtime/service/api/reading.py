@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
@@ -36,6 +37,14 @@ class Read(Generic[Body]):
         return np.stack([face.crop for face in self.faces])
 
 
+class DirectRoute(APIRoute):
+    """A route whose function takes the request alone: the framework finds nothing out for it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function itself."""
+        return self.endpoint
+
+
 def call_of(request: Request) -> Call:
     """What is known of the request since it came."""
     call: Call = request.state.call
@@ -51,10 +60,10 @@ def media_type(request: Request) -> str:
     return kind.strip().lower()
 
 
-async def read_request(
+async def embed_request(
     engine: FaceEngine, request: Request, kind: type[Body], images_of: Callable[[Body], Sequence[Image]]
-) -> Read[Body]:
-    """Parse a body of JSON and align the faces of its images. Raises ApiError."""
+) -> tuple[Read[Body], NDArray[np.float32]]:
+    """Parse a body of JSON, align the faces of its images, and embed them: (N, d). Raises ApiError."""
     if media_type(request) != JSON:
         raise ApiError(415, "unsupported_media_type", f"expected a body of {JSON} in Content-Type")
     content = await request.body()
@@ -66,7 +75,7 @@ async def read_request(
         given: ImageInput | None = getattr(body, "input", None)
         return Read(body, read_images(engine, call, images, given, getattr(body, "take", "largest")))
 
-    return await engine.on_images(call, read)
+    return await engine.read_and_embed(call, read, lambda found: found.crops)
 
 
 def read_images(

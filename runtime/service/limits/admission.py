@@ -116,33 +116,38 @@ class _Body:
 
 async def _serve_while_there(app: App, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
     """Serve a request whose body is read, and stop where the client closes the connection."""
+    serving = asyncio.current_task()
+    assert serving is not None
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-    forever = asyncio.Event()
+    gone = False
 
     async def receive_body() -> Message:
         if left:
             return left.pop()
-        await forever.wait()
+        await asyncio.Event().wait()
         return {"type": "http.disconnect"}
 
-    serving = asyncio.ensure_future(app(scope, receive_body, send))
-    watching = asyncio.ensure_future(_gone(receive))
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        serving.cancel()
+
+    async def send_part(message: Message) -> None:
+        await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            watching.cancel()  # what it would be told now is that the answer is complete
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
+        await app(scope, receive_body, send_part)
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        serving.uncancel()
     finally:
         watching.cancel()
-        if not serving.done():
-            serving.cancel()
-            await asyncio.wait((serving,))
-            if not serving.cancelled():
-                serving.exception()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _length(scope: Scope) -> int:

@@ -94,6 +94,8 @@ class _Answer:
                 (b"x-request-id", self.call.request_id.encode()),
                 (b"server-timing", f"total;dur={milliseconds:.1f}".encode()),
             ]
+            await self._send(message)  # of the head, which is never waited for
+            return
         try:
             async with asyncio.timeout(self._seconds):
                 await self._send(message)
