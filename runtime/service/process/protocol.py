@@ -11,21 +11,21 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 10.0
-"""From a connection, or the first byte of a further request, to the end of its headers."""
-
-MOST_CONNECTIONS = 1_024
-
 
 class ServiceProtocol(H11Protocol):
-    """A connection ends that sends no whole head in time, beyond `MOST_CONNECTIONS`, or what is no HTTP: with an
+    """A connection ends that sends no whole head in time, beyond `most_connections`, or what is no HTTP: with an
     envelope, where something was sent."""
+
+    head_seconds = 10.0
+    """From a connection, or the first byte of a further request, to the end of its headers."""
+
+    most_connections = 1_024
 
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > self.most_connections:
             self._refuse(503, "too_many_connections", "too many connections at once; try again later")
             return
         self._expect_head()
@@ -54,7 +54,7 @@ class ServiceProtocol(H11Protocol):
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+            self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
 
     def _forget_head(self) -> None:
         if self._head_timer is not None:
@@ -66,7 +66,7 @@ class ServiceProtocol(H11Protocol):
         if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
             return
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._refuse(408, "head_too_slow", f"expected a request's headers within {HEAD_SECONDS:g} seconds")
+            self._refuse(408, "head_too_slow", f"expected a request's headers within {self.head_seconds:g} seconds")
         else:
             self.transport.close()
 
