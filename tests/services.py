@@ -185,8 +185,8 @@ class Service:
         return int(self.address.rpartition(":")[2])
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged until now."""
-        return [json.loads(line) for line in list(self.log)]
+        """What it logged until now; libraries that decode pictures may write lines of their own, which are left out."""
+        return [json.loads(line) for line in list(self.log) if line.startswith("{")]
 
     def stop(self, seconds: float = 30) -> int:
         """SIGTERM, and its exit code."""

@@ -20,9 +20,9 @@ class Limits:
     has taken the answer.
     """
 
-    body_bytes: int = 16 * 2**20
+    body_bytes: int = 16_000_000
     body_seconds: float = 20.0
-    bodies_bytes: int = 128 * 2**20
+    bodies_bytes: int = 128_000_000
     requests: int = 512
     pixels: int = 25_000_000
     images: int = 64

@@ -248,6 +248,8 @@ def main() -> int:
             f"the log holds {word}" for word in (NAME, urllib.parse.quote(NAME), NAME.split()[1]) if word in text
         ]
         problems += [f"the log: {line}" for line in service.lines() if line.get("level") in ("error", "critical")]
+    others = Counter(line.split(":")[0][:60].strip() for line in service.log if not line.startswith("{"))
+    print(f"lines of libraries: {dict(others.most_common(5))}")
     print(f"{sum(statuses.values())} requests: {dict(sorted(statuses.items()))}")
     for problem in problems[:20]:
         print(problem)
