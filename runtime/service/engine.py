@@ -128,7 +128,7 @@ class FaceEngine:
             except BaseException as error:
                 _settle(both, error)
                 return
-            embedded.add_done_callback(lambda done: _settle(both, done.exception() or (given, done.result())))
+            embedded.add_done_callback(lambda done: _settle_with(both, given, done))
             both.add_done_callback(lambda done: embedded.cancel())
 
         self.image_pool.submit(begin)
@@ -209,6 +209,13 @@ def _settle(future: Future[Result], outcome: Result | BaseException) -> None:
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+
+def _settle_with(both: Future[tuple[Result, Embeddings]], given: Result, embedded: Future[Embeddings]) -> None:
+    if embedded.cancelled():
+        both.cancel()
+    else:
+        _settle(both, embedded.exception() or (given, embedded.result()))
 
 
 def _too_late() -> ApiError:

@@ -194,7 +194,7 @@ class Fuzzer:
             self.problems.append(f"{what}: {status} {body[:200]!r}")
         if status >= 400 and not head:
             try:
-                error = json.loads(body)["error"]
+                error = json.JSONDecoder().raw_decode(body.decode())[0]["error"]  # another answer may follow
             except (ValueError, KeyError, TypeError):
                 self.problems.append(f"{what}: {status} without an envelope: {body[:200]!r}")
                 return

@@ -27,10 +27,12 @@ _WINDOWS = np.arange(1 << 16, dtype=np.int32)
 def symbol_table(specification: bytes, largest: int = 15) -> Sequence[int]:
     """For each window the length of the code it begins with, + 32 * the symbol; -1 for no code.
 
-    Of a symbol the lower four bits are the size in bits of the value behind the code, at most `largest`.
+    Of a symbol the lower four bits are the size in bits of the value behind the code. `largest` below 15: the symbol
+    is that size, as in tables of means, and is at most so large.
     """
     lengths, symbols = _codes(specification)
-    return _table(np.where((lengths > 0) & (symbols & 15 <= largest), lengths + 32 * symbols, -1))
+    fits = (lengths > 0) & ((symbols <= largest) | (largest == 15))
+    return _table(np.where(fits, lengths + 32 * symbols, -1))
 
 
 @functools.lru_cache(maxsize=_TABLES)
