@@ -29,6 +29,7 @@ from efq.runtime.service.limits.admission import Admission
 from efq.runtime.service.limits.guard import Guard
 from efq.runtime.service.limits.recorder import Recorder
 from efq.runtime.service.openapi import description_of
+from efq.runtime.service.page.router import page_router
 from efq.runtime.service.settings import ServiceSettings
 
 CLOSE_SECONDS = 5.0
@@ -75,6 +76,7 @@ def create_app(
     app.include_router(model_router(opened))
     app.include_router(health_router(Readiness(opened)))
     app.include_router(metrics_router(opened, metrics))
+    app.include_router(page_router())
     app.add_exception_handler(HTTPException, _of_the_framework)
     app.add_exception_handler(RequestValidationError, _of_parameters)
     _add_limits(app, settings, metrics, log_request)

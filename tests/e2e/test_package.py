@@ -21,7 +21,7 @@ from efq.runtime import Embedder
 
 ROOT = Path(__file__).parents[2]
 LAYERS = ("runtime", "toolchain", "export", "benchmarks")
-PACKAGED = (".py", ".toml", ".css", ".typed")
+PACKAGED = (".css", ".html", ".js", ".py", ".svg", ".toml", ".typed")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
