@@ -24,7 +24,7 @@ from efq.export.targets.target import ExportOptions, ExportTarget, Prepared
 from efq.runtime.artifact.folder import MODEL_FILE
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.parity import UNCERTIFIED, ParityRecord
-from efq.runtime.backends.calls import LENGTH_TOLERANCE
+from efq.runtime.backends.answers import LENGTH_TOLERANCE
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.files import temporary_folder

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ParityError,
         ProbeError,
         SchemaError,
+        ServerError,
         UnreadableImageError,
         UsageError,
     )
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from efq.runtime.faces.images import decode_image, read_image
     from efq.runtime.faces.interface import Interface
     from efq.runtime.gallery.stores.open import open_gallery
+    from efq.runtime.open_inference.embedder import RemoteEmbedder
     from efq.runtime.probe.probe import Probe
 
 __all__ = [
@@ -68,7 +70,9 @@ __all__ = [
     "ParityRecord",
     "Probe",
     "ProbeError",
+    "RemoteEmbedder",
     "SchemaError",
+    "ServerError",
     "UnreadableImageError",
     "UsageError",
     "align",
@@ -87,6 +91,7 @@ _HOMES = {
     "Manifest": "artifact.manifest",
     "ParityRecord": "artifact.parity",
     "Probe": "probe.probe",
+    "RemoteEmbedder": "open_inference.embedder",
     "align": "faces.alignment",
     "decode_image": "faces.images",
     "open_gallery": "gallery.stores.open",

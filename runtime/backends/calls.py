@@ -9,19 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.folder import Artifact
+from efq.runtime.backends.answers import alike_fault, fault_of
 from efq.runtime.backends.choice import random_images
 from efq.runtime.backends.model import Model, model_of, runtime_failure
 from efq.runtime.backends.target import DEFAULT_TOLERANCE, OpenOptions, Target
 from efq.runtime.errors import EfqError, IncompatibleArtifactError
-
-LENGTH_TOLERANCE = 1e-3
-"""Of an embedding's squared length: float32 rounds to some 1e-6 of it, float16 to 1e-3."""
-
-ROUNDING = 1e-6
-"""Of a value of an embedding: two that differ by no more anywhere are the same."""
-
-DIFFERENT = 8.0
-"""Mean difference of two images' values, of 255, from which on they have no embedding in common."""
 
 PROBE_TOLERANCES = 3
 
@@ -47,7 +39,8 @@ def open_model(target: Target, artifact: Artifact, options: OpenOptions) -> Mode
             _logger.debug("%s has no probe: what it gives is compared with nothing", artifact.directory)
             images = random_images(artifact.manifest.input)[:2]
             found = np.concatenate([embed_with(model, image[np.newaxis], artifact=artifact) for image in images])
-            _check_apart(found, images, artifact=artifact, runtime=model.name, first=0)
+            if (fault := alike_fault(found, images, first=0)) is not None:
+                raise _damaged(artifact, model.name, *fault)
         else:
             check_probe(model, target, artifact, options)
         refused.pop_all()
@@ -85,36 +78,10 @@ def embed_with(model: Model, images: NDArray[np.uint8], *, artifact: Artifact, f
         raise
     except Exception as error:
         raise runtime_failure(error, runtime=model.name, doing="run", place=artifact.directory) from error
-    expected = (len(images), artifact.manifest.embedding_size)
-    if not isinstance(found, np.ndarray) or found.dtype != np.float32 or found.shape != expected:
-        described = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-        raise _damaged(artifact, model.name, f"float32 {expected}", described)
-    _check_lengths(found, artifact=artifact, runtime=model.name, first=first)
-    if len(found) > 1:
-        _check_apart(found, images, artifact=artifact, runtime=model.name, first=first)
+    fault = fault_of(found, images, embedding_size=artifact.manifest.embedding_size, first=first)
+    if fault is not None:
+        raise _damaged(artifact, model.name, *fault)
     return found
-
-
-def _check_lengths(found: NDArray[np.float32], *, artifact: Artifact, runtime: str, first: int) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("nd,nd->n", found, found)
-        fits = np.abs(squares - 1) <= LENGTH_TOLERANCE  # False for NaN, too
-    if not fits.all():
-        row = int(np.argmin(fits))
-        described = f"one of length {np.sqrt(squares[row]):g} for image {first + row}"
-        raise _damaged(artifact, runtime, "embeddings of unit length", described)
-
-
-def _check_apart(
-    found: NDArray[np.float32], images: NDArray[np.uint8], *, artifact: Artifact, runtime: str, first: int
-) -> None:
-    """Of neighbours: a model that gives all images one row gives it to them. Images are compared only where rows are
-    alike, as those of one image twice are."""
-    alike = np.abs(found[1:] - found[:-1]).max(1) <= ROUNDING
-    for row in map(int, np.flatnonzero(alike)):
-        if np.abs(np.subtract(images[row], images[row + 1], dtype=np.int16)).mean() >= DIFFERENT:
-            described = f"the same one for the images {first + row} and {first + row + 1}, which are not alike"
-            raise _damaged(artifact, runtime, "an embedding for each image", described)
 
 
 def _damaged(artifact: Artifact, runtime: str, expected: str, found: str) -> IncompatibleArtifactError:

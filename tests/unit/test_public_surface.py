@@ -41,6 +41,8 @@ SURFACE = {
             "ProbeError",
         ),
         *("Aligner", "decode_image", "read_image", "open_gallery"),
+        *("Aligner", "decode_image", "read_image"),
+        *("RemoteEmbedder", "ServerError"),
     },
     "runtime.artifact": set(),
     "runtime.backends": set(),
