@@ -53,14 +53,15 @@ class Failure:
 class ServedInference:
     """What the routes serve.
 
-    name: of the model. embed: RGB images as the contract says, uint8 (N, H, W, 3), to embeddings float32 (N, d).
+    name: of the model. embed: RGB images as the contract says, uint8 (N, H, W, 3), to embeddings float32 (N, d),
+    with the request that they came with.
     is_ready: whether requests are answered now. failure: how an exception of `embed` is answered, None where only the
     routes' own rules are to hold. most_images: of one request.
     """
 
     name: str
     served: ServedModel
-    embed: Callable[[NDArray[np.uint8]], Awaitable[NDArray[np.float32]]]
+    embed: Callable[[NDArray[np.uint8], Request], Awaitable[NDArray[np.float32]]]
     is_ready: Callable[[], bool] = lambda: True
     failure: Callable[[Exception], Failure | None] = lambda error: None
     most_images: int = MOST_IMAGES
@@ -138,7 +139,7 @@ async def _infer(found: ServedInference, request: Request) -> Response:
     try:
         small = header_length is not None or len(body) <= _AT_ONCE
         asked = read() if small else await asyncio.to_thread(read)
-        embeddings = await found.embed(asked.images)
+        embeddings = await found.embed(asked.images, request)
     except Exception as error:
         return _refused(_failure(found, error))
     message = write_response(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifacts import make_artifact, random_faces
+from artifacts import make_artifact, make_manifest, make_model, random_faces
 from messages import raises_naming
 from numpy.typing import NDArray
 
@@ -40,7 +40,7 @@ class Service:
     ready: bool = True
     loaded: bool = True
 
-    async def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    async def embed(self, images: NDArray[np.uint8], request: object) -> NDArray[np.float32]:
         if self.error is not None:
             error, self.error = self.error, None
             raise error
@@ -116,7 +116,9 @@ def test_everything_is_learned_from_the_service(service: Service, url: str, bina
 def test_the_same_artifact_may_be_given(url: str, folder: Path, tmp_path: Path) -> None:
     with RemoteEmbedder.open(url, artifact=folder) as remote:
         assert remote.artifact is not None
-    other = make_artifact(tmp_path / "other", name="other")
+    changed = make_model(make_manifest())
+    changed.doc_string = "another"
+    other = make_artifact(tmp_path / "other", model=changed)
     with raises_naming(IncompatibleArtifactError, other, url):
         RemoteEmbedder.open(url, artifact=other)
 
