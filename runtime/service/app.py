@@ -28,6 +28,7 @@ from efq.runtime.service.health.readiness import Readiness
 from efq.runtime.service.limits.admission import Admission
 from efq.runtime.service.limits.guard import Guard
 from efq.runtime.service.limits.recorder import Recorder
+from efq.runtime.service.open_inference_routes import open_inference_router
 from efq.runtime.service.openapi import description_of
 from efq.runtime.service.page.router import page_router
 from efq.runtime.service.settings import ServiceSettings
@@ -74,6 +75,7 @@ def create_app(
     app.include_router(faces_router(opened))
     app.include_router(people_router(opened))
     app.include_router(model_router(opened))
+    app.include_router(open_inference_router(opened))
     app.include_router(health_router(Readiness(opened)))
     app.include_router(metrics_router(opened, metrics))
     app.include_router(page_router())

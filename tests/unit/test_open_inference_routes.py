@@ -217,3 +217,13 @@ def test_compressed_bodies_are_refused(service: Service) -> None:
         "POST", "/v2/models/tiny/infer", Message(body=b"x", headers={"Content-Encoding": "gzip"})
     )
     assert (status, list(json.loads(body))) == (415, ["error"])
+
+
+def test_the_service_answers(folder: Path) -> None:
+    services = pytest.importorskip("services")
+    faces = random_faces(3)
+    with services.serving(folder) as running, Embedder.open(folder, threads=1) as local:
+        for binary in (True, False):
+            with RemoteEmbedder.open(running.address, artifact=folder, binary=binary) as remote:
+                np.testing.assert_allclose(remote.embed(faces), local.embed(faces), atol=1e-6)
+                assert remote.contract == local.contract
