@@ -1,0 +1,123 @@
+"""What was measured of services under load, and its tables."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from efq.benchmarks.report.markdown import table
+from efq.benchmarks.serving.loops import Load
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One load on one variant in one round.
+
+    kind: of its requests. loop: "closed" with so many clients as `load` says, or "open" with so many requests a second.
+    rate: requests a second that were answered. p50 and p99: ms. late: ms that the generator's 99 % sent a request after
+    its time at most, 0 of a closed loop. cpu_ms: of the service's processor, for one request.
+    """
+
+    round: int
+    variant: str
+    kind: str
+    loop: str
+    load: float
+    rate: float
+    p50: float
+    p99: float
+    late: float
+    errors: int
+    cpu_ms: float
+
+    @classmethod
+    def of(
+        cls, found: Load, cpu_seconds: float, *, round: int, variant: str, kind: str, loop: str, load: float
+    ) -> Measured:
+        """From what came of a load, for which the service computed so many seconds."""
+        late = sorted(found.late)
+        return cls(
+            round=round,
+            variant=variant,
+            kind=kind,
+            loop=loop,
+            load=load,
+            rate=found.rate,
+            p50=found.milliseconds(0.5),
+            p99=found.milliseconds(0.99),
+            late=1e3 * float(late[int(0.99 * (len(late) - 1))]) if late else 0.0,
+            errors=found.errors,
+            cpu_ms=1e3 * cpu_seconds / max(1, sum(found.statuses.values())),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+    """measured: all rounds. bare: of the embedder alone, by images a call, images a second of each round. resident:
+    bytes of each variant before and after. facts: of the machine and how it was measured, plain values."""
+
+    measured: Sequence[Measured]
+    bare: Mapping[int, Sequence[float]]
+    bare_cpu_ms: Mapping[int, Sequence[float]]
+    resident: Mapping[str, tuple[int, int]]
+    facts: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def saturated(self, variant: str, kind: str = "infer") -> float:
+        """The most requests a second of a closed loop, median of the rounds; 0 where none was measured."""
+        rates = _by(self.measured, variant, kind, "closed")
+        return max((statistics.median(one.rate for one in group) for group in rates.values()), default=0.0)
+
+    def markdown(self) -> str:
+        """Tables of both loops, and the ratios."""
+        parts = [self._loop("closed", "clients"), self._loop("open", "requests/s sent"), self._summary()]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _loop(self, loop: str, what: str) -> str:
+        rows = []
+        for variant, kind in dict.fromkeys((one.variant, one.kind) for one in self.measured if one.loop == loop):
+            for load, group in _by(self.measured, variant, kind, loop).items():
+                rows.append([variant, kind, f"{load:g}", *_cells(group)])
+        header = ["service", "request", what, "answered/s", "p50 ms", "p99 ms", "CPU ms", "errors"]
+        return table(header, rows) if rows else ""
+
+    def _summary(self) -> str:
+        variants = list(dict.fromkeys(one.variant for one in self.measured))
+        rows = []
+        for variant in variants:
+            most = self.saturated(variant)
+            before, after = self.resident.get(variant, (0, 0))
+            cells = [variant, f"{most:.0f}"]
+            cells += [f"{rate / most - 1:+.0%}" if most else "" for rate in map(statistics.median, self.bare.values())]
+            ratio = most / self.saturated(variants[-1]) if self.saturated(variants[-1]) else 0
+            rows.append([*cells, f"{ratio:.2f} x", f"{before / 1e6:.0f}, {after / 1e6:.0f}"])
+        bare = [f"to the embedder, {batch} a call ({statistics.median(r):.0f}/s)" for batch, r in self.bare.items()]
+        header = ["service", "most answered/s", *(f"time {one}" for one in bare), f"to {variants[-1]}", "resident MB"]
+        return table(header, rows)
+
+
+def _by(measured: Iterable[Measured], variant: str, kind: str, loop: str) -> dict[float, list[Measured]]:
+    """The rounds of each load."""
+    found: dict[float, list[Measured]] = collections.defaultdict(list)
+    for one in measured:
+        if (one.variant, one.kind, one.loop) == (variant, kind, loop):
+            found[one.load].append(one)
+    return dict(found)
+
+
+def _cells(group: Sequence[Measured]) -> list[str]:
+    middle = {name: statistics.median(getattr(one, name) for one in group) for name in ("rate", "p50", "p99", "cpu_ms")}
+    errors = sum(one.errors for one in group)
+    return [
+        f"{middle['rate']:.0f}",
+        f"{middle['p50']:.1f}",
+        f"{middle['p99']:.1f}",
+        f"{middle['cpu_ms']:.2f}",
+        str(errors),
+    ]
