@@ -84,33 +84,43 @@ def inference_router(find: Callable[[], ServedInference | None]) -> APIRouter:
         )
         return _json(metadata.to_dict())
 
-    async def model_metadata(name: str, version: str = VERSION) -> Response:
-        found = _served(find, name, version)
+    async def model_metadata(request: Request) -> Response:
+        found = _served(find, request)
         return found if isinstance(found, Response) else _json(_described(found))
 
-    async def model_ready(name: str, version: str = VERSION) -> Response:
-        found = _served(find, name, version)
+    async def model_ready(request: Request) -> Response:
+        found = _served(find, request)
         if isinstance(found, Response):
             return found
         ready = found.is_ready()
         return _json({"name": found.name, "ready": ready}, status=200 if ready else 503)
 
-    async def infer(request: Request, name: str, version: str = VERSION) -> Response:
-        found = _served(find, name, version)
+    async def infer(request: Request) -> Response:
+        found = _served(find, request)
         return found if isinstance(found, Response) else await _infer(found, request)
 
-    router.add_api_route("/v2", server_metadata, methods=["GET"], responses=_answers("The server's metadata"))
-    for path in (_MODELS, _VERSIONS):
-        router.add_api_route(path, model_metadata, methods=["GET"], responses=_answers("The model's metadata"))
-        router.add_api_route(f"{path}/ready", model_ready, methods=["GET"], responses=_answers("Whether it is ready"))
+    for path, names in ((_MODELS, _NAMES[:1]), (_VERSIONS, _NAMES)):  # the first one that fits is taken: infer
+        documented = {"parameters": list(names)}
         router.add_api_route(
-            f"{path}/infer", infer, methods=["POST"], responses=_answers("Embeddings"), openapi_extra=_REQUEST
+            f"{path}/infer",
+            infer,
+            methods=["POST"],
+            responses=_answers("Embeddings"),
+            openapi_extra=_REQUEST | documented,
         )
+        for end, route, what in (
+            ("", model_metadata, "The model's metadata"),
+            ("/ready", model_ready, "Whether it is ready"),
+        ):
+            router.add_api_route(path + end, route, methods=["GET"], responses=_answers(what), openapi_extra=documented)
+    router.add_api_route("/v2", server_metadata, methods=["GET"], responses=_answers("The server's metadata"))
     return router
 
 
-def _served(find: Callable[[], ServedInference | None], name: str, version: str) -> ServedInference | Response:
+def _served(find: Callable[[], ServedInference | None], request: Request) -> ServedInference | Response:
+    """The model that the path names, or why not. The path's parts are no arguments, which cost a third of a request."""
     found = find()
+    name, version = request.path_params["name"], request.path_params.get("version", VERSION)
     if found is None:
         return _refused(Failure(status=503, text="expected a model that is loaded, found none yet; try again"))
     if name != found.name or version != VERSION:
@@ -204,6 +214,9 @@ def _answers(description: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": description, "content": contents}, "4XX": failed, "5XX": failed}
 
 
+_NAMES = tuple(
+    {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in ("name", "version")
+)
 _TENSOR = {
     "type": "object",
     "required": ["name", "shape", "datatype"],

@@ -72,10 +72,10 @@ def create_app(
     app.state.engine = opened
     app.state.closed = True
     app.openapi = functools.cache(lambda: description_of(app))  # type: ignore[method-assign]
+    app.include_router(open_inference_router(opened))
     app.include_router(faces_router(opened))
     app.include_router(people_router(opened))
     app.include_router(model_router(opened))
-    app.include_router(open_inference_router(opened))
     app.include_router(health_router(Readiness(opened)))
     app.include_router(metrics_router(opened, metrics))
     app.include_router(page_router())
