@@ -55,6 +55,16 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
         return await self._answer
 
+    @property
+    def has_part(self) -> bool:
+        """Whether a part of an answer came whose rest has not."""
+        return bool(self._buffer)
+
+    def write(self, part: bytes) -> None:
+        """Send what is no whole request, and wait for nothing."""
+        if self._transport is not None:
+            self._transport.write(part)
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()

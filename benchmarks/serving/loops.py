@@ -90,6 +90,22 @@ async def closed_loop(address: Address, requests: Sequence[bytes], *, clients: i
     return record.load(seconds)
 
 
+async def closed_count(
+    address: Address, requests: Sequence[bytes], *, clients: int, count: int
+) -> collections.Counter[int]:
+    """So many requests of `clients` that each wait for their answers: how many had which status, 0 for none."""
+    statuses: collections.Counter[int] = collections.Counter()
+    turn = itertools.islice(itertools.cycle(requests), count)
+
+    async def client() -> None:
+        async with _Kept(address) as kept:
+            for request in turn:
+                statuses[await kept.ask(request)] += 1
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return statuses
+
+
 async def open_loop(address: Address, requests: Sequence[bytes], *, rate: float, seconds: float, seed: int = 0) -> Load:
     """Requests at random times, `rate` a second (a Poisson process).
 
