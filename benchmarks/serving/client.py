@@ -107,13 +107,13 @@ def requests_of(kind: str, faces: NDArray[np.uint8], *, model: str, images: int 
 def _request(kind: str, batch: NDArray[np.uint8], model: str) -> bytes:
     if kind == "infer":
         message = write_request(batch, input_name="images", output_name="embeddings", binary=True)
-        return _http(f"/v2/models/{model}/infer", message)
+        return http_request(f"/v2/models/{model}/infer", message)
     if kind in ("png", "jpeg"):
         content = _encoded(batch[0], kind)
-        return _http("/v1/embeddings", Message(body=content, headers={"Content-Type": f"image/{kind}"}))
+        return http_request("/v1/embeddings", Message(body=content, headers={"Content-Type": f"image/{kind}"}))
     images: Sequence[dict[str, str]] = [{"data": base64.b64encode(_encoded(face, "jpeg")).decode()} for face in batch]
     body = json.dumps({"images": images}).encode()
-    return _http("/v1/embeddings", Message(body=body, headers={"Content-Type": "application/json"}))
+    return http_request("/v1/embeddings", Message(body=body, headers={"Content-Type": "application/json"}))
 
 
 def _encoded(face: NDArray[np.uint8], kind: str) -> bytes:
@@ -121,7 +121,8 @@ def _encoded(face: NDArray[np.uint8], kind: str) -> bytes:
     return cv2.imencode(".jpg" if kind == "jpeg" else ".png", face[..., ::-1], options)[1].tobytes()
 
 
-def _http(path: str, message: Message) -> bytes:
+def http_request(path: str, message: Message) -> bytes:
+    """A POST, as it goes over a connection."""
     headers = {"Host": "127.0.0.1", "Content-Length": str(len(message.body)), **message.headers}
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + message.body
