@@ -26,7 +26,7 @@ def database() -> Iterator[str]:
     import psycopg
 
     with contextlib.ExitStack() as running:
-        folder = Path(tempfile.mkdtemp(prefix="efq-", dir="/tmp"))  # a socket's path has to be short
+        folder = Path(tempfile.mkdtemp(prefix="efq-example-", dir="/tmp"))  # a socket's path has to be short
         running.callback(shutil.rmtree, folder, ignore_errors=True)
         user = server_user(folder)
         programs = reachable_programs(folder, user)

@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def left_of_it() -> set[str]:
-    return {path.name for path in Path("/tmp").glob("efq-*") if (path / "data").exists() or (path / "log").exists()}
+    return {path.name for path in Path("/tmp").glob("efq-example-*")}
 
 
 @pytest.fixture
