@@ -131,7 +131,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(400, {"error": f"unexpected batch {len(images)}"})
             return
         (rows,) = self.model.session.run(None, {port.name: images})
-        rows = self.model.change(rows)
+        rows = self.model.change(np.asarray(rows))
         asked = request.get("outputs", [{}])[0].get("parameters", {}).get("binary_data", False)
         output = {"name": self.model.session.get_outputs()[0].name, "datatype": "FP32", "shape": list(rows.shape)}
         content = rows.astype("<f4").tobytes() if asked else b""

@@ -50,7 +50,7 @@ class Measured:
             p99=found.milliseconds(0.99),
             late=1e3 * float(late[int(0.99 * (len(late) - 1))]) if late else 0.0,
             errors=found.errors,
-            cpu_ms=1e3 * cpu_seconds / max(1, sum(found.statuses.values())),
+            cpu_ms=1e3 * cpu_seconds / max(1, found.answers),
         )
 
 
@@ -89,17 +89,41 @@ class Figures:
 
     def _summary(self) -> str:
         variants = list(dict.fromkeys(one.variant for one in self.measured))
-        rows = []
+        last = self.saturated(variants[-1])
+        rows = [
+            [
+                f"the embedder, {batch} a call",
+                f"{statistics.median(rates):.0f}",
+                f"{statistics.median(cpu):.2f}",
+                "",
+                "",
+                "",
+            ]
+            for (batch, rates), cpu in zip(self.bare.items(), self.bare_cpu_ms.values(), strict=True)
+        ]
         for variant in variants:
-            most = self.saturated(variant)
+            most, cpu = self.saturated(variant), self._least_cpu(variant)
+            over = (
+                " ".join(f"{statistics.median(rates) / most - 1:+.0%}" for rates in self.bare.values()) if most else ""
+            )
             before, after = self.resident.get(variant, (0, 0))
-            cells = [variant, f"{most:.0f}"]
-            cells += [f"{rate / most - 1:+.0%}" if most else "" for rate in map(statistics.median, self.bare.values())]
-            ratio = most / self.saturated(variants[-1]) if self.saturated(variants[-1]) else 0
-            rows.append([*cells, f"{ratio:.2f} x", f"{before / 1e6:.0f}, {after / 1e6:.0f}"])
-        bare = [f"to the embedder, {batch} a call ({statistics.median(r):.0f}/s)" for batch, r in self.bare.items()]
-        header = ["service", "most answered/s", *(f"time {one}" for one in bare), f"to {variants[-1]}", "resident MB"]
+            ratio = f"{most / last:.2f} x" if last else ""
+            rows.append([variant, f"{most:.0f}", f"{cpu:.2f}", over, ratio, f"{before / 1e6:.0f} {after / 1e6:.0f}"])
+        calls = " ".join(str(batch) for batch in self.bare)
+        header = [
+            "",
+            "most a second",
+            "CPU ms",
+            f"time over the embedder's ({calls} a call)",
+            f"to {variants[-1]}",
+            "resident MB",
+        ]
         return table(header, rows)
+
+    def _least_cpu(self, variant: str) -> float:
+        """Of the loads of a closed loop, the one of which a request took least; median of the rounds."""
+        groups = _by(self.measured, variant, "infer", "closed").values()
+        return min((statistics.median(one.cpu_ms for one in group) for group in groups), default=0.0)
 
 
 def _by(measured: Iterable[Measured], variant: str, kind: str, loop: str) -> dict[float, list[Measured]]:

@@ -27,13 +27,15 @@ class Load:
     """What came of it.
 
     seconds: that were measured. latencies: seconds of each request answered with 200 in that time. statuses: of all
-    answers in it, 0 for connections that failed and answers that never came. late: seconds after its time that each
-    request of an open loop was sent, which is the generator's fault; empty for a closed loop.
+    answers in it, 0 for connections that failed and answers that never came. answers: of all, before it and after,
+    too. late: seconds after its time that each request of an open loop was sent, which is the generator's fault; empty
+    for a closed loop.
     """
 
     seconds: float
     latencies: NDArray[np.float64]
     statuses: collections.Counter[int]
+    answers: int
     late: NDArray[np.float64]
 
     @property
@@ -55,6 +57,7 @@ class _Record:
         self.latencies: list[float] = []
         self.statuses: collections.Counter[int] = collections.Counter()
         self.late: list[float] = []
+        self.answers = 0
 
     def add(self, status: int, seconds: float) -> None:
         self.statuses[status] += 1
@@ -66,6 +69,7 @@ class _Record:
             seconds=seconds,
             latencies=np.array(self.latencies),
             statuses=self.statuses,
+            answers=self.answers,
             late=np.array(self.late),
         )
 
@@ -81,6 +85,7 @@ async def closed_loop(address: Address, requests: Sequence[bytes], *, clients: i
             while (sent := time.perf_counter()) < end:
                 status = await kept.ask(next(turn))
                 now = time.perf_counter()
+                record.answers += 1
                 if start <= now < end:
                     record.add(status, now - sent)
                 if status == 0:
@@ -124,6 +129,7 @@ async def open_loop(address: Address, requests: Sequence[bytes], *, rate: float,
             kept = free.pop() if free else _Kept(address)
             record.late.append(time.perf_counter() - due)
             status = await kept.ask(request)
+            record.answers += 1
             record.add(status, time.perf_counter() - due)
             free.append(kept)
 

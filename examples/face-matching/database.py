@@ -32,7 +32,15 @@ def database() -> Iterator[str]:
         programs = reachable_programs(folder, user)
         password = secrets.token_hex(16)
         make(programs, folder, password, user)
-        command = [programs / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses="]
+        command: list[str | Path] = [
+            programs / "postgres",
+            "-D",
+            folder / "data",
+            "-k",
+            folder,
+            "-c",
+            "listen_addresses=",
+        ]
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **user
@@ -80,7 +88,7 @@ def make(programs: Path, folder: Path, password: str, user: dict[str, Any]) -> N
         os.chown(secret, user["user"], user["group"])
     secret.chmod(0o600)
     options = ["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"]
-    command = [programs / "initdb", "-D", folder / "data", *options, "--pwfile", secret]
+    command: list[str | Path] = [programs / "initdb", "-D", folder / "data", *options, "--pwfile", secret]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, start_new_session=True, **user)
     secret.unlink()
     if done.returncode:

@@ -187,10 +187,10 @@ def test_figures_are_medians_of_rounds() -> None:
     )
     assert figures.saturated("a") == 110
     text = figures.markdown()
-    assert "| 110        " in text
+    assert re.search(r"\| a +\| 110 ", text)
     assert "2.00 x" in text
     assert "+20%" in text
-    assert "100, 200" in text
+    assert "100 200" in text
     assert json.loads(json.dumps(figures.to_dict()))["bare"]["1"] == [121.0, 132.0, 143.0]
 
 
