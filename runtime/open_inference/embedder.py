@@ -87,7 +87,7 @@ class RemoteEmbedder:
 
         `model` and `version` are the server's names; without them the artifact's name and the server's choice. binary:
         whether tensors are sent as bytes; None does so where the server says that it takes them, or is OpenVINO Model
-        Server, else they are JSON, eight times slower. `api_key` is sent as `Authorization: Bearer`. A call ends within
+        Server, else they are JSON, many times slower. `api_key` is sent as `Authorization: Bearer`. A call ends within
         `timeout` seconds a batch of 64, in which it is sent again, `tries` times at most, where the connection fails or
         the server is busy.
 
