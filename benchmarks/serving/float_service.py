@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.benchmarks.peers.onnxruntime import OnnxRuntimePeer
+from efq.benchmarks.peers.peer import unit_length
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.faces.batch import check_images
 from efq.runtime.faces.normalization import Normalization
@@ -40,7 +41,7 @@ class FloatEmbedder:
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As `Embedder.embed`, checks included."""
         check_images(images, self.contract)
-        return self._peer.embed(images)
+        return unit_length(self._peer.run(self._peer.prepare(images)))
 
     def check_probe(self) -> None:
         """It has another network's embedding."""
