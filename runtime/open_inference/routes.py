@@ -118,7 +118,7 @@ def inference_router(find: Callable[[], ServedInference | None]) -> APIRouter:
 
 
 def _served(find: Callable[[], ServedInference | None], request: Request) -> ServedInference | Response:
-    """The model that the path names, or why not. Its parts are no arguments of the routes, as FastAPI finds these slowly."""
+    """The model that the path names, or why not. No argument of a route is in it, as FastAPI finds these slowly."""
     found = find()
     name, version = request.path_params["name"], request.path_params.get("version", VERSION)
     if found is None:
