@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 
 from efq.runtime.backends.model import INPUT_NAME, OUTPUT_NAME
@@ -67,16 +68,20 @@ class ServedInference:
     most_images: int = MOST_IMAGES
 
 
-def inference_router(find: Callable[[], ServedInference | None]) -> APIRouter:
+def inference_router(
+    find: Callable[[], ServedInference | None], *, route_class: type[APIRoute] = APIRoute
+) -> APIRouter:
     """The routes of `/v2`; without those of health, which are the service's. find: None before it can serve.
+
+    route_class: of routes whose functions take the request alone.
 
     Errors are the protocol's, {"error": text}: 404 for another model or version, 400, 413 and 415 for what cannot be
     read, 503 before it can serve, and what `failure` says.
     """
-    router = APIRouter(tags=["Open Inference Protocol"])
+    router = APIRouter(tags=["Open Inference Protocol"], route_class=route_class)
     efq_version = installed_versions(["efq"]).get("efq", "unknown")
 
-    async def server_metadata() -> Response:
+    async def server_metadata(request: Request) -> Response:
         found = find()
         names = () if found is None else (found.name,)
         metadata = ServerMetadata(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from efq.runtime.open_inference.metadata import ServedModel
 from efq.runtime.open_inference.routes import Failure, ServedInference, inference_router
-from efq.runtime.service.api.reading import call_of
+from efq.runtime.service.api.reading import DirectRoute, call_of
 from efq.runtime.service.engine import FaceEngine
 from efq.runtime.service.errors import ApiError
 
@@ -27,7 +27,7 @@ def open_inference_router(engine: FaceEngine) -> APIRouter:
         failure=_failure,
         most_images=engine.settings.limits.images,
     )
-    return inference_router(lambda: inference)
+    return inference_router(lambda: inference, route_class=DirectRoute)
 
 
 def _failure(error: Exception) -> Failure | None:
