@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -32,6 +33,7 @@ from efq.runtime.open_inference.messages import (
     write_response,
 )
 from efq.runtime.open_inference.metadata import BINARY_EXTENSION, VERSION, ServedModel, ServerMetadata
+from efq.runtime.open_inference.tensors import TensorSpec
 
 MOST_IMAGES = 64
 
@@ -66,6 +68,12 @@ class ServedInference:
     is_ready: Callable[[], bool] = lambda: True
     failure: Callable[[Exception], Failure | None] = lambda error: None
     most_images: int = MOST_IMAGES
+
+    @functools.cached_property
+    def input_spec(self) -> TensorSpec:
+        """What is fed, whatever the artifact's interface: bytes as decoded."""
+        usual = dataclasses.replace(self.served, interface=USUAL)
+        return usual.input_spec(name=INPUT_NAME, batch=None, most_images=self.most_images)
 
 
 def inference_router(
@@ -140,8 +148,7 @@ def _described(found: ServedInference) -> dict[str, Any]:
 
 async def _infer(found: ServedInference, request: Request) -> Response:
     header_length = request.headers.get(HEADER_LENGTH)
-    usual = dataclasses.replace(found.served, interface=USUAL)
-    spec = usual.input_spec(name=INPUT_NAME, batch=None, most_images=found.most_images)
+    spec = found.input_spec
     if request.headers.get("content-encoding", "identity") != "identity":
         return _refused(Failure(status=415, text="expected a body without Content-Encoding, found one with it"))
     body = await _body(request, largest_of(spec, binary=header_length is not None))
