@@ -69,10 +69,13 @@ class Figures:
         """As plain values, for JSON."""
         return dataclasses.asdict(self)
 
-    def saturated(self, variant: str, kind: str = "infer") -> float:
-        """The most requests a second of a closed loop, median of the rounds; 0 where none was measured."""
-        rates = _by(self.measured, variant, kind, "closed")
-        return max((statistics.median(one.rate for one in group) for group in rates.values()), default=0.0)
+    def saturated(self, variant: str) -> list[float]:
+        """The most requests to infer a second of a closed loop, of each round."""
+        rounds: dict[int, float] = {}
+        for one in self.measured:
+            if (one.variant, one.kind, one.loop) == (variant, "infer", "closed"):
+                rounds[one.round] = max(one.rate, rounds.get(one.round, 0.0))
+        return list(rounds.values())
 
     def markdown(self) -> str:
         """Tables of both loops, and the ratios."""
@@ -95,28 +98,20 @@ class Figures:
                 f"the embedder, {batch} a call",
                 f"{statistics.median(rates):.0f}",
                 f"{statistics.median(cpu):.2f}",
-                "",
-                "",
-                "",
+                *[""] * 3,
             ]
             for (batch, rates), cpu in zip(self.bare.items(), self.bare_cpu_ms.values(), strict=True)
         ]
         for variant in variants:
-            most, cpu = self.saturated(variant), self._least_cpu(variant)
-            over = (
-                " ".join(f"{statistics.median(rates) / most - 1:+.0%}" for rates in self.bare.values()) if most else ""
-            )
+            most = self.saturated(variant)
+            over = " ".join(f"{_ratio(rates, most) - 1:+.0%}" for rates in self.bare.values())
             before, after = self.resident.get(variant, (0, 0))
-            ratio = f"{most / last:.2f} x" if last else ""
-            rows.append([variant, f"{most:.0f}", f"{cpu:.2f}", over, ratio, f"{before / 1e6:.0f} {after / 1e6:.0f}"])
+            cells = [variant, f"{statistics.median(most):.0f}", f"{self._least_cpu(variant):.2f}", over]
+            rows.append([*cells, f"{_ratio(most, last):.2f} x", f"{before / 1e6:.0f} {after / 1e6:.0f}"])
         calls = " ".join(str(batch) for batch in self.bare)
         header = [
-            "",
-            "most a second",
-            "CPU ms",
-            f"time over the embedder's ({calls} a call)",
-            f"to {variants[-1]}",
-            "resident MB",
+            *("", "most a second", "CPU ms", f"time over the embedder's ({calls} a call)"),
+            *(f"to {variants[-1]}", "resident MB"),
         ]
         return table(header, rows)
 
@@ -124,6 +119,11 @@ class Figures:
         """Of the loads of a closed loop, the one of which a request took least; median of the rounds."""
         groups = _by(self.measured, variant, "infer", "closed").values()
         return min((statistics.median(one.cpu_ms for one in group) for group in groups), default=0.0)
+
+
+def _ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    """The median of the rounds' ratios, whose two sides neighbours disturbed alike."""
+    return statistics.median(a / b if b else 0.0 for a, b in zip(one, other, strict=True))
 
 
 def _by(measured: Iterable[Measured], variant: str, kind: str, loop: str) -> dict[float, list[Measured]]:

@@ -66,7 +66,15 @@ def main(
     asked = parse_counts(rates, "--rates", most=100_000) if rates else ()
     images = faces_to_send(faces, FACES)
     served, measuring = cores()
-    busy = busy_cores()
+    facts = {
+        "machine": describe_machine().to_dict(),
+        "service_cores": sorted(served),
+        "generator_cores": sorted(measuring),
+        "busy_cores_before": busy_cores(),
+        "threads": threads,
+        "seconds": seconds,
+        "rounds": rounds,
+    }
     with temporary_folder("load") as folder, pinned(measuring):
         np.save(folder / "faces.npy", images)
         with open_variants(directory, teacher, folder, served, threads=threads) as variants:
@@ -85,15 +93,7 @@ def main(
                     one.name: (before, one.service.resident_bytes())
                     for one, before in zip(variants, runs.resident, strict=True)
                 },
-                facts={
-                    "machine": describe_machine().to_dict(),
-                    "service_cores": sorted(served),
-                    "generator_cores": sorted(measuring),
-                    "busy_cores_before": busy,
-                    "threads": threads,
-                    "seconds": seconds,
-                    "rounds": rounds,
-                },
+                facts=facts,
             )
     atomic_write_text(output / "load.json", json.dumps(figures.to_dict(), indent=2) + "\n")
     atomic_write_text(output / "load.md", figures.markdown())
