@@ -218,7 +218,8 @@ def _answer(message: Message, status: int) -> Response:
 
 
 def _answers(description: str) -> dict[int | str, dict[str, Any]]:
-    error = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    told = {"anyOf": [{"type": "string"}, {"type": "object"}]}  # an object is of what stands before the routes
+    error = {"type": "object", "properties": {"error": told}, "required": ["error"]}
     failed = {"description": "What is wrong", "content": {JSON_TYPE: {"schema": error}}}
     contents = {JSON_TYPE: {"schema": {"type": "object"}}}
     if description == "Embeddings":
