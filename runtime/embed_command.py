@@ -7,39 +7,38 @@ if __name__ == "__main__":  # as the installed command: signals first, then the 
 
     run("efq.runtime.embed_command")
 
-import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from efq.runtime.backends.open import BACKENDS
 from efq.runtime.backends.target import AUTOMATIC
+from efq.runtime.bulk.listing.sources import Sources
+from efq.runtime.bulk.run import BulkSettings, embed_in_bulk, runs_on_cpu
 from efq.runtime.commands.options import BATCH, DEVICE, PATH, TEXT, THREADS, refuse_unused
-from efq.runtime.console import efq_command, log, progress
+from efq.runtime.console import efq_command, progress
 from efq.runtime.detection.detector import Detector
-from efq.runtime.detection.photo_faces import PhotoReader
+from efq.runtime.detection.photo_faces import TAKES, PhotoReader, Take
 from efq.runtime.embedder import Embedder
-from efq.runtime.errors import InputError, UnreadableImageError
+from efq.runtime.errors import UsageError
 from efq.runtime.faces.aligner import Aligner
-from efq.runtime.faces.images import IMAGE_SUFFIXES, read_face
-from efq.runtime.faces.pixels import check_pixels
-from efq.runtime.faces.scan import scan_folder
+from efq.runtime.faces.images import read_face
 from efq.runtime.files import refuse_inputs, reserved
+from efq.runtime.gallery.embed_files import ReadFace, embed_files, expand, holds
 from efq.runtime.gallery.embed_output import is_replaceable, people_of, write_output
 from efq.runtime.gallery.models import model_of
 
-ReadFace = Callable[[Path], NDArray[np.uint8]]
+_SHARD, _MOST_IN_SHARD = 100_000, 1_000_000
+_NO_ENGINE = "on a CPU, where there is no engine"
 
 
 @click.command()
 @click.argument("directory", type=PATH)
-@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.argument("images", nargs=-1, type=PATH)
 @click.option(
     "-o",
     "--output",
@@ -71,13 +70,48 @@ ReadFace = Callable[[Path], NDArray[np.uint8]]
     is_flag=True,
     help="Name images that cannot be read, are damaged or hold no picture, and go on without them.",
 )
-@click.option("--threads", type=THREADS, help="Worker threads.  [default: every CPU]")
+@click.option(
+    "--threads", type=THREADS, help="Worker threads, with --parquet processes.  [default: every CPU; with --ray one]"
+)
 @click.option("--device", type=DEVICE, help="cpu, cuda or cuda:N.  [default: that of the artifact's target]")
 @click.option(
     "--backend", type=TEXT, default=AUTOMATIC, show_default=True, help="On the CPU: auto, onnxruntime or openvino."
 )
 @click.option("--rebuild", is_flag=True, help="TensorRT: build the engine again where it does not fit this machine.")
 @click.option("--batch", type=BATCH, default=32, show_default=True, help="Images embedded at once.")
+@click.option(
+    "--parquet",
+    is_flag=True,
+    help="For millions of images: write a folder of Parquet files, and failures.csv of the images that gave no face.",
+)
+@click.option(
+    "--list",
+    "list_file",
+    type=PATH,
+    help="With --parquet, instead of IMAGES: a file of a path a line, or CSV with a row of names: path, person, and x1 "
+    "to y5 for faces that are to be aligned.",
+)
+@click.option("--resume", is_flag=True, help="With --parquet: go on with a run that was interrupted, if there is one.")
+@click.option(
+    "--shard",
+    "shard_images",
+    type=click.IntRange(1, _MOST_IN_SHARD),
+    default=_SHARD,
+    show_default=True,
+    help="With --parquet: images of a file.",
+)
+@click.option(
+    "--take",
+    type=click.Choice(TAKES),
+    default="largest",
+    show_default=True,
+    help="With --parquet and --detector: faces of a photo, the largest, its single one (those of several fail) or all.",
+)
+@click.option(
+    "--ray",
+    type=TEXT,
+    help="With --parquet: embed on a Ray cluster, HOST:PORT, auto for one that runs here, local for one of this run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @efq_command
 def main(
@@ -93,6 +127,12 @@ def main(
     backend: str,
     rebuild: bool,
     batch: int,
+    parquet: bool,
+    list_file: Path | None,
+    resume: bool,
+    shard_images: int,
+    take: Take,
+    ray: str | None,
     as_json: bool,
 ) -> None:
     """Embed IMAGES, files or folders of faces, with the artifact in DIRECTORY.
@@ -100,41 +140,96 @@ def main(
     Without --landmarks or --detector every image has to be an aligned face of the artifact's size (112x112, or as it
     says).
     """
-    if detector_file is not None:
-        refuse_unused(("landmarks",), "with --detector, which finds them")
-    inputs = {"the artifact": directory, "the landmarks": landmarks, "the detector": detector_file}
-    if _holds(output.exists):
-        inputs |= {f"the image {path}": path for path in images}
-    refuse_inputs(output, inputs)
+    if parquet:
+        refuse_unused(
+            ("landmarks", "skip_unreadable"), "with --parquet: --list has landmarks, failures.csv what failed"
+        )
+        if detector_file is None:
+            refuse_unused(("take",), "without --detector")
+        _check_images(images, list_file)
+        settings = BulkSettings(
+            artifact=directory,
+            sources=Sources(images=images, list_file=list_file),
+            output=output,
+            detector=detector_file,
+            take=take,
+            exif_orientation=exif_orientation,
+            device=device,
+            backend=backend,
+            rebuild=rebuild,
+            threads=threads,
+            batch=batch,
+            shard_images=shard_images,
+            resume=resume,
+            ray=ray,
+        )
+        summary = _embed_in_bulk(settings)
+    else:
+        refuse_unused(("list_file", "resume", "shard_images", "take", "ray"), "without --parquet")
+        if detector_file is not None:
+            refuse_unused(("landmarks",), "with --detector, which finds them")
+        _check_images(images, None)
+        summary = _embed_at_once(
+            directory,
+            images,
+            output,
+            landmarks=landmarks,
+            detector_file=detector_file,
+            exif_orientation=exif_orientation,
+            skip_unreadable=skip_unreadable,
+            batch=batch,
+            open_embedder=functools.partial(
+                Embedder.open, directory, device, threads, backend=backend, rebuild=rebuild, progress=progress
+            ),
+            threads=threads,
+        )
+    click.echo(json.dumps(summary) if as_json else (_bulk_sentence if parquet else _sentence)(summary))
+
+
+def _embed_at_once(
+    directory: Path,
+    images: tuple[Path, ...],
+    output: Path,
+    *,
+    landmarks: Path | None,
+    detector_file: Path | None,
+    exif_orientation: bool | None,
+    skip_unreadable: bool,
+    batch: int,
+    open_embedder: Callable[[], Embedder],
+    threads: int | None,
+) -> dict[str, object]:
+    refuse_inputs(output, {"the artifact": directory, "the landmarks": landmarks, "the detector": detector_file})
+    if holds(output.exists):
+        refuse_inputs(output, {f"the image {path}": path for path in images})
     replace = is_replaceable(output)
     click.get_current_context().with_resource(reserved(output, replace=replace))
-    with Embedder.open(directory, device, threads, backend=backend, rebuild=rebuild, progress=progress) as embedder:
+    with open_embedder() as embedder:
         if embedder.backend in BACKENDS:
-            refuse_unused(("rebuild",), f"in {embedder.backend}, which needs no engine")
-        paths = _expand(images, skip_unreadable=skip_unreadable)
-        aligner = Aligner(landmarks, embedder.contract, exif_orientation) if landmarks else None
+            refuse_unused(("rebuild",), _NO_ENGINE)
         turn = exif_orientation is not False
+        aligner = Aligner(landmarks, embedder.contract, exif_orientation) if landmarks else None
         read: ReadFace = aligner or functools.partial(read_face, contract=embedder.contract, exif_orientation=turn)
         if detector_file is not None:
             detector = click.get_current_context().with_resource(Detector.open(detector_file, threads=threads))
             read = PhotoReader(detector=detector, contract=embedder.contract, exif_orientation=turn).face
+        paths = expand(images, skip_unreadable=skip_unreadable)
         start = time.monotonic()
-        embedded = _embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable)
+        embedded = embed_files(embedder, paths, read, batch=batch, skip_unreadable=skip_unreadable, progress=progress)
         if aligner:
             aligner.check_all()
         seconds = time.monotonic() - start
-    model = model_of(embedder.artifact)
     people = people_of(images, embedded.paths)
     write_output(
         output,
         embedded.embeddings,
         embedded.paths,
-        model,
+        model_of(embedder.artifact),
         people,
         are_crops=not (landmarks or detector_file),
         replace=replace,
     )
-    summary = {
+    return {
         "output": str(output),
         "model": embedder.manifest.name,
         "backend": embedder.backend,
@@ -144,109 +239,47 @@ def main(
         "skipped": [str(path) for path in embedded.skipped],
         "seconds": round(seconds, 3),
     }
-    click.echo(json.dumps(summary) if as_json else _sentence(summary))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Embedded:
-    paths: Sequence[Path]
-    embeddings: NDArray[np.float32]
-    skipped: Sequence[Path]
+def _check_images(images: tuple[Path, ...], list_file: Path | None) -> None:
+    """Raise UsageError unless there are images, or a list of them and not both."""
+    if bool(images) == (list_file is not None):
+        found = "IMAGES and --list" if images else "none"
+        message = f"expected IMAGES, files or folders, or with --parquet a --list of them, found {found}"
+        raise UsageError(message)
 
 
-def _expand(images: Sequence[Path], *, skip_unreadable: bool) -> list[Path]:
-    """The image files named, those of folders sorted; what is left out of a folder is said.
-
-    Raises InputError for a folder without images, and for one in which something cannot be read unless
-    `skip_unreadable`.
-    """
-    paths: list[Path] = []
-    for path in images:
-        if not _holds(path.is_dir):
-            paths.append(path)
-            continue
-        found = scan_folder(path)
-        if found.left_out:
-            log(f"left out of {path}: {found.left_out}")
-        if found.not_readable and not skip_unreadable:
-            message = (
-                f"expected images and folders that can be read in {path}, found {len(found.not_readable)} that cannot, "
-                f"first {found.not_readable[0]}; --skip-unreadable goes on without them"
-            )
-            raise InputError(message)
-        if not found.images:
-            message = f"expected images ({', '.join(IMAGE_SUFFIXES)}) in the folder {path}, found none"
-            raise InputError(message)
-        paths += [path / image for image in found.images]
-    return paths
-
-
-def _holds(question: Callable[[], bool]) -> bool:
-    try:
-        return question()
-    except OSError:  # what cannot be looked at is named when it is read or written
-        return False
+def _embed_in_bulk(settings: BulkSettings) -> dict[str, object]:
+    inputs = {
+        "the artifact": settings.artifact,
+        "the detector": settings.detector,
+        "the list": settings.sources.list_file,
+    }
+    refuse_inputs(settings.output, inputs | {f"the image {path}": path for path in settings.sources.images})
+    if runs_on_cpu(settings):
+        refuse_unused(("rebuild",), _NO_ENGINE)
+    start = time.monotonic()
+    found = embed_in_bulk(settings, progress=progress)
+    record, outcome = found.record, found.outcome
+    return {
+        "output": str(settings.output),
+        "model": record.model.name,
+        "backend": record.options.backend,
+        "images": outcome.images,
+        "resumed": found.resumed,
+        "faces": outcome.faces,
+        "failed": outcome.failed,
+        "shards": len(record.shards),
+        "embedding_size": record.model.embedding_size,
+        "seconds": round(time.monotonic() - start, 3),
+    }
 
 
-def _with_picture(face: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
-    """The face, which holds a picture. Raises UnreadableImageError."""
-    try:
-        check_pixels(face[None], [str(path)])
-    except InputError as error:
-        raise UnreadableImageError(*error.args) from error
-    return face
-
-
-def _embed_files(
-    embedder: Embedder, paths: Sequence[Path], read: ReadFace, *, batch: int, skip_unreadable: bool
-) -> _Embedded:
-    """Embed every file; raises one InputError that names every image that cannot be used."""
-    used: list[Path] = []
-    skipped: list[Path] = []
-    errors: list[InputError] = []
-    parts: list[NDArray[np.float32]] = []
-    with progress("embedding", len(paths), unit="images") as shown:
-        for start in range(0, len(paths), batch):
-            batch_paths = paths[start : start + batch]
-            faces, failures = _read_batch(batch_paths, read)
-            used += [path for path, _ in faces]
-            for path, error in failures:
-                if skip_unreadable and isinstance(error, UnreadableImageError):
-                    log(f"skipped: {error}")
-                    skipped.append(path)
-                else:
-                    errors.append(error)
-            if faces and not errors:
-                parts.append(embedder.embed(np.stack([face for _, face in faces])))
-            shown.advance(len(batch_paths))
-    _check_outcome(errors, used, total=len(paths))
-    return _Embedded(paths=used, embeddings=np.concatenate(parts), skipped=skipped)
-
-
-def _read_batch(
-    paths: Sequence[Path], read: ReadFace
-) -> tuple[list[tuple[Path, NDArray[np.uint8]]], list[tuple[Path, InputError]]]:
-    faces: list[tuple[Path, NDArray[np.uint8]]] = []
-    failures: list[tuple[Path, InputError]] = []
-    for path in paths:
-        try:
-            faces.append((path, _with_picture(read(path), path)))
-        except InputError as error:
-            failures.append((path, error))
-    return faces, failures
-
-
-def _check_outcome(errors: Sequence[InputError], used: Sequence[Path], *, total: int) -> None:
-    if errors:
-        listed = "\n  ".join(str(error) for error in errors)
-        message = (
-            f"expected usable images, found {len(errors)} of {total} that are not (nothing was written; "
-            f"--skip-unreadable goes on without those that cannot be read or hold no picture):\n  {listed}"
-        )
-        raise InputError(message)
-    if not used:
-        message = f"expected images that can be decoded, found none among {total}"
-        raise InputError(message)
+def _bulk_sentence(summary: dict[str, object]) -> str:
+    failed = f", none of {summary['failed']} of them (failures.csv says why)" if summary["failed"] else ""
+    faces, size, images = summary["faces"], summary["embedding_size"], summary["images"]
+    place = f"{summary['output']}: {faces} embeddings of size {size} of {images} images"
+    return f"{place} in {summary['shards']} files by {summary['backend']}{failed}"
 
 
 def _sentence(summary: dict[str, object]) -> str:

@@ -24,6 +24,58 @@ _LEAST_REACH = 0.51  # of landmarks of the picture at half its size or less, a l
 _LYING = 45  # degrees
 
 
+class SeenLandmarks:
+    """What the landmarks of many pictures show together: that they are of other pictures, smaller or turned."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._reach = np.zeros(2)  # the shares of width and height that landmarks of unknown size stay within
+        self._least_roll = 180.0
+
+    def add(self, points: NDArray[np.float64], shape: tuple[int, ...], *, size_is_known: bool) -> None:
+        """Landmarks (5, 2) on an image of this shape; whether the size of the picture they are of was given."""
+        self._count += 1
+        self._least_roll = min(self._least_roll, abs(roll(points)))
+        self._reach = np.maximum(self._reach, 1 if size_is_known else points.max(axis=0) / shape[1::-1])
+
+    def add_all(self, other: SeenLandmarks) -> None:
+        """What another has seen."""
+        self._count += other._count
+        self._least_roll = min(self._least_roll, other._least_roll)
+        self._reach = np.maximum(self._reach, other._reach)
+
+    def check(self, source: str, *, exif_orientation: bool | None) -> None:
+        """Raise InputError for landmarks of many pictures that cannot be of these; of few pictures it is logged.
+
+        source: where they are from. exif_orientation: as `Aligner` takes it.
+        """
+        for message in filter(None, (self._reach_problem(source), self._roll_problem(source, exif_orientation))):
+            if self._count >= _LEAST_PICTURES:
+                raise InputError(message)
+            if self._count >= _FEW_PICTURES:
+                _logger.warning("%s", message)
+
+    def _reach_problem(self, source: str) -> str | None:
+        """All landmarks are in the upper left of their pictures, as those of smaller pictures are."""
+        if (self._reach >= _LEAST_REACH).any():
+            return None
+        return (
+            f"expected landmarks in pixels of the pictures in {source}, found those of {self._count} pictures all "
+            f"in their upper left {self._reach[0]:.0%} x {self._reach[1]:.0%}; give the size of the pictures that "
+            f"they are of, this or another, in columns {','.join(SIZE_COLUMNS)}"
+        )
+
+    def _roll_problem(self, source: str, exif_orientation: bool | None) -> str | None:
+        """All faces lie or stand on their heads, as they seem to when their picture was turned."""
+        if exif_orientation is not None or self._least_roll <= _LYING:
+            return None
+        return (
+            f"expected landmarks of the pictures as they are shown in {source}, found {self._count} faces all "
+            f"turned by {self._least_roll:.0f} degrees or more; give landmarks of the pictures themselves, or "
+            "--exif-orientation if the faces do lie in them"
+        )
+
+
 class Aligner:
     """Reads images and aligns their faces, by the landmarks in a file, to the template of an artifact's contract.
 
@@ -39,9 +91,7 @@ class Aligner:
         self._file = Path(landmarks_file)
         self._landmarks = read_landmarks(self._file)
         self._exif_orientation = exif_orientation
-        self._count = 0
-        self._reach = np.zeros(2)  # the shares of width and height that landmarks of unknown size stay within
-        self._least_roll = 180.0
+        self._seen = SeenLandmarks()
 
     def __call__(self, path: Path | str) -> NDArray[np.uint8]:
         """The face of an image: uint8 (H, W, 3), RGB. Raises UnreadableImageError, InputError for its landmarks."""
@@ -59,36 +109,9 @@ class Aligner:
         except InputError as error:
             message = f"{path}: {error}"
             raise InputError(message) from error
-        self._count += 1
-        self._least_roll = min(self._least_roll, abs(roll(found.points)))
-        known = found.image_size is not None
-        self._reach = np.maximum(self._reach, 1 if known else found.points.max(axis=0) / image.shape[1::-1])
+        self._seen.add(found.points, image.shape, size_is_known=found.image_size is not None)
         return face
 
     def check_all(self) -> None:
         """Check what the landmarks of many pictures show together. Raises InputError; of few pictures it is logged."""
-        for message in filter(None, (self._reach_problem(), self._roll_problem())):
-            if self._count >= _LEAST_PICTURES:
-                raise InputError(message)
-            if self._count >= _FEW_PICTURES:
-                _logger.warning("%s", message)
-
-    def _reach_problem(self) -> str | None:
-        """All landmarks are in the upper left of their pictures, as those of smaller pictures are."""
-        if (self._reach >= _LEAST_REACH).any():
-            return None
-        return (
-            f"expected landmarks in pixels of the pictures in {self._file}, found those of {self._count} pictures all "
-            f"in their upper left {self._reach[0]:.0%} x {self._reach[1]:.0%}; give the size of the pictures that "
-            f"they are of, this or another, in columns {','.join(SIZE_COLUMNS)}"
-        )
-
-    def _roll_problem(self) -> str | None:
-        """All faces lie or stand on their heads, as they seem to when their picture was turned."""
-        if self._exif_orientation is not None or self._least_roll <= _LYING:
-            return None
-        return (
-            f"expected landmarks of the pictures as they are shown in {self._file}, found {self._count} faces all "
-            f"turned by {self._least_roll:.0f} degrees or more; give landmarks of the pictures themselves, or "
-            "--exif-orientation if the faces do lie in them"
-        )
+        self._seen.check(str(self._file), exif_orientation=self._exif_orientation)

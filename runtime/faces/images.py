@@ -110,14 +110,19 @@ def read_face(path: Path, contract: InputContract, *, exif_orientation: bool = T
     Raises UnreadableImageError, or InputError when the image has another size.
     """
     image = read_image(path, exif_orientation=exif_orientation)
+    check_face_size(image, contract, str(path))
+    return image
+
+
+def check_face_size(image: NDArray[np.uint8], contract: InputContract, name: str) -> None:
+    """Raise InputError for an image (H, W, 3), `name` in the message, of another size than the contract's faces."""
     height, width = image.shape[:2]
     if (height, width) != (contract.height, contract.width):
         message = (
-            f"expected an aligned face of {contract.height}x{contract.width} pixels in {path}, found {height}x{width}; "
+            f"expected an aligned face of {contract.height}x{contract.width} pixels in {name}, found {height}x{width}; "
             "align it first (efq.runtime.align with five landmarks, or efq-embed --landmarks FILE.csv)"
         )
         raise InputError(message)
-    return image
 
 
 def read_faces(paths: Iterable[Path], contract: InputContract) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Self
 
@@ -22,6 +23,7 @@ SHORTEST = 1e-6
 _UNIT = 1e-2  # how far lengths may be off 1 and still be those of rounded unit vectors
 _ROUNDING = 1e-5
 _BLOCK = 1 << 16  # rows that are looked at at once
+_NAME = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{LONGEST_NAME}}}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,6 +162,11 @@ def check_names(
         )
         raise InputError(message)
     return array
+
+
+def is_name(text: str) -> bool:
+    """Whether a gallery may hold the text as a name, as `check_names` checks many."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _is_no_line(names: NDArray[np.str_], *, empty: bool) -> NDArray[np.bool_]:

@@ -68,6 +68,7 @@ LONG = {  # options whose extreme values are fine, and take long
     "resamples": ("0", "-1", "3", "1e20", ""),
     "steps": ("0", "-1", "1", "1e20", "9" * 30),
     "peers": (),
+    "ray": ("", " ", "x", "a\nb", "host:", ":1", "a" * 300),
     "threads": ("0", "-1", "1", "1e20", "9" * 20, "1025", "", "x"),
 }
 
@@ -104,6 +105,10 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
         "inspect": (inspect_command.main, ("student.pt",)),
         "sensitivity": (inspect_command.main, ("student.pt", "--sensitivity", *faces)),
         "embed": (embed_command.main, ("artifact", "faces", "-o", "out")),
+        "embed parquet": (
+            embed_command.main,
+            ("artifact", "faces", "-o", "out", "--parquet", "--shard", "5", "--threads", "1"),
+        ),
         "migrate": (
             migrate_command.main,
             ("gallery.npz", "artifact", "--by", "re-embed", "--crops", "faces", "-o", "out"),

@@ -133,6 +133,11 @@ def same(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def trial(name: str, number: signal.Signals, root: Path, seed: str, usual: float, new: float) -> tuple[str, list[str]]:
     """One run that is ended; what came of it, and what did not hold."""
     draw = random.Random(seed)
@@ -154,6 +159,8 @@ def trial(name: str, number: signal.Signals, root: Path, seed: str, usual: float
         if name == "distill":
             expected = student_content(root / "finished" / "out.pt")
             tried.expect(same(student_content(folder / "out.pt"), expected), f"another student, resumed: {resumes}")
+        if command.same_bytes:
+            tried.expect(bytes_of(folder / "out") == bytes_of(root / "finished" / "out"), "other bytes, resumed")
         outcome = "ended" if ended else "had finished"
         return f"{outcome}{', resumed' if resumes else ''}", tried.problems
     finally:

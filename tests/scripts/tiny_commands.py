@@ -28,13 +28,17 @@ _PEOPLE, _IMAGES = 8, 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command's module, its arguments but for the output, and how to tell that the output is whole."""
+    """A command's module, its arguments but for the output, and how to tell that the output is whole.
+
+    same_bytes: whether a run that was ended and run again, with `force`, leaves what one without an end does.
+    """
 
     module: str
     arguments: tuple[str, ...]
     output: str = ""
     check: Callable[[Path], object] = lambda path: None
     force: tuple[str, ...] = ("--force",)
+    same_bytes: bool = False
 
 
 def check_student(path: Path) -> None:
@@ -54,6 +58,21 @@ def check_embeddings(path: Path) -> None:
 
     with np.load(path) as content:
         assert len(content["embeddings"]) == len(content["paths"]) == _PEOPLE * _IMAGES
+
+
+def check_bulk(path: Path) -> None:
+    """A finished run, or one to go on with, whose shards so far are whole."""
+    from efq.runtime.bulk.folder import BulkFolder
+    from efq.runtime.gallery.files import read_gallery
+
+    folder = BulkFolder(path)
+    record = folder.record()
+    if record is None:
+        return
+    if record.outcome is not None:
+        assert len(read_gallery(path)) == _PEOPLE * _IMAGES
+    for number in record.shards:
+        assert record.outcome or not folder.shard(number).exists() or folder.outcome_of(record, number)
 
 
 def check_gallery(path: Path) -> None:
@@ -82,6 +101,7 @@ def commands() -> dict[str, Command]:
     """Relative to the folder that `make_inputs` fills."""
     teacher = ("teacher.pt", "--backbone", "networks:teacher_network")
     faces = ("--faces", "faces")
+    bulk = ("artifact", "faces", "--parquet", "--shard", "5", "--batch", "2")
     return {
         "distill": Command(
             module="efq.toolchain.distill_command",
@@ -104,6 +124,22 @@ def commands() -> dict[str, Command]:
             output="out.npz",
             check=check_embeddings,
             force=(),
+        ),
+        "bulk": Command(
+            module="efq.runtime.embed_command",
+            arguments=(*bulk, "--threads", "1"),
+            output="out",
+            check=check_bulk,
+            force=("--resume",),
+            same_bytes=True,
+        ),
+        "bulk-processes": Command(
+            module="efq.runtime.embed_command",
+            arguments=(*bulk, "--threads", "2"),
+            output="out",
+            check=check_bulk,
+            force=("--resume",),
+            same_bytes=True,
         ),
         "migrate": Command(
             module="efq.toolchain.migrate_command",

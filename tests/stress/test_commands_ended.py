@@ -12,6 +12,7 @@ from failing_writes import supported
 FOLDER = Path(__file__).parents[1] / "scripts"
 SCRIPTS = {
     "interrupted": ("interrupt.py", "--command", "embed", "--count", "2", "--new", "0.5"),
+    "killed in bulk": ("interrupt.py", "--command", "bulk", "--signal", "KILL", "--count", "3"),
     "out of room": ("full_disk.py", "--command", "embed", "--most", "2"),
 }
 

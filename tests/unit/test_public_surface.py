@@ -48,6 +48,8 @@ SURFACE = {
     "runtime.backends": set(),
     "runtime.backends.threads": set(),
     "runtime.bulk": set(),
+    "runtime.bulk.listing": set(),
+    "runtime.bulk.workers": set(),
     "runtime.certificate": set(),
     "runtime.commands": set(),
     "runtime.cuda": set(),

@@ -1,0 +1,1 @@
+"""Who reads, aligns and embeds images: threads and processes of this machine."""
