@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,3 +48,38 @@ def make_gallery(people: int = 8, each: int = 3, *, name: str = "old", size: int
     names = [f"p{label}" for label in labels]
     faces = [f"p{label}/{place % each}.png" for place, label in enumerate(labels)]
     return Gallery.of(embeddings, names, faces, GalleryRecord(model=model(name, size=size)))
+
+
+def write_parquet_gallery(folder: Path, gallery: Gallery) -> None:
+    """The folder that efq-embed --parquet would have written of such faces, in one shard."""
+    from efq.runtime import InputContract
+    from efq.runtime.bulk.folder import FAILURES_KEY, BulkFolder, shard_metadata
+    from efq.runtime.bulk.parquet import FaceFile, FaceRow, make_schema
+    from efq.runtime.bulk.record import BulkRecord, Listing, Options, Outcome
+
+    count, model = len(gallery), gallery.record.model
+    record = BulkRecord(
+        efq="0.1.0",
+        model=model,
+        input=InputContract(),
+        options=Options(
+            backend="onnxruntime",
+            batch=32,
+            detector=None,
+            exif_orientation=None,
+            shard_images=count,
+            sources="0" * 64,
+            take="largest",
+        ),
+        listing=Listing(images=count, sha256=("1" * 64,), has_people=True, has_landmarks=False, root=""),
+    )
+    bulk = BulkFolder(folder)
+    with bulk.locked():
+        bulk.begin(record)
+        schema = make_schema(model.embedding_size, boxes=False, landmarks=False, metadata=shard_metadata(record, 0))
+        with FaceFile.written(bulk.shard(0), schema) as file:
+            faces = zip(gallery.faces.tolist(), gallery.people.tolist(), gallery.hashes.tolist(), strict=True)
+            rows = [FaceRow(path=face, face=0, person=person, sha256=digest) for face, person, digest in faces]
+            file.add(rows, gallery.embeddings)
+            file.note(FAILURES_KEY, bulk.write_failures(0, []))
+        bulk.finish(dataclasses.replace(record, outcome=Outcome(images=count, faces=count, failed=0)))

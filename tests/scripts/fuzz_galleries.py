@@ -10,6 +10,7 @@ import argparse
 import collections
 import json
 import random
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import tests_folder  # noqa: F401
 from counting import print_counts
-from galleries import make_gallery
+from galleries import make_gallery, write_parquet_gallery
 
+from efq.runtime.bulk.folder import BulkFolder
 from efq.runtime.errors import EfqError
 from efq.runtime.gallery.dual import DualGallery, read_dual, write_dual
 from efq.runtime.gallery.files import read_gallery
@@ -26,29 +28,35 @@ from efq.runtime.gallery.gallery import Gallery
 from efq.runtime.gallery.npz import gallery_arrays, write_gallery
 from efq.runtime.gallery.scale import ScoreScale
 
-KINDS = ("stored", "deflated", "csv", "list", "dual")
+KINDS = ("stored", "deflated", "csv", "list", "dual", "parquet", "manifest")
 
 
-def write_one(kind: str, path: Path) -> Callable[[Path], Gallery | DualGallery]:
-    """A gallery of one of `KINDS` at `path`, and what reads it."""
+def write_one(kind: str, path: Path) -> tuple[Path, Callable[[], Gallery | DualGallery]]:
+    """A gallery of one of `KINDS` at `path`, its file that is to be damaged, and what reads it."""
     gallery = make_gallery(4, 2, size=4)
     if kind == "stored":
         write_gallery(path, gallery)
     elif kind == "deflated":
-        with path.open("wb") as file:
-            np.savez_compressed(file, **gallery_arrays(gallery))
+        with path.open("wb") as opened:
+            np.savez_compressed(opened, **gallery_arrays(gallery))
     elif kind == "dual":
         scale = ScoreScale(cosines=(0.0, 0.5), scores=(1.0, 3.0))
         halves = gallery.take(np.arange(4)), gallery.take(np.arange(4, 8))
         write_dual(path, DualGallery(old=halves[0], new=halves[1], old_scale=scale, new_scale=scale))
-        return read_dual
+        return path, lambda: read_dual(path)
+    elif kind in ("parquet", "manifest"):
+        folder = path.with_name("bulk")
+        shutil.rmtree(folder, ignore_errors=True)
+        write_parquet_gallery(folder, gallery)
+        file = BulkFolder(folder).shard(0) if kind == "parquet" else BulkFolder(folder).manifest
+        return file, lambda: read_gallery(folder)
     else:
         header = "person,e0,e1,e2,e3" if kind == "csv" else "person,embedding"
         values = [row.tolist() for row in gallery.embeddings]
         texts = [",".join(map(str, row)) if kind == "csv" else f'"{json.dumps(row)}"' for row in values]
         rows = [f"{person},{text}" for person, text in zip(gallery.people, texts, strict=True)]
         path.write_text("\n".join([header, *rows]))
-    return read_gallery
+    return path, lambda: read_gallery(path)
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
@@ -72,14 +80,13 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 
 def cases(kind: str, count: int, seed: int, folder: Path) -> Iterator[tuple[str, str]]:
     """Each case's name, and what came of it: "read", "refused", or what did not hold, after "HOLE"."""
-    path = folder / "gallery"
-    read = write_one(kind, path)
+    path, read = write_one(kind, folder / "gallery")
     content = path.read_bytes()
     for place in range(count):
         name = f"{kind}/{seed}/{place}"
         path.write_bytes(mutated(content, random.Random(name)))
         try:
-            found = read(path)
+            found = read()
             sides = (found.old, found.new) if isinstance(found, DualGallery) else (found,)
             lengths = np.concatenate([np.linalg.norm(side.embeddings, axis=1) for side in sides])
             yield name, "read" if np.allclose(lengths, 1, atol=1e-5) else "HOLE: lengths that are not 1"
