@@ -3,10 +3,16 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo quick check test test-avx2 test-oldest clean lint types first-cases
+BUILD := import setuptools, sys; sys.argv[1:] = ['build_ext', '--inplace', '--force']; setuptools.setup()
+
+.PHONY: demo native quick check test test-avx2 test-oldest clean lint types first-cases
 
 demo: $(STAMP)
 	$(BIN)/efq-demo -o demo-output
+
+# EFQ's own kernels once more, after a change of their source; installing builds them, too, where there is a compiler.
+native: $(STAMP)
+	$(BIN)/python -c "$(BUILD)"
 
 # Lint, types, and each quick unit test once, with the first of its parameters and few examples: about a minute on two cores.
 quick: $(STAMP)

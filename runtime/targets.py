@@ -13,7 +13,7 @@ from types import MappingProxyType
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.needs import onnxruntime_needs, openvino_needs
-from efq.runtime.backends.open import ONNXRUNTIME, OPENVINO, open_on_cpu
+from efq.runtime.backends.open import NATIVE, ONNXRUNTIME, OPENVINO, open_on_cpu
 from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.errors import UsageError
 from efq.runtime.extensions import load_extensions
@@ -35,7 +35,7 @@ _ROWS = (
     Target(
         name="ort-cpu",
         devices=("cpu",),
-        backends=(ONNXRUNTIME, OPENVINO),
+        backends=(ONNXRUNTIME, OPENVINO, NATIVE),
         open=open_on_cpu,
         needs=onnxruntime_needs,
         exporter="efq.export.targets.ort_cpu.target:TARGET",

@@ -46,11 +46,18 @@ def check_model(content: bytes, path: Path) -> None:
 
     Raises IncompatibleArtifactError that names the node or field that is not.
     """
+    read_checked(content, path)
+
+
+def read_checked(content: bytes, path: Path) -> OnnxModel:
+    """The model in `content`, which came from `path`, once it is checked. Raises as `check_model` does."""
     try:
-        _check_graph(read_onnx_model(content))
+        model = read_onnx_model(content)
+        _check_graph(model)
     except (DamagedMessageError, GraphError) as error:
         message = f"expected a model as EFQ writes them at {path}, found {error}; export it again with efq-export"
         raise IncompatibleArtifactError(message) from error
+    return model
 
 
 def _check_graph(model: OnnxModel) -> None:

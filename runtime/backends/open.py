@@ -11,15 +11,23 @@ from efq.runtime.artifact.folder import MODEL_FILE, Artifact
 from efq.runtime.backends.calls import embed_with
 from efq.runtime.backends.choice import Choice, cache_path, choose, is_installed, read_choice, write_choice
 from efq.runtime.backends.model import Model, model_of, thread_count
+from efq.runtime.backends.native import NativeModel
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.machine.forks import RenewedLock
+from efq.runtime.native.library import library_path
 
-ONNXRUNTIME, OPENVINO = OnnxRuntimeModel.name, OpenVinoModel.name
+ONNXRUNTIME, OPENVINO, NATIVE = OnnxRuntimeModel.name, OpenVinoModel.name, NativeModel.name
 Load = Callable[[str], Model]
-BACKENDS: dict[str, Callable[..., Model]] = {ONNXRUNTIME: OnnxRuntimeModel, OPENVINO: OpenVinoModel}
+BACKENDS: dict[str, Callable[..., Model]] = {
+    ONNXRUNTIME: OnnxRuntimeModel,
+    OPENVINO: OpenVinoModel,
+    NATIVE: NativeModel,
+}
+EXACT = (ONNXRUNTIME, NATIVE)
+"""Those that give the integer reference's bytes."""
 
 _logger = logging.getLogger(__name__)
 _measuring = RenewedLock()
@@ -42,7 +50,7 @@ def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Mod
     chosen = options.backend
     if chosen == AUTOMATIC:
         chosen = _choose(artifact, load, target.backends, threads, options.tolerance)
-    elif chosen != own and not options.is_inherited:
+    elif chosen != own and chosen not in EXACT and not options.is_inherited:
         _logger.warning(
             "%s was checked with %s and is served by %s: its embeddings differ", artifact.directory, own, chosen
         )
@@ -68,8 +76,10 @@ def _check_options(target: Target, artifact: Artifact, options: OpenOptions) -> 
 
 def _choose(artifact: Artifact, load: Load, backends: Sequence[str], threads: int, tolerance: float) -> str:
     """The first of the installed `backends`, or another that is faster."""
-    own, installed = backends[0], tuple(name for name in backends if is_installed(name))
-    if own not in installed or len(installed) == 1:
+    own, installed = backends[0], tuple(name for name in backends if _is_installed(name))
+    if own not in installed:
+        return NATIVE if NATIVE in installed else own
+    if len(installed) == 1:
         return own
     path = cache_path(artifact.checksums[MODEL_FILE], backends=installed, threads=threads, tolerance=tolerance)
     with _measuring.lock:  # two measurements at once would disturb each other
@@ -83,6 +93,10 @@ def _choose(artifact: Artifact, load: Load, backends: Sequence[str], threads: in
         artifact.directory, choice.backend, " and ".join(installed), choice.least_cosine, tolerance, times,
     )  # fmt: skip
     return choice.backend
+
+
+def _is_installed(backend: str) -> bool:
+    return library_path() is not None if backend == NATIVE else is_installed(backend)
 
 
 def _measure(artifact: Artifact, load: Load, backends: Sequence[str], tolerance: float) -> Choice:

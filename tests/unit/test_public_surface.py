@@ -66,6 +66,7 @@ SURFACE = {
     "runtime.gallery.stores.qdrant": {"open_store"},
     "runtime.lineage": set(),
     "runtime.machine": set(),
+    "runtime.native": set(),
     "runtime.open_inference": set(),
     "runtime.probe": set(),
     "runtime.service": set(),

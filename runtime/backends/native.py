@@ -1,0 +1,125 @@
+"""EFQ's own kernels on the CPU (docs/native.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.artifact.contract import InputContract
+from efq.runtime.artifact.model_check import read_checked
+from efq.runtime.artifact.onnx_model import FLOAT, UINT8
+from efq.runtime.artifact.onnx_model import Port as ModelPort
+from efq.runtime.backends.model import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Port,
+    check_port,
+    part_size,
+    read_model,
+    thread_count,
+)
+from efq.runtime.backends.threads.lifetime import Lifetime
+from efq.runtime.backends.threads.workers import Workers
+from efq.runtime.faces.interface import USUAL, Interface
+from efq.runtime.machine.cpu import cpus_to_bind
+from efq.runtime.native.compile import compile_plan
+from efq.runtime.native.fusion import fuse
+from efq.runtime.native.library import Memory, NativePlan, load_library
+
+_DTYPES = {UINT8: "uint8", FLOAT: "float32"}
+
+
+class NativeModel:
+    """A model compiled for EFQ's own kernels; `run` may be called from several threads at once.
+
+    Embeddings are those of the integer reference, byte for byte, on every instruction set. A batch is computed by all
+    threads, each image by one.
+    """
+
+    name = "native"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None,
+        reduced_range: bool = False,
+        content: bytes | None = None,
+        interface: Interface = USUAL,
+        instruction_set: str | None = None,
+    ) -> None:
+        """Compile the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
+
+        `reduced_range` (weights of 7 bits) changes nothing: weights of 8 bits are exact, too, only slower without VNNI.
+        `instruction_set`: one of `efq.runtime.native.library.instruction_sets`, for tests; None takes the fastest.
+        Raises IncompatibleArtifactError for a graph that the kernels do not compute, naming the node
+        (UnsupportedNodeError), or that is none of EFQ's, MissingDependencyError where the kernels were not built,
+        DeviceError where memory is lacking, UsageError for a thread count below one.
+        """
+        self._path = path
+        self._interface = interface
+        count = thread_count(threads)
+        load_library()
+        content = read_model(path) if content is None else content
+        model = read_checked(content, path)
+        self._metadata = dict(model.metadata)
+        self._ports = _port(model.inputs[0]), _port(model.outputs[0])
+        self._lifetime = Lifetime(_Held(NativePlan(fuse(compile_plan(model)), instruction_set)))
+        self._workers = Workers(count, part_size=part_size(len(content)), cpus=cpus_to_bind(count))
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's metadata_props. Raises UsageError once the model is closed."""
+        with self._lifetime.call():
+            self._lifetime.held()
+            return dict(self._metadata)
+
+    def check_signature(self, contract: InputContract, embedding_size: int) -> None:
+        """Check names, dtypes and shapes of the model's input and output. Raises IncompatibleArtifactError."""
+        interface = self._interface
+        image = Port(INPUT_NAME, interface.dtype, interface.image_shape(contract))
+        embedding = Port(OUTPUT_NAME, "float32", (embedding_size,))
+        with self._lifetime.call():
+            self._lifetime.held()
+            check_port("input", [self._ports[0]], image, self._path, batch=interface.batch)
+            check_port("output", [self._ports[1]], embedding, self._path, batch=interface.batch)
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
+        with self._lifetime.call():
+            held = self._lifetime.held()
+            if len(images) == 1:
+                return self._run(held, images)
+            return self._workers.run(images, lambda part: self._run(held, part))
+
+    def close(self) -> None:
+        """Free the plan and end the threads. Waits for calls that are running; later ones raise UsageError."""
+        if self._lifetime.close():
+            self._workers.close()
+
+    def _run(self, held: _Held, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._interface.feed(images, held.run)
+
+
+class _Held:
+    """A plan, and memory for as many calls as there were at once."""
+
+    def __init__(self, plan: NativePlan) -> None:
+        self._plan = plan
+        self._free: list[Memory] = []
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            memory = self._free.pop()  # of all threads: a list's pop and append are one step each
+        except IndexError:
+            memory = self._plan.new_memory()
+        found = self._plan.run(memory, images)
+        self._free.append(memory)
+        return found
+
+
+def _port(port: ModelPort) -> Port:
+    return Port(port.name, _DTYPES.get(port.dtype, str(port.dtype)), port.dims)

@@ -1,0 +1,178 @@
+"""The kernels' library, where it was built, and a plan in it (`source/plan.cpp`).
+
+It is loaded with ctypes, which gives other threads way while a plan runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.machinery
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.errors import DeviceError, MissingDependencyError
+from efq.runtime.machine.forks import loading
+from efq.runtime.native.memory import Places, place_maps
+from efq.runtime.native.records import Record, records_of
+from efq.runtime.native.steps import Maps, Plan
+
+LIBRARY = "kernels"
+_FOLDER = Path(__file__).parent
+_UNSOUND, _NO_MEMORY = -1, -2
+
+
+def library_path() -> Path | None:
+    """The library beside this file; None where it was not built."""
+    paths = (_FOLDER / f"{LIBRARY}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+@functools.cache
+def load_library() -> ctypes.CDLL:
+    """The library. Raises MissingDependencyError where it was not built or cannot be loaded."""
+    path = library_path()
+    if path is None:
+        message = (
+            "this needs EFQ's own kernels, which were not built: install EFQ again where there is a C++17 compiler "
+            "(apt-get install g++; pip install --force-reinstall --no-deps efq), or use backend='onnxruntime'"
+        )
+        raise MissingDependencyError(message)
+    try:
+        with loading:
+            library = ctypes.CDLL(str(path))
+    except OSError as error:
+        message = (
+            f"expected EFQ's own kernels at {path}, found a library that cannot be loaded ({error}); install again"
+        )
+        raise MissingDependencyError(message) from error
+    _declare(library)
+    if library.efq_step_size() != ctypes.sizeof(Record):
+        message = f"expected EFQ's own kernels of this version at {path}, found those of another; install EFQ again"
+        raise MissingDependencyError(message)
+    return library
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those that run on this CPU, the fastest first; the last, "plain", runs on every one."""
+    return tuple(load_library().efq_instruction_sets().decode().split())
+
+
+class NativePlan:
+    """A plan with its weights as the kernels of one instruction set read them; any number of threads may `run` it."""
+
+    def __init__(self, plan: Plan, instruction_set: str | None = None, *, shared: bool = True) -> None:
+        """Of `instruction_set`, or of the fastest here; `shared` False keeps every map of a run, for `read`.
+
+        Raises DeviceError where memory is lacking.
+        """
+        self._library = load_library()
+        self.instruction_set = instruction_set or instruction_sets()[0]
+        self._plan = plan
+        self._places: Places = place_maps(plan, shared=shared)
+        name, images = self.instruction_set.encode(), self._places.offsets[plan.images]
+        self._handle = self._library.efq_plan_new(name, self._places.size, images, plan.images.size)
+        if not self._handle:
+            message = f"expected memory for a plan on {self.instruction_set}, found none, or a CPU without that"
+            raise DeviceError(message)
+        self.plain: list[str] = []
+        self.nodes: list[str] = []
+        for node, record, _constants in self._records():
+            self.nodes.append(node)
+            done = self._library.efq_plan_add(self._handle, ctypes.byref(record))
+            if done == _UNSOUND:
+                message = f"a step that is not sound: {node}"
+                raise AssertionError(message)
+            if done == _NO_MEMORY:
+                message = "expected memory for the weights of a model, found too little: free some"
+                raise DeviceError(message)
+            if done:
+                self.plain.append(node)
+
+    def _records(self) -> Iterator[tuple[str, Record, Any]]:
+        for step in self._plan.steps:
+            for record, constants in records_of(step, self._plan, self._places):
+                yield step.node, record, constants
+
+    def memory_size(self) -> int:
+        """Bytes that one call takes besides the weights."""
+        return int(self._library.efq_memory_size(self._handle))
+
+    def new_memory(self) -> Memory:
+        """What one call needs, to be used by one at a time. Raises DeviceError where it is lacking."""
+        return Memory(self._library, self._handle)
+
+    def run(self, memory: Memory, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images uint8 (N, rows, columns, 3) to embeddings float32 (N, d) of unit length."""
+        images = np.ascontiguousarray(images)
+        shape = (self._plan.images.rows, self._plan.images.columns, self._plan.images.channels)
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            message = f"images of {images.dtype} {images.shape}"
+            raise ValueError(message)
+        embeddings = np.empty((len(images), self._plan.embedding_size), np.float32)
+        self._library.efq_plan_run(
+            self._handle, memory.pointer, images.ctypes.data, len(images), embeddings.ctypes.data
+        )
+        return embeddings
+
+    def profile(self, memory: Memory, image: NDArray[np.uint8]) -> Mapping[str, float]:
+        """Seconds of CPU time by step, for one image uint8 (rows, columns, 3)."""
+        image, embedding = np.ascontiguousarray(image), np.empty(self._plan.embedding_size, np.float32)
+        seconds = np.zeros(len(self.nodes))
+        self._library.efq_plan_profile(
+            self._handle, memory.pointer, image.ctypes.data, embedding.ctypes.data, seconds.ctypes.data
+        )
+        return {
+            f"{number} {node}": float(time) for number, (node, time) in enumerate(zip(self.nodes, seconds, strict=True))
+        }
+
+    def read(self, memory: Memory, maps: Maps) -> NDArray[np.uint8]:
+        """What `maps` hold after a run, of its last image; later steps may have written over them if shared."""
+        found = np.empty((maps.rows, maps.columns, maps.channels), np.uint8)
+        place = self._places.offsets[self._plan.place_of(maps)]
+        self._library.efq_plan_read(self._handle, memory.pointer, place, maps.size, found.ctypes.data)
+        return found
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.efq_plan_free(self._handle)
+            self._handle = None
+
+
+class Memory:
+    """Of one call: maps and scratch."""
+
+    def __init__(self, library: ctypes.CDLL, plan: int) -> None:
+        self._library = library
+        self.pointer = library.efq_memory_new(plan)
+        if not self.pointer:
+            message = "expected memory for the maps of a model, found too little: use fewer threads, or free some"
+            raise DeviceError(message)
+
+    def __del__(self) -> None:
+        if getattr(self, "pointer", None):
+            self._library.efq_memory_free(self.pointer)
+            self.pointer = None
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    pointer, long = ctypes.c_void_p, ctypes.c_int64
+    for name, arguments, result in (
+        ("efq_step_size", [], ctypes.c_int32),
+        ("efq_instruction_sets", [], ctypes.c_char_p),
+        ("efq_plan_new", [ctypes.c_char_p, long, long, long], pointer),
+        ("efq_plan_free", [pointer], None),
+        ("efq_plan_add", [pointer, pointer], ctypes.c_int32),
+        ("efq_memory_new", [pointer], pointer),
+        ("efq_memory_free", [pointer], None),
+        ("efq_memory_size", [pointer], long),
+        ("efq_plan_run", [pointer, pointer, pointer, long, pointer], ctypes.c_int32),
+        ("efq_plan_profile", [pointer, pointer, pointer, pointer, pointer], ctypes.c_int32),
+        ("efq_plan_read", [pointer, pointer, long, long, pointer], ctypes.c_int32),
+    ):
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, result

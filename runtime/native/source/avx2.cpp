@@ -1,0 +1,7 @@
+#if defined(__x86_64__)
+#pragma GCC target("avx2,fma")
+#define WITH_AVX2
+#include "kernels.h"
+
+const Kernels AVX2 = {LANES, NR, SATURATES, dense, depthwise, whole, embedding};
+#endif

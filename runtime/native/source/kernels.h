@@ -1,0 +1,308 @@
+// The kernels of one instruction set; `vectors.h` says which. Included once by each file that is named after one.
+#include "layer.h"
+#include "vectors.h"
+
+namespace {
+
+// What becomes of a layer's sums.
+struct Ending {
+  const int32_t* bias;
+  const float *factors, *slopes;
+  const uint8_t* other;
+  vf lowest, ratio, other_ratio, fixed;
+  vi zero_points, zero_points32, highest, highest32, sum_highest;
+  bool is_source;
+};
+
+Ending ending_of(const Layer& layer, const uint8_t* arena) {
+  const Step& s = layer.step;
+  return {layer.packed_bias.get(), layer.packed_factors.get(), layer.packed_slopes.get(), arena + s.other,
+          set_float(float(-s.zero_point)), set_float(s.ratio), set_float(s.other_ratio), set_float(s.fixed),
+          set16(s.zero_point), set32(s.zero_point), set8(s.highest), set32(s.highest), set8(s.sum_highest), s.adds != 2};
+}
+
+// Levels without their zero point: one rounding, and with slopes a second one of max(r, r * slope).
+template <bool SLOPES> INLINE vi level(vi sum, const Ending& e, int place) {
+  const vf f = mul(to_float(sum), load_float(e.factors + place));
+  if (!SLOPES) return to_int(f);
+  const vf r = nearest(max(f, e.lowest));
+  return to_int(max(r, mul(r, load_float(e.slopes + place))));
+}
+
+INLINE vi summed(vi mine, vi other, const Ending& e) {
+  const vf a = to_float(between32(add32(mine, e.zero_points32), e.highest32)), b = to_float(other);
+  return to_int(e.is_source ? fma(a, e.ratio, fma(b, e.other_ratio, e.fixed)) : fma(b, e.ratio, fma(a, e.other_ratio, e.fixed)));
+}
+
+template <int M, bool WIDE> INLINE void add_run(vi (&sums)[M][NR], const uint8_t* x, size_t pixel, const int8_t* w, size_t run) {
+  for (size_t k = 0; k < run; k += 4, w += TILE * 4 * (WIDE ? 2 : 1)) {
+    vi a[NR], b[NR];
+#pragma GCC unroll 8
+    for (int n = 0; n < NR; n++) { a[n] = load(w + n * LANES * 4); if (WIDE) b[n] = load(w + (NR + n) * LANES * 4); }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) {
+      const vi v = four(x + size_t(m) * pixel + k);
+#pragma GCC unroll 8
+      for (int n = 0; n < NR; n++) sums[m][n] = WIDE ? wide_dot(sums[m][n], v, a[n], b[n]) : dot(sums[m][n], v, a[n]);
+    }
+  }
+}
+
+// A dense layer's input, with its edges: `pixel` bytes from one output column to the next, `line` to the next kernel row.
+struct Dense { const uint8_t* x; size_t pixel, line, run, rows; const int8_t* w; size_t outputs; };
+
+template <int M, bool WIDE, bool SLOPES, bool ADDS>
+INLINE void tile(const Dense& d, const Ending& e, size_t position, const uint8_t* x, uint8_t* y, size_t start, size_t used) {
+  vi sums[M][NR];
+#pragma GCC unroll 8
+  for (int n = 0; n < NR; n++) {
+    const vi b = load(e.bias + start + n * LANES);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) sums[m][n] = b;
+  }
+  const int8_t* w = d.w + start * d.run * d.rows * (WIDE ? 2 : 1);
+  for (size_t r = 0; r < d.rows; r++, w += TILE * d.run * (WIDE ? 2 : 1)) add_run<M, WIDE>(sums, x + r * d.line, d.pixel, w, d.run);
+#pragma GCC unroll 8
+  for (int n = 0; n < NR; n++)
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) sums[m][n] = level<SLOPES>(sums[m][n], e, int(start) + n * LANES);
+  if (ADDS) {
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) {
+      vi other[NR];
+      unpack_tile(e.other + (position + size_t(m)) * d.outputs + start, other);
+#pragma GCC unroll 8
+      for (int n = 0; n < NR; n++) sums[m][n] = summed(sums[m][n], other[n], e);
+    }
+  }
+  y += position * d.outputs + start;
+#pragma GCC unroll 8
+  for (int m = 0; m < M; m += 2) {
+    const int second = m + 1 < M ? m + 1 : m;
+    const Pixels p = two_pixels(sums[m], sums[second], ADDS ? zero() : e.zero_points, ADDS ? e.sum_highest : e.highest);
+    if (used < TILE) {
+      alignas(64) uint8_t bytes[2 * TILE];
+      store_tile(bytes, p.one);
+      store_tile(bytes + TILE, p.two);
+      memcpy(y + size_t(m) * d.outputs, bytes, used);
+      memcpy(y + size_t(second) * d.outputs, bytes + TILE, used);
+    } else {
+      store_tile(y + size_t(m) * d.outputs, p.one);
+      if (second != m) store_tile(y + size_t(second) * d.outputs, p.two);
+    }
+  }
+}
+
+// Pixels by the tile; the last tile begins early, and where there are fewer, one by one.
+template <bool WIDE, bool SLOPES, bool ADDS>
+void tiles(const Dense& d, const Ending& e, size_t position, size_t pixels, const uint8_t* x, uint8_t* y, size_t start) {
+  const size_t used = d.outputs - start;
+  for (size_t m = 0; m < pixels && pixels >= MR; m += MR) {
+    const size_t at = m + MR <= pixels ? m : pixels - MR;
+    tile<MR, WIDE, SLOPES, ADDS>(d, e, position + at, x + at * d.pixel, y, start, used);
+  }
+  for (size_t m = 0; m < pixels && pixels < MR; m++)
+    tile<1, WIDE, SLOPES, ADDS>(d, e, position + m, x + m * d.pixel, y, start, used);
+}
+
+template <bool WIDE, bool SLOPES, bool ADDS>
+void dense_rows(const Dense& d, const Ending& e, size_t rows, size_t columns, size_t next, uint8_t* y) {
+  for (size_t start = 0; start < d.outputs; start += TILE)
+    for (size_t row = 0; row < rows; row++) {
+      tiles<WIDE, SLOPES, ADDS>(d, e, row * columns, columns, d.x + row * next, y, start);
+    }
+}
+
+// The source with its edges filled with zero points.
+const uint8_t* with_edges(const Step& s, const uint8_t* x, uint8_t* scratch, size_t width) {
+  const size_t inner = size_t(s.columns) * size_t(s.channels), before = size_t(s.before) * size_t(s.channels);
+  memset(scratch, s.source_zero_point, size_t(s.above) * width);
+  uint8_t* y = scratch + size_t(s.above) * width;
+  for (int row = 0; row < s.rows; row++, y += width, x += inner) {
+    memset(y, s.source_zero_point, before);
+    memcpy(y + before, x, inner);
+    memset(y + before + inner, s.source_zero_point, width - before - inner);
+  }
+  memset(y, s.source_zero_point, size_t(s.below) * width);
+  return scratch;
+}
+
+void dense(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
+  const Step& s = layer.step;
+  const bool edges = s.above || s.before || s.below || s.behind;
+  const size_t width = size_t(s.columns + s.before + s.behind) * size_t(s.channels);
+  const uint8_t* x = edges ? with_edges(s, arena + s.source, scratch, width) : arena + s.source;
+  const Dense d{x, size_t(s.stride_columns) * size_t(s.channels), width * size_t(s.dilation_rows), run_of(s), size_t(s.kernel_rows),
+                layer.packed_weights.get(), size_t(s.outputs)};
+  size_t rows = size_t(s.target_rows), columns = size_t(s.target_columns);
+  if (!edges && s.kernel_rows == 1 && s.kernel_columns == 1 && s.stride_rows == 1 && s.stride_columns == 1) {
+    columns *= rows;
+    rows = 1;
+  }
+  const Ending e = ending_of(layer, arena);
+  const size_t next = width * size_t(s.stride_rows);
+  uint8_t* y = arena + s.target;
+  const int form = (layer.wide ? 4 : 0) + (s.slopes ? 2 : 0) + (s.adds ? 1 : 0);
+  switch (form) {
+    case 0: return dense_rows<false, false, false>(d, e, rows, columns, next, y);
+    case 1: return dense_rows<false, false, true>(d, e, rows, columns, next, y);
+    case 2: return dense_rows<false, true, false>(d, e, rows, columns, next, y);
+    case 3: return dense_rows<false, true, true>(d, e, rows, columns, next, y);
+    case 4: return dense_rows<SATURATES, false, false>(d, e, rows, columns, next, y);
+    case 5: return dense_rows<SATURATES, false, true>(d, e, rows, columns, next, y);
+    case 6: return dense_rows<SATURATES, true, false>(d, e, rows, columns, next, y);
+    default: return dense_rows<SATURATES, true, true>(d, e, rows, columns, next, y);
+  }
+}
+
+void embedding(const Layer& layer, uint8_t* arena, uint8_t* scratch, float* out) {
+  const Step& s = layer.step;
+  const size_t run = run_of(s), rows = size_t(s.kernel_rows), line = size_t(s.columns) * size_t(s.channels);
+  const size_t outputs = size_t(s.outputs), padded = rounded_up(outputs, TILE);
+  int32_t* ordered = reinterpret_cast<int32_t*>(scratch);
+  const int8_t* w = layer.packed_weights.get();
+  for (size_t start = 0; start < padded; start += TILE) {
+    vi sums[1][NR];
+    for (int n = 0; n < NR; n++) sums[0][n] = load(layer.packed_bias.get() + start + size_t(n) * LANES);
+    for (size_t r = 0; r < rows; r++) {
+      const uint8_t* x = arena + s.source + r * line;
+      if (layer.wide) add_run<1, SATURATES>(sums, x, 0, w, run);
+      else add_run<1, false>(sums, x, 0, w, run);
+      w += TILE * run * (layer.wide ? 2 : 1);
+    }
+    alignas(64) int32_t found[TILE];
+    for (int n = 0; n < NR; n++) store(found + n * LANES, sums[0][n]);
+    for (int n = 0; n < NR; n++) for (int i = 0; i < LANES; i++)
+      ordered[start + size_t(i / 4 * 4 * NR + n * 4 + i % 4)] = found[n * LANES + i];
+  }
+  embed(layer, ordered, out);
+}
+
+INLINE void store_group(uint8_t* y, vi v, size_t left) {
+  if (left >= GROUP) { store(y, v); return; }
+  alignas(64) uint8_t bytes[GROUP];
+  store(bytes, v);
+  memcpy(y, bytes, left);
+}
+
+// Four positions' bytes of a group of channels -> four vectors of fours.
+INLINE void interleave(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, vi* into) {
+  const vi one = load(a), two = load(b), three = load(c), fourth = load(d);
+  const vi l0 = low8(one, two), h0 = high8(one, two), l1 = low8(three, fourth), h1 = high8(three, fourth);
+  into[0] = low16(l0, l1); into[1] = high16(l0, l1); into[2] = low16(h0, h1); into[3] = high16(h0, h1);
+}
+
+INLINE vi group_bytes(const vi* q, const Ending& e) {
+  return min8(packus16(adds16(packs32(q[0], q[1]), e.zero_points), adds16(packs32(q[2], q[3]), e.zero_points)), e.highest);
+}
+
+// A row of pixels -> for every second column (stride 2: output column) its neighbours from one before to two behind.
+void to_quads(const Step& s, size_t padded, size_t quads, const uint8_t* row, const uint8_t* edge, uint8_t* q) {
+  for (size_t j = 0; j < quads; j++) {
+    const uint8_t* p[4];
+    for (size_t i = 0; i < 4; i++) {
+      const size_t c = 2 * j + i;  // counted from the edge in front
+      p[i] = c >= 1 && c <= size_t(s.columns) ? row + (c - 1) * size_t(s.channels) : edge;
+    }
+    for (size_t g = 0; g < padded; g += GROUP, q += GROUP * 4) {
+      vi v[4];
+      interleave(p[0] + g, p[1] + g, p[2] + g, p[3] + g, v);
+      for (int n = 0; n < 4; n++) store(q + n * LANES * 4, v[n]);
+    }
+  }
+}
+
+template <bool WIDE> INLINE vi dot_at(vi sum, const uint8_t* x, const int8_t* w) {
+  return WIDE ? wide_dot(sum, load(x), load(w), load(w + LANES * 4)) : dot(sum, load(x), load(w));
+}
+
+template <bool WIDE, bool SLOPES, int STRIDE>
+void depthwise_row(const Layer& layer, const Ending& e, size_t quads, const uint8_t* const* rows, uint8_t* y) {
+  const Step& s = layer.step;
+  const size_t channels = size_t(s.channels), padded = rounded_up(channels, GROUP), columns = size_t(s.target_columns);
+  constexpr size_t ROW = LANES * 4 * (WIDE ? 2 : 1);
+  for (size_t g = 0; g < padded; g += GROUP) for (size_t j = 0; j < quads; j++) {
+    const size_t at = (j * padded + g) * 4;
+#pragma GCC unroll 2
+    for (size_t shift = 0; shift < 3 - STRIDE; shift++) {
+      const size_t c = STRIDE == 2 ? j : 2 * j + shift;
+      if (c >= columns) break;
+      vi q[4];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < 4; v++) {
+        const int8_t* w = layer.packed_weights.get() + g * 24 * (WIDE ? 2 : 1) + (v * 2 + shift) * 3 * ROW;
+        vi sum = load(e.bias + g + v * LANES);
+        for (size_t r = 0; r < 3; r++) sum = dot_at<WIDE>(sum, rows[r] + at + v * LANES * 4, w + r * ROW);
+        q[v] = level<SLOPES>(sum, e, int(g + v * LANES));
+      }
+      store_group(y + c * channels + g, group_bytes(q, e), channels - g);
+    }
+  }
+}
+
+template <bool WIDE, bool SLOPES, int STRIDE> void depthwise_rows(const Layer& layer, uint8_t* arena, uint8_t* scratch) {
+  const Step& s = layer.step;
+  const size_t channels = size_t(s.channels), padded = rounded_up(channels, GROUP);
+  const size_t quads = size_t(STRIDE == 2 ? s.target_columns : (s.columns + 1) / 2), line = quads * padded * 4;
+  uint8_t* edge = scratch;
+  uint8_t* ring = scratch + rounded_up(padded, 64) + 64;  // four rows, and one of edges
+  memset(edge, s.source_zero_point, padded);
+  memset(ring + 4 * line, s.source_zero_point, line);
+  const Ending e = ending_of(layer, arena);
+  int done = 0;
+  for (int row = 0; row < s.target_rows; row++) {
+    const int middle = row * STRIDE;
+    for (; done < s.rows && done <= middle + 1; done++)
+      to_quads(s, padded, quads, arena + s.source + size_t(done) * size_t(s.columns) * channels, edge, ring + size_t(done % 4) * line);
+    const uint8_t* rows[3];
+    for (int i = 0; i < 3; i++) {
+      const int r = middle - 1 + i;
+      rows[i] = ring + (r < 0 || r >= s.rows ? 4 : size_t(r % 4)) * line;
+    }
+    depthwise_row<WIDE, SLOPES, STRIDE>(layer, e, quads, rows, arena + s.target + size_t(row) * size_t(s.target_columns) * channels);
+  }
+}
+
+void depthwise(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
+  const int form = (layer.wide ? 4 : 0) + (layer.step.slopes ? 2 : 0) + (layer.step.stride_rows - 1);
+  switch (form) {
+    case 0: return depthwise_rows<false, false, 1>(layer, arena, scratch);
+    case 1: return depthwise_rows<false, false, 2>(layer, arena, scratch);
+    case 2: return depthwise_rows<false, true, 1>(layer, arena, scratch);
+    case 3: return depthwise_rows<false, true, 2>(layer, arena, scratch);
+    case 4: return depthwise_rows<SATURATES, false, 1>(layer, arena, scratch);
+    case 5: return depthwise_rows<SATURATES, false, 2>(layer, arena, scratch);
+    case 6: return depthwise_rows<SATURATES, true, 1>(layer, arena, scratch);
+    default: return depthwise_rows<SATURATES, true, 2>(layer, arena, scratch);
+  }
+}
+
+template <bool WIDE> void whole_map(const Layer& layer, uint8_t* arena, const uint8_t* edge) {
+  const Step& s = layer.step;
+  const size_t channels = size_t(s.channels), positions = size_t(s.rows) * size_t(s.columns);
+  const Ending e = ending_of(layer, arena);
+  const int8_t* w = layer.packed_weights.get();
+  for (size_t g = 0; g < channels; g += GROUP) {
+    vi sums[4];
+    for (size_t v = 0; v < 4; v++) sums[v] = load(e.bias + g + v * LANES);
+    for (size_t p = 0; p < positions; p += 4) {
+      const uint8_t* x[4];
+      for (size_t i = 0; i < 4; i++) x[i] = p + i < positions ? arena + s.source + (p + i) * channels + g : edge;
+      vi q[4];
+      interleave(x[0], x[1], x[2], x[3], q);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++, w += LANES * 4 * (WIDE ? 2 : 1))
+        sums[v] = WIDE ? wide_dot(sums[v], q[v], load(w), load(w + LANES * 4)) : dot(sums[v], q[v], load(w));
+    }
+    for (size_t v = 0; v < 4; v++) sums[v] = level<false>(sums[v], e, int(g + v * LANES));
+    store_group(arena + s.target + g, group_bytes(sums, e), channels - g);
+  }
+}
+
+void whole(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
+  memset(scratch, 0, GROUP);
+  if (layer.wide) whole_map<SATURATES>(layer, arena, scratch);
+  else whole_map<false>(layer, arena, scratch);
+}
+
+}  // namespace

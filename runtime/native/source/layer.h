@@ -1,0 +1,50 @@
+// What a step becomes when a plan is opened: its numbers, its weights as the kernels read them, and its kernel.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "step.h"
+
+constexpr size_t ALIGNMENT = 64;
+constexpr size_t SLACK = 256;  // bytes that kernels may read beyond what they use
+
+struct Freed { void operator()(void* memory) const; };
+template <class T> using Buffer = std::unique_ptr<T[], Freed>;
+void* allocate(size_t bytes);  // aligned, zeros, with slack; throws std::bad_alloc
+template <class T> Buffer<T> buffer(size_t count) { return Buffer<T>(static_cast<T*>(allocate(count * sizeof(T)))); }
+
+struct Layer;
+using Run = void (*)(const Layer&, uint8_t* arena, uint8_t* scratch, float* embedding);
+
+struct Layer {
+  Step step;                        // its pointers lead to the vectors below
+  std::vector<int8_t> weights;
+  std::vector<int32_t> bias, list;  // the bias of plain kernels
+  std::vector<float> factors, slopes;
+  std::vector<uint8_t> table;
+  Run run = nullptr;
+  size_t scratch = 0;               // bytes
+  // Of a fast kernel: in the order its vectors read them, zero points folded into the bias.
+  Buffer<int8_t> packed_weights;
+  Buffer<int32_t> packed_bias;
+  Buffer<float> packed_factors, packed_slopes;
+  bool wide = false;                // weights of 8 bits in two parts, where products saturate
+};
+
+// An instruction set: how its vectors lie, and its kernels.
+struct Kernels {
+  int lanes;        // 32-bit numbers of a vector
+  int vectors;      // of a tile of outputs
+  bool saturates;   // its products of bytes, where weights exceed 64
+  Run dense, depthwise, whole, embedding;
+};
+extern const Kernels AVX2, AVX_VNNI, AVX512_VNNI, EMULATED512;
+
+bool prepare(Layer& layer, const Kernels& kernels);  // whether one of them took the layer
+void prepare_plain(Layer& layer);
+void embed(const Layer& layer, const int32_t* sums, float* embedding);  // factors, then unit length
+
+inline size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
+// Bytes that a row of a kernel reads, in fours.
+inline size_t run_of(const Step& s) { return rounded_up(size_t(s.kernel_columns) * size_t(s.channels), 4); }

@@ -1,0 +1,227 @@
+// The C interface: a plan is made of steps, opened for an instruction set, and run on one image after the other.
+// Every function may be called from several threads at once but for `efq_plan_add` and `efq_plan_free`.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <new>
+
+#include "layer.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+void Freed::operator()(void* memory) const { free(memory); }
+
+void* allocate(size_t bytes) {
+  const size_t size = (bytes + SLACK + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  void* memory = aligned_alloc(ALIGNMENT, size);
+  if (!memory) throw std::bad_alloc();
+  return memset(memory, 0, size);
+}
+
+namespace {
+
+struct Set { const char* name; const Kernels* kernels; bool (*runs)(); };
+
+bool always() { return true; }
+#if defined(__x86_64__)
+// GCC 12's __builtin_cpu_supports knows no AVX-VNNI; the rest is asked as it asks (the system saves the registers, too).
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx_vnni() {
+  unsigned a, b, c, d;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+bool has_avx512_vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+const Set SETS[] = {
+#if defined(__x86_64__)
+  {"avx512-vnni", &AVX512_VNNI, has_avx512_vnni},
+  {"avx-vnni", &AVX_VNNI, has_avx_vnni},
+  {"avx2", &AVX2, has_avx2},
+  {"emulated512", &EMULATED512, has_avx2},  // for tests; never taken by itself
+#endif
+  {"plain", nullptr, always},
+};
+
+struct Plan {
+  const Set* set;
+  size_t arena, images_place, images_bytes, outputs = 0, scratch = 0;
+  std::vector<Layer> layers;
+};
+
+bool within(int64_t start, int64_t rows, int64_t columns, int64_t channels, size_t arena) {
+  const int64_t limit = int64_t(1) << 40;
+  if (start < 0 || rows < 1 || columns < 1 || channels < 1 || rows > limit / columns / channels) return false;
+  return start <= int64_t(arena) && rows * columns * channels <= int64_t(arena) - start;
+}
+
+template <class T> bool take(std::vector<T>& into, const T*& from, size_t count) {
+  if (!from) return false;
+  into.assign(from, from + count);
+  from = into.data();
+  return true;
+}
+
+// What memory a step touches, checked once: kernels check nothing.
+bool is_sound(const Plan& plan, const Step& s) {
+  if (s.kind < 0 || s.kind >= KINDS || !within(s.target, s.target_rows, s.target_columns, s.outputs, plan.arena))
+    return false;
+  if (s.kind == FILL) return true;
+  if (!within(s.source, s.rows, s.columns, s.channels, plan.arena)) return false;
+  const bool windows = s.kind == CONVOLUTION || s.kind == EMBEDDING || s.kind == MAX_POOL || s.kind == AVERAGE_POOL;
+  if (windows) {
+    const int limit = 1 << 16;
+    for (int size : {s.kernel_rows, s.kernel_columns, s.stride_rows, s.stride_columns, s.dilation_rows, s.dilation_columns})
+      if (size < 1 || size > limit) return false;
+    for (int size : {s.above, s.before, s.below, s.behind}) if (size < 0 || size > limit) return false;
+    const int64_t rows = int64_t(s.target_rows - 1) * s.stride_rows + int64_t(s.kernel_rows - 1) * s.dilation_rows + 1;
+    const int64_t columns = int64_t(s.target_columns - 1) * s.stride_columns + int64_t(s.kernel_columns - 1) * s.dilation_columns + 1;
+    if (rows > int64_t(s.rows) + s.above + s.below || columns > int64_t(s.columns) + s.before + s.behind) return false;
+  }
+  if (s.kind == CONVOLUTION || s.kind == EMBEDDING)
+    return s.groups >= 1 && s.channels % s.groups == 0 && s.outputs % s.groups == 0 &&
+           (s.kind == CONVOLUTION || (s.target_rows == 1 && s.target_columns == 1 && s.groups == 1)) &&
+           (!s.adds || within(s.other, s.target_rows, s.target_columns, s.outputs, plan.arena));
+  if (s.kind == COPY)
+    return s.first_row >= 0 && s.first_column >= 0 && s.at_row >= 0 && s.at_column >= 0 && s.first_channel >= 0 &&
+           s.block_rows >= 1 && s.block_columns >= 1 && s.stride_rows >= 1 && s.stride_columns >= 1 &&
+           int64_t(s.first_row) + int64_t(s.block_rows - 1) * s.stride_rows < s.rows &&
+           int64_t(s.first_column) + int64_t(s.block_columns - 1) * s.stride_columns < s.columns &&
+           int64_t(s.at_row) + s.block_rows <= s.target_rows && int64_t(s.at_column) + s.block_columns <= s.target_columns &&
+           s.taken_channels >= 1 && int64_t(s.first_channel) + s.taken_channels <= s.outputs;
+  if (s.channels != s.outputs) return false;
+  if (s.kind == MEAN) return s.target_rows == 1 && s.target_columns == 1;
+  if (s.kind == MAX_POOL || s.kind == AVERAGE_POOL) return true;
+  if (s.rows != s.target_rows || s.columns != s.target_columns) return false;
+  if (s.kind == TABLE) return true;
+  const bool gate = s.kind == PRODUCT && s.is_gate;
+  return within(s.other, gate ? 1 : s.rows, gate ? 1 : s.columns, s.channels, plan.arena);
+}
+
+bool take_constants(Layer& layer) {
+  Step& s = layer.step;
+  const size_t outputs = size_t(s.outputs);
+  if (s.kind == CONVOLUTION || s.kind == EMBEDDING) {
+    const size_t inputs = size_t(s.channels / s.groups) * size_t(s.kernel_rows) * size_t(s.kernel_columns);
+    if (!take(layer.weights, s.weights, outputs * inputs) || !take(layer.bias, s.bias, outputs) ||
+        !take(layer.factors, s.factors, outputs)) return false;
+    return !s.slopes || take(layer.slopes, s.slopes, outputs);
+  }
+  if (s.kind == TABLE) return take(layer.table, s.table, 256);
+  if (s.kind != COPY) return true;
+  if (!s.list) return s.taken_channels == s.channels;
+  if (!take(layer.list, s.list, size_t(s.taken_channels))) return false;
+  return std::all_of(layer.list.begin(), layer.list.end(), [&s](int c) { return c >= 0 && c < s.channels; });
+}
+
+}  // namespace
+
+#define EFQ_API extern "C" __attribute__((visibility("default")))
+
+EFQ_API int32_t efq_step_size() { return int32_t(sizeof(Step)); }
+
+// The names of the instruction sets that run here, the fastest first, separated by spaces.
+EFQ_API const char* efq_instruction_sets() {
+  static const std::vector<char> names = [] {
+    std::vector<char> text;
+    for (const Set& set : SETS) if (set.runs()) {
+      if (!text.empty()) text.push_back(' ');
+      text.insert(text.end(), set.name, set.name + strlen(set.name));
+    }
+    text.push_back(0);
+    return text;
+  }();
+  return names.data();
+}
+
+// null where memory is lacking, or the instruction set is unknown or does not run here.
+EFQ_API Plan* efq_plan_new(const char* set, int64_t arena, int64_t images_place, int64_t images_bytes) {
+  if (arena < 1 || images_place < 0 || images_bytes < 1 || images_place > arena - images_bytes) return nullptr;
+  for (const Set& known : SETS) if (!strcmp(known.name, set) && known.runs()) {
+    Plan* plan = new (std::nothrow) Plan();
+    if (!plan) return nullptr;
+    plan->set = &known;
+    plan->arena = size_t(arena);
+    plan->images_place = size_t(images_place);
+    plan->images_bytes = size_t(images_bytes);
+    return plan;
+  }
+  return nullptr;
+}
+
+EFQ_API void efq_plan_free(Plan* plan) { delete plan; }
+
+// 0 taken by a fast kernel, 1 by a plain one; -1 a step that is not sound, -2 no memory. Constants are copied.
+EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
+  try {
+    if (plan->outputs || !is_sound(*plan, *step)) return -1;
+    Layer layer;
+    layer.step = *step;
+    if (!take_constants(layer)) return -1;
+    const bool fast = plan->set->kernels && prepare(layer, *plan->set->kernels);
+    if (!fast) prepare_plain(layer);
+    plan->scratch = std::max(plan->scratch, layer.scratch);
+    if (step->kind == EMBEDDING) plan->outputs = size_t(step->outputs);
+    plan->layers.push_back(std::move(layer));
+    return fast ? 0 : 1;
+  } catch (const std::bad_alloc&) {
+    return -2;
+  }
+}
+
+// What one call needs: maps and scratch; null where memory is lacking.
+EFQ_API uint8_t* efq_memory_new(const Plan* plan) {
+  try {
+    return static_cast<uint8_t*>(allocate(plan->arena + SLACK + ALIGNMENT + plan->scratch));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+EFQ_API void efq_memory_free(uint8_t* memory) { free(memory); }
+
+EFQ_API int64_t efq_memory_size(const Plan* plan) { return int64_t(plan->arena + 2 * SLACK + ALIGNMENT + plan->scratch); }
+
+static uint8_t* scratch_of(const Plan& plan, uint8_t* memory) {
+  return memory + (plan.arena + SLACK + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+// `count` images to as many embeddings; `memory` is for this call alone. -1 for a plan without an embedding.
+EFQ_API int32_t efq_plan_run(const Plan* plan, uint8_t* memory, const uint8_t* images, int64_t count, float* embeddings) {
+  if (!plan->outputs) return -1;
+  for (int64_t i = 0; i < count; i++) {
+    memcpy(memory + plan->images_place, images + size_t(i) * plan->images_bytes, plan->images_bytes);
+    for (const Layer& layer : plan->layers)
+      layer.run(layer, memory, scratch_of(*plan, memory), embeddings + size_t(i) * plan->outputs);
+  }
+  return 0;
+}
+
+// Seconds of CPU time of each step, for one image.
+EFQ_API int32_t efq_plan_profile(const Plan* plan, uint8_t* memory, const uint8_t* image, float* embedding, double* seconds) {
+  if (!plan->outputs) return -1;
+  memcpy(memory + plan->images_place, image, plan->images_bytes);
+  const auto now = [] {
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+  };
+  for (const Layer& layer : plan->layers) {
+    const double start = now();
+    layer.run(layer, memory, scratch_of(*plan, memory), embedding);
+    *seconds++ = now() - start;
+  }
+  return 0;
+}
+
+// The bytes of a map behind the last run, for tests. -1 for a place outside of the arena.
+EFQ_API int32_t efq_plan_read(const Plan* plan, const uint8_t* memory, int64_t place, int64_t bytes, uint8_t* into) {
+  if (place < 0 || bytes < 0 || place > int64_t(plan->arena) || bytes > int64_t(plan->arena) - place) return -1;
+  memcpy(into, memory + place, size_t(bytes));
+  return 0;
+}

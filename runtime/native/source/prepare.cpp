@@ -1,0 +1,137 @@
+// Which kernel takes a layer, and its constants in the order that the kernel's vectors read them.
+#include <algorithm>
+#include <cstring>
+
+#include "layer.h"
+
+namespace {
+
+// The channel of a lane: vectors hold four channels in each 128 bits, so that packing to bytes puts them in order.
+size_t channel_of(size_t vectors, size_t vector, size_t lane) { return lane / 4 * 4 * vectors + vector * 4 + lane % 4; }
+
+struct Order {
+  size_t lanes, vectors, outputs;
+  size_t tile() const { return lanes * vectors; }
+  size_t padded() const { return rounded_up(outputs, tile()); }
+  // f(output, place) for every place of the packed order; output >= outputs is padding
+  template <class F> void each(F f) const {
+    size_t place = 0;
+    for (size_t start = 0; start < padded(); start += tile())
+      for (size_t v = 0; v < vectors; v++) for (size_t i = 0; i < lanes; i++) f(start + channel_of(vectors, v, i), place++);
+  }
+  template <class T> Buffer<T> pack(const T* values) const {
+    Buffer<T> packed = buffer<T>(padded());
+    each([&](size_t output, size_t place) { if (output < outputs) packed[place] = values[output]; });
+    return packed;
+  }
+};
+
+void pack_constants(Layer& layer, const Order& order) {
+  const Step& s = layer.step;
+  const size_t inputs = layer.weights.size() / order.outputs;
+  std::vector<int32_t> bias(order.outputs);  // bytes are multiplied with their zero points, which it takes off again
+  for (size_t o = 0; o < order.outputs; o++) {
+    int32_t sum = 0;
+    for (size_t k = 0; k < inputs; k++) sum += layer.weights[o * inputs + k];
+    bias[o] = s.bias[o] - s.source_zero_point * sum;
+  }
+  layer.packed_bias = order.pack(bias.data());
+  layer.packed_factors = order.pack(s.factors);
+  if (s.slopes) layer.packed_slopes = order.pack(s.slopes);
+}
+
+// One weight, or where products saturate, half of it and what is left.
+void put(Layer& layer, int8_t* at, size_t distance, int8_t weight) {
+  if (!layer.wide) { *at = weight; return; }
+  const int half = weight >> 1;
+  at[0] = int8_t(half);
+  at[distance] = int8_t(weight - 2 * half);
+}
+
+// [tile][row][four inputs][1 or 2 parts][vector][lane][4]
+void pack_dense(Layer& layer, const Order& order) {
+  const Step& s = layer.step;
+  const size_t run = size_t(s.kernel_columns) * size_t(s.channels), padded = run_of(s), rows = size_t(s.kernel_rows);
+  const size_t parts = layer.wide ? 2 : 1, block = order.tile() * 4;
+  layer.packed_weights = buffer<int8_t>(order.padded() * rows * padded * parts);
+  int8_t* at = layer.packed_weights.get();
+  for (size_t start = 0; start < order.padded(); start += order.tile())
+    for (size_t row = 0; row < rows; row++) for (size_t k = 0; k < padded; k += 4, at += block * parts)
+      for (size_t v = 0; v < order.vectors; v++) for (size_t i = 0; i < order.lanes; i++) for (size_t j = 0; j < 4; j++) {
+        const size_t output = start + channel_of(order.vectors, v, i);
+        if (output < order.outputs && k + j < run)
+          put(layer, at + (v * order.lanes + i) * 4 + j, block, s.weights[(output * rows + row) * run + k + j]);
+      }
+}
+
+// [group][vector][shift 0, 1][3 rows][1 or 2 parts][lane][4]: three columns among the four of a vector
+void pack_depthwise(Layer& layer, const Order& order) {
+  const size_t parts = layer.wide ? 2 : 1, block = order.lanes * 4;
+  layer.packed_weights = buffer<int8_t>(order.padded() * 24 * parts);
+  int8_t* at = layer.packed_weights.get();
+  for (size_t start = 0; start < order.padded(); start += order.tile()) for (size_t v = 0; v < 4; v++)
+    for (size_t shift = 0; shift < 2; shift++) for (size_t row = 0; row < 3; row++, at += block * parts)
+      for (size_t i = 0; i < order.lanes; i++) for (size_t tap = 0; tap < 3; tap++) {
+        const size_t output = start + channel_of(4, v, i);
+        if (output < order.outputs)
+          put(layer, at + i * 4 + tap + shift, block, layer.step.weights[output * 9 + row * 3 + tap]);
+      }
+}
+
+// [group][four positions][vector][1 or 2 parts][lane][4]
+void pack_whole(Layer& layer, const Order& order) {
+  const size_t parts = layer.wide ? 2 : 1, block = order.lanes * 4;
+  const size_t positions = size_t(layer.step.rows) * size_t(layer.step.columns), padded = rounded_up(positions, 4);
+  layer.packed_weights = buffer<int8_t>(order.padded() * padded * parts);
+  int8_t* at = layer.packed_weights.get();
+  for (size_t start = 0; start < order.padded(); start += order.tile()) for (size_t p = 0; p < padded; p += 4)
+    for (size_t v = 0; v < 4; v++, at += block * parts) for (size_t i = 0; i < order.lanes; i++) for (size_t j = 0; j < 4; j++) {
+      const size_t output = start + channel_of(4, v, i);
+      if (output < order.outputs && p + j < positions)
+        put(layer, at + i * 4 + j, block, layer.step.weights[output * positions + p + j]);
+    }
+}
+
+bool has_edges(const Step& s) { return s.above || s.before || s.below || s.behind; }
+
+size_t dense_scratch(const Step& s) {
+  if (!has_edges(s)) return 0;
+  return size_t(s.rows + s.above + s.below) * size_t(s.columns + s.before + s.behind) * size_t(s.channels) + SLACK;
+}
+
+}  // namespace
+
+bool prepare(Layer& layer, const Kernels& kernels) {
+  const Step& s = layer.step;
+  if (s.kind != CONVOLUTION && s.kind != EMBEDDING) return false;
+  const size_t lanes = size_t(kernels.lanes), outputs = size_t(s.outputs);
+  layer.wide = kernels.saturates &&
+               std::any_of(layer.weights.begin(), layer.weights.end(), [](int8_t w) { return w < -64 || w > 64; });
+  const Order dense{lanes, size_t(kernels.vectors), outputs}, groups{lanes, 4, outputs};
+  const bool depthwise = s.groups > 1 && s.groups == s.channels && s.channels == s.outputs && !s.adds;
+  if (s.kind == EMBEDDING || (s.groups == 1 && s.dilation_columns == 1)) {
+    const bool fits = s.kind == CONVOLUTION || (s.kernel_rows == s.rows && s.kernel_columns == s.columns && !has_edges(s));
+    if (!fits) return false;
+    layer.run = s.kind == EMBEDDING ? kernels.embedding : kernels.dense;
+    layer.scratch = s.kind == EMBEDDING ? 2 * dense.padded() * sizeof(int32_t) : dense_scratch(s);
+    pack_dense(layer, dense);
+    pack_constants(layer, dense);
+    return true;
+  }
+  if (!depthwise || s.dilation_rows != 1 || s.dilation_columns != 1) return false;
+  const bool edges = s.above == 1 && s.before == 1 && s.below == 1 && s.behind == 1;
+  if (s.kernel_rows == 3 && s.kernel_columns == 3 && edges && s.stride_rows == s.stride_columns && s.stride_rows <= 2) {
+    const size_t quads = size_t(s.stride_rows == 2 ? s.target_columns : (s.columns + 1) / 2);
+    layer.run = kernels.depthwise;
+    layer.scratch = groups.padded() + SLACK + 5 * quads * groups.padded() * 4 + SLACK;
+    pack_depthwise(layer, groups);
+  } else if (s.kernel_rows == s.rows && s.kernel_columns == s.columns && !has_edges(s) && !s.slopes) {
+    layer.run = kernels.whole;
+    layer.scratch = groups.padded() + SLACK;
+    pack_whole(layer, groups);
+  } else {
+    return false;
+  }
+  pack_constants(layer, groups);
+  return true;
+}
