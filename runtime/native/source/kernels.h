@@ -34,22 +34,46 @@ INLINE vi summed(vi mine, vi other, const Ending& e) {
   return to_int(e.is_source ? fma(a, e.ratio, fma(b, e.other_ratio, e.fixed)) : fma(b, e.ratio, fma(a, e.other_ratio, e.fixed)));
 }
 
-template <int M, bool WIDE> INLINE void add_run(vi (&sums)[M][NR], const uint8_t* x, size_t pixel, const int8_t* w, size_t run) {
-  for (size_t k = 0; k < run; k += 4, w += TILE * 4 * (WIDE ? 2 : 1)) {
+// A tile's weights: `fours` times four inputs at `offsets`, the first `pairs` of them two by two.
+struct Weights { const int8_t* w; const int32_t* offsets; size_t pairs, fours; };
+
+template <int M, bool WIDE> INLINE void add_all(vi (&sums)[M][NR], const uint8_t* x, size_t pixel, const Weights& t) {
+  const int8_t* w = t.w;
+  size_t k = 0;
+  if (SATURATES && !WIDE) for (; k < t.pairs; k += 2, w += TILE * 8) {
+    const uint8_t *x1 = x + t.offsets[k], *x2 = x + t.offsets[k + 1];
+    vi a[NR], b[NR];
+#pragma GCC unroll 8
+    for (int n = 0; n < NR; n++) { a[n] = load(w + n * LANES * 4); b[n] = load(w + (NR + n) * LANES * 4); }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) {
+      const vi u = four(x1 + size_t(m) * pixel), v = four(x2 + size_t(m) * pixel);
+#pragma GCC unroll 8
+      for (int n = 0; n < NR; n++) sums[m][n] = dot_pair(sums[m][n], u, a[n], v, b[n]);
+    }
+  }
+  for (; k < t.fours; k++, w += TILE * 4 * (WIDE ? 2 : 1)) {
+    const uint8_t* x1 = x + t.offsets[k];
     vi a[NR], b[NR];
 #pragma GCC unroll 8
     for (int n = 0; n < NR; n++) { a[n] = load(w + n * LANES * 4); if (WIDE) b[n] = load(w + (NR + n) * LANES * 4); }
 #pragma GCC unroll 8
     for (int m = 0; m < M; m++) {
-      const vi v = four(x + size_t(m) * pixel + k);
+      const vi v = four(x1 + size_t(m) * pixel);
 #pragma GCC unroll 8
       for (int n = 0; n < NR; n++) sums[m][n] = WIDE ? wide_dot(sums[m][n], v, a[n], b[n]) : dot(sums[m][n], v, a[n]);
     }
   }
 }
 
-// A dense layer's input, with its edges: `pixel` bytes from one output column to the next, `line` to the next kernel row.
-struct Dense { const uint8_t* x; size_t pixel, line, run, rows; const int8_t* w; size_t outputs; };
+// A dense layer's input, with its edges: `pixel` bytes from one output column to the next.
+struct Dense { const Layer& layer; const uint8_t* x; size_t pixel, fours, outputs; };
+
+template <bool WIDE> INLINE Weights weights_of(const Layer& layer, size_t fours, size_t start) {
+  const size_t tile = start / TILE;
+  return {layer.packed_weights.get() + start * fours * 4 * (WIDE ? 2 : 1), layer.offsets.get() + tile * fours,
+          size_t(layer.pairs[tile]), fours};
+}
 
 template <int M, bool WIDE, bool SLOPES, bool ADDS>
 INLINE void tile(const Dense& d, const Ending& e, size_t position, const uint8_t* x, uint8_t* y, size_t start, size_t used) {
@@ -60,8 +84,7 @@ INLINE void tile(const Dense& d, const Ending& e, size_t position, const uint8_t
 #pragma GCC unroll 8
     for (int m = 0; m < M; m++) sums[m][n] = b;
   }
-  const int8_t* w = d.w + start * d.run * d.rows * (WIDE ? 2 : 1);
-  for (size_t r = 0; r < d.rows; r++, w += TILE * d.run * (WIDE ? 2 : 1)) add_run<M, WIDE>(sums, x + r * d.line, d.pixel, w, d.run);
+  add_all<M, WIDE>(sums, x, d.pixel, weights_of<WIDE>(d.layer, d.fours, start));
 #pragma GCC unroll 8
   for (int n = 0; n < NR; n++)
 #pragma GCC unroll 8
@@ -130,10 +153,9 @@ const uint8_t* with_edges(const Step& s, const uint8_t* x, uint8_t* scratch, siz
 void dense(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
   const Step& s = layer.step;
   const bool edges = s.above || s.before || s.below || s.behind;
-  const size_t width = size_t(s.columns + s.before + s.behind) * size_t(s.channels);
+  const size_t width = width_of(s);
   const uint8_t* x = edges ? with_edges(s, arena + s.source, scratch, width) : arena + s.source;
-  const Dense d{x, size_t(s.stride_columns) * size_t(s.channels), width * size_t(s.dilation_rows), run_of(s), size_t(s.kernel_rows),
-                layer.packed_weights.get(), size_t(s.outputs)};
+  const Dense d{layer, x, size_t(s.stride_columns) * size_t(s.channels), fours_of(s), size_t(s.outputs)};
   size_t rows = size_t(s.target_rows), columns = size_t(s.target_columns);
   if (!edges && s.kernel_rows == 1 && s.kernel_columns == 1 && s.stride_rows == 1 && s.stride_columns == 1) {
     columns *= rows;
@@ -157,19 +179,14 @@ void dense(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
 
 void embedding(const Layer& layer, uint8_t* arena, uint8_t* scratch, float* out) {
   const Step& s = layer.step;
-  const size_t run = run_of(s), rows = size_t(s.kernel_rows), line = size_t(s.columns) * size_t(s.channels);
-  const size_t outputs = size_t(s.outputs), padded = rounded_up(outputs, TILE);
+  const size_t fours = fours_of(s), outputs = size_t(s.outputs), padded = rounded_up(outputs, TILE);
   int32_t* ordered = reinterpret_cast<int32_t*>(scratch);
-  const int8_t* w = layer.packed_weights.get();
   for (size_t start = 0; start < padded; start += TILE) {
     vi sums[1][NR];
     for (int n = 0; n < NR; n++) sums[0][n] = load(layer.packed_bias.get() + start + size_t(n) * LANES);
-    for (size_t r = 0; r < rows; r++) {
-      const uint8_t* x = arena + s.source + r * line;
-      if (layer.wide) add_run<1, SATURATES>(sums, x, 0, w, run);
-      else add_run<1, false>(sums, x, 0, w, run);
-      w += TILE * run * (layer.wide ? 2 : 1);
-    }
+    const uint8_t* x = arena + s.source;
+    if (layer.wide) add_all<1, SATURATES>(sums, x, 0, weights_of<SATURATES>(layer, fours, start));
+    else add_all<1, false>(sums, x, 0, weights_of<false>(layer, fours, start));
     alignas(64) int32_t found[TILE];
     for (int n = 0; n < NR; n++) store(found + n * LANES, sums[0][n]);
     for (int n = 0; n < NR; n++) for (int i = 0; i < LANES; i++)

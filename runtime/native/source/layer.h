@@ -29,6 +29,8 @@ struct Layer {
   Buffer<int8_t> packed_weights;
   Buffer<int32_t> packed_bias;
   Buffer<float> packed_factors, packed_slopes;
+  Buffer<int32_t> offsets;          // of a dense kernel: of each four inputs, for each tile
+  std::vector<int32_t> pairs;       // of each tile: so many fours, two by two, are added in 16 bits first
   bool wide = false;                // weights of 8 bits in two parts, where products saturate
 };
 
@@ -46,5 +48,9 @@ void prepare_plain(Layer& layer);
 void embed(const Layer& layer, const int32_t* sums, float* embedding);  // factors, then unit length
 
 inline size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
-// Bytes that a row of a kernel reads, in fours.
-inline size_t run_of(const Step& s) { return rounded_up(size_t(s.kernel_columns) * size_t(s.channels), 4); }
+// Bytes from one row of a dense layer's source to the next, its edges included.
+inline size_t width_of(const Step& s) { return size_t(s.columns + s.before + s.behind) * size_t(s.channels); }
+// Fours of bytes that a dense kernel reads for one output.
+inline size_t fours_of(const Step& s) {
+  return rounded_up(size_t(s.kernel_columns) * size_t(s.channels), 4) / 4 * size_t(s.kernel_rows);
+}

@@ -1,5 +1,6 @@
 // Which kernel takes a layer, and its constants in the order that the kernel's vectors read them.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "layer.h"
@@ -48,20 +49,73 @@ void put(Layer& layer, int8_t* at, size_t distance, int8_t weight) {
   at[distance] = int8_t(weight - 2 * half);
 }
 
-// [tile][row][four inputs][1 or 2 parts][vector][lane][4]
-void pack_dense(Layer& layer, const Order& order) {
+// Two fours of inputs of a tile may be added in 16 bits where no lane's four weights exceed 128 together: 255 * 128 fits.
+constexpr int MOST_WEIGHT = 128;
+constexpr size_t TRIES = 48;
+
+// The order of a tile's fours: first those in pairs, then the others; how many are in pairs.
+size_t pair_up(const std::vector<uint8_t>& lanes, size_t width, std::vector<size_t>& order) {
+  const size_t count = order.size();
+  std::vector<int> largest(count);
+  for (size_t b = 0; b < count; b++)
+    largest[b] = *std::max_element(lanes.begin() + long(b * width), lanes.begin() + long((b + 1) * width));
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return largest[a] > largest[b]; });
+  std::vector<bool> taken(count);
+  std::vector<size_t> paired, single;
+  for (size_t i = 0; i < count; i++) {
+    if (taken[i]) continue;
+    size_t tries = 0, j = i + 1;
+    for (; j < count && tries < TRIES; j++) {
+      if (taken[j]) continue;
+      tries++;
+      const uint8_t *a = &lanes[order[i] * width], *b = &lanes[order[j] * width];
+      int most = 0;
+      for (size_t l = 0; l < width; l++) most = std::max(most, int(a[l]) + int(b[l]));
+      if (most <= MOST_WEIGHT) break;
+    }
+    if (j == count || tries == TRIES) { single.push_back(order[i]); continue; }
+    taken[j] = true;
+    paired.push_back(order[i]);
+    paired.push_back(order[j]);
+  }
+  order = paired;
+  order.insert(order.end(), single.begin(), single.end());
+  return paired.size();
+}
+
+// [tile][four inputs][1 or 2 parts][vector][lane][4]
+void pack_dense(Layer& layer, const Order& order, bool saturates) {
   const Step& s = layer.step;
-  const size_t run = size_t(s.kernel_columns) * size_t(s.channels), padded = run_of(s), rows = size_t(s.kernel_rows);
-  const size_t parts = layer.wide ? 2 : 1, block = order.tile() * 4;
-  layer.packed_weights = buffer<int8_t>(order.padded() * rows * padded * parts);
+  const size_t run = size_t(s.kernel_columns) * size_t(s.channels), fours = fours_of(s), of_row = fours / size_t(s.kernel_rows);
+  const size_t parts = layer.wide ? 2 : 1, block = order.tile() * 4, width = order.tile() * 2;
+  layer.packed_weights = buffer<int8_t>(order.padded() * fours * 4 * parts);
+  layer.offsets = buffer<int32_t>(order.padded() / order.tile() * fours);
+  const auto weight = [&](size_t output, size_t four, size_t j) -> int8_t {
+    const size_t row = four / of_row, k = four % of_row * 4 + j;
+    return output < order.outputs && k < run ? s.weights[(output * size_t(s.kernel_rows) + row) * run + k] : int8_t(0);
+  };
   int8_t* at = layer.packed_weights.get();
-  for (size_t start = 0; start < order.padded(); start += order.tile())
-    for (size_t row = 0; row < rows; row++) for (size_t k = 0; k < padded; k += 4, at += block * parts)
-      for (size_t v = 0; v < order.vectors; v++) for (size_t i = 0; i < order.lanes; i++) for (size_t j = 0; j < 4; j++) {
-        const size_t output = start + channel_of(order.vectors, v, i);
-        if (output < order.outputs && k + j < run)
-          put(layer, at + (v * order.lanes + i) * 4 + j, block, s.weights[(output * rows + row) * run + k + j]);
+  int32_t* offset = layer.offsets.get();
+  for (size_t start = 0; start < order.padded(); start += order.tile()) {
+    std::vector<size_t> sequence(fours);
+    for (size_t b = 0; b < fours; b++) sequence[b] = b;
+    size_t paired = 0;
+    if (saturates && !layer.wide) {
+      std::vector<uint8_t> lanes(fours * width);
+      for (size_t b = 0; b < fours; b++) for (size_t l = 0; l < width; l++) {
+        const size_t output = start + l / 2, j = l % 2 * 2;
+        lanes[b * width + l] = uint8_t(std::abs(int(weight(output, b, j))) + std::abs(int(weight(output, b, j + 1))));
       }
+      paired = pair_up(lanes, width, sequence);
+    }
+    layer.pairs.push_back(int32_t(paired));
+    for (size_t four : sequence) {
+      *offset++ = int32_t(four / of_row * width_of(s) * size_t(s.dilation_rows) + four % of_row * 4);
+      for (size_t v = 0; v < order.vectors; v++) for (size_t i = 0; i < order.lanes; i++) for (size_t j = 0; j < 4; j++)
+        put(layer, at + (v * order.lanes + i) * 4 + j, block, weight(start + channel_of(order.vectors, v, i), four, j));
+      at += block * parts;
+    }
+  }
 }
 
 // [group][vector][shift 0, 1][3 rows][1 or 2 parts][lane][4]: three columns among the four of a vector
@@ -112,9 +166,11 @@ bool prepare(Layer& layer, const Kernels& kernels) {
   if (s.kind == EMBEDDING || (s.groups == 1 && s.dilation_columns == 1)) {
     const bool fits = s.kind == CONVOLUTION || (s.kernel_rows == s.rows && s.kernel_columns == s.columns && !has_edges(s));
     if (!fits) return false;
+    const size_t reach = width_of(s) * size_t(s.dilation_rows) * size_t(s.kernel_rows);
+    if (reach > size_t(INT32_MAX)) return false;
     layer.run = s.kind == EMBEDDING ? kernels.embedding : kernels.dense;
     layer.scratch = s.kind == EMBEDDING ? 2 * dense.padded() * sizeof(int32_t) : dense_scratch(s);
-    pack_dense(layer, dense);
+    pack_dense(layer, dense, kernels.saturates);
     pack_constants(layer, dense);
     return true;
   }

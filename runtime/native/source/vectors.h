@@ -95,6 +95,11 @@ constexpr int MR = 4;
 constexpr bool SATURATES = true;
 INLINE vi products(vi u, vi s, vi weight) { return _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), weight); }
 INLINE vi dot(vi sum, vi u, vi s) { return _mm256_add_epi32(sum, products(u, s, _mm256_set1_epi16(1))); }
+// two products in 16 bits, which fit (`pair_up` in prepare.cpp)
+INLINE vi dot_pair(vi sum, vi u, vi s, vi u2, vi s2) {
+  const vi both = _mm256_add_epi16(_mm256_maddubs_epi16(u, s), _mm256_maddubs_epi16(u2, s2));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(both, _mm256_set1_epi16(1)));
+}
 // halves of weights and what is left of them
 INLINE vi wide_dot(vi sum, vi u, vi halves, vi rest) {
   return _mm256_add_epi32(sum, _mm256_add_epi32(products(u, halves, _mm256_set1_epi16(2)), products(u, rest, _mm256_set1_epi16(1))));
@@ -121,6 +126,7 @@ INLINE vi between32(vi a, vi most) { return _mm256_max_epi32(_mm256_min_epi32(a,
 INLINE vi zero() { return _mm256_setzero_si256(); }
 #endif
 #if !defined(WITH_AVX2)
+INLINE vi dot_pair(vi sum, vi u, vi s, vi u2, vi s2) { return dot(dot(sum, u, s), u2, s2); }  // not used
 INLINE vi wide_dot(vi sum, vi u, vi halves, vi rest) { return dot(dot(dot(sum, u, halves), u, halves), u, rest); }  // not used
 #endif
 
