@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,30 +113,40 @@ def _slopes(convolution: Convolution, slopes: Convolution) -> NDArray[np.float32
     is_single = slopes.window.is_single and (rows, columns, inputs, slopes.groups) == (1, 1, 1, outputs)
     if not is_single or len(convolution.bias) % outputs or grid != (convolution.zero_point,) * 2:
         return None
-    integers = (_BYTES - convolution.zero_point).astype(np.float64)
-    sums = integers * slopes.weights.reshape(-1, 1) + slopes.bias.reshape(-1, 1)
-    levels = np.rint(sums.astype(np.float32) * slopes.factors.reshape(-1, 1)) + convolution.zero_point
-    wanted = np.maximum(np.clip(levels, 0, 255), _BYTES)
-    found = (slopes.weights.reshape(-1) * slopes.factors).astype(np.float32)
-    open_channels = np.ones(outputs, np.bool_)
-    for distance in range(_NEIGHBOURS + 1):
-        for toward in (-np.inf, np.inf):
-            tried = (slopes.weights.reshape(-1) * slopes.factors).astype(np.float32)
-            for _ in range(distance):
-                tried = np.nextafter(tried, np.float32(toward))
-            fits = _fits(integers, tried, convolution.zero_point, wanted) & open_channels
-            found[fits] = tried[fits]
-            open_channels &= ~fits
-            if not open_channels.any():
-                return np.tile(found, len(convolution.bias) // outputs)
+    weights = slopes.weights.reshape(-1)
+    wanted = _bytes_behind(slopes, weights.astype(np.float64) if slopes.bias.any() else weights.astype(np.float32))
+    product = (weights * slopes.factors).astype(np.float32)
+    found, left = product.copy(), np.arange(outputs)
+    for tried in _near(product):
+        fits = _fits(tried[left], convolution.zero_point, wanted[left])
+        found[left[fits]] = tried[left[fits]]
+        left = left[~fits]
+        if not len(left):
+            return np.tile(found, len(convolution.bias) // outputs)
     return None
 
 
-def _fits(
-    integers: NDArray[np.float64], slopes: NDArray[np.float32], zero_point: int, wanted: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    values = integers.astype(np.float32)
-    found = np.rint(np.maximum(values, values * slopes[:, np.newaxis])) + zero_point
+def _near(numbers: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """The numbers, and the float32 numbers next to them, nearest first."""
+    yield numbers
+    below = above = numbers
+    for _ in range(_NEIGHBOURS):
+        below, above = (np.nextafter(below, np.float32(-np.inf)), np.nextafter(above, np.float32(np.inf)))
+        yield below
+        yield above
+
+
+def _bytes_behind(slopes: Convolution, weights: NDArray[Any]) -> NDArray[np.float32]:
+    """For each channel and byte the larger of the byte and its product, (outputs, 256); sums are exact in `weights`."""
+    integers = (_BYTES - slopes.source_zero_point).astype(weights.dtype)
+    sums = integers * weights[:, np.newaxis] + slopes.bias[:, np.newaxis].astype(weights.dtype)
+    levels = np.rint(sums.astype(np.float32) * slopes.factors[:, np.newaxis]) + np.float32(slopes.zero_point)
+    return np.maximum(np.clip(levels, 0, 255), _BYTES.astype(np.float32))
+
+
+def _fits(slopes: NDArray[np.float32], zero_point: int, wanted: NDArray[np.float32]) -> NDArray[np.bool_]:
+    values = (_BYTES - zero_point).astype(np.float32)
+    found = np.rint(np.maximum(values, values * slopes[:, np.newaxis])) + np.float32(zero_point)
     return np.asarray((np.clip(found, 0, 255) == wanted).all(1))
 
 

@@ -40,7 +40,7 @@ def weighted(draft: Draft, name: str, numbers: Numbers, layer: Layer) -> Weighte
     """The convolution of `numbers`, to be quantized or to be the embedding."""
     source = numbers.levels.maps
     bias = _bias(name, layer, numbers.scale)
-    _check_sums(name, layer.weights.integers, bias, numbers.zero_point)
+    largest = _largest_sums(name, layer.weights.integers, bias)
     scales = (numbers.scale * layer.weights.scales).astype(np.float32)
     outputs = len(scales)
     rows, columns = _positions(name, source, layer.window)
@@ -48,7 +48,7 @@ def weighted(draft: Draft, name: str, numbers: Numbers, layer: Layer) -> Weighte
 
     def quantize(scale: np.float32, zero_point: int) -> Levels:
         factors = (scales / scale).astype(np.float32)
-        _check_factors(name, layer.weights.integers, bias, factors)
+        _check_factors(name, largest, factors)
         target = Maps(rows=rows, columns=columns, channels=outputs)
         draft.steps.append(
             Convolution(
@@ -168,22 +168,18 @@ def _bias(name: str, layer: Layer, scale: np.float32) -> NDArray[np.int32]:
     return np.ascontiguousarray(layer.bias.integers, np.int32)
 
 
-def _largest(weights: NDArray[np.int8], bias: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Of each output's sum, of any part of it, and of its bias with a zero point folded in."""
-    magnitudes = np.abs(weights.astype(np.int64)).reshape(len(bias), -1).sum(1)
-    found: NDArray[np.int64] = 2 * 255 * magnitudes + np.abs(bias.astype(np.int64))
-    return found
+def _largest_sums(name: str, weights: NDArray[np.int8], bias: NDArray[np.int32]) -> NDArray[np.int64]:
+    """A bound of each output's sum, of any part of it, and of its bias with a zero point folded in: within int32."""
+    magnitudes = np.abs(weights.astype(np.int16)).reshape(len(bias), -1).sum(1, dtype=np.int64)
+    largest: NDArray[np.int64] = 2 * 255 * magnitudes + np.abs(bias.astype(np.int64))
+    if int(largest.max()) > LARGEST_SUM:
+        refuse(name, f"sums of up to {int(largest.max()):,}, beyond 32 bits,")
+    return largest
 
 
-def _check_sums(name: str, weights: NDArray[np.int8], bias: NDArray[np.int32], zero_point: int) -> None:
-    largest = int(_largest(weights, bias).max())
-    if largest > LARGEST_SUM:
-        refuse(name, f"sums of up to {largest:,}, beyond 32 bits,")
-
-
-def _check_factors(name: str, weights: NDArray[np.int8], bias: NDArray[np.int32], factors: NDArray[np.float32]) -> None:
+def _check_factors(name: str, largest: NDArray[np.int64], factors: NDArray[np.float32]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        levels = _largest(weights, bias) * factors.astype(np.float64)
+        levels = largest * factors.astype(np.float64)
     if not (np.isfinite(factors).all() and (factors >= 0).all() and float(levels.max()) < LARGEST_LEVEL):
         refuse(name, "a scale beyond what bytes can hold")
 

@@ -23,6 +23,7 @@ from efq.runtime.native.steps import (
     Convolution,
     Embedding,
     Maps,
+    Maximum,
     MaxPool,
     Mean,
     Plan,
@@ -178,6 +179,30 @@ def test_of_convolutions(shape: Shape) -> None:
         )  # fmt: skip
     steps.append(end(random, steps[-1].target))
     check(plan(source, steps), random_maps(random, source))
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize(("depthwise", "zero_point"), [(False, 0), (True, 77), (False, 255), (True, 255)])
+def test_of_exact_prelus(depthwise: bool, zero_point: int, bfloat16: bool) -> None:
+    """Slopes of every size and sign, many of which put products on ties: max(x, round(a * x)) in the layer's ending.
+
+    With scales that are bfloat16 numbers, as EFQ's are, one product gives each of them; with others perhaps none does.
+    """
+    random = np.random.default_rng(zero_point)
+    source, *maps = (Maps(rows=7, columns=9, channels=70) for _ in range(4))
+    window = Window(kernel=(3, 3), edges=(1, 1, 1, 1)) if depthwise else Window(kernel=(1, 1))
+    layer = convolution(random, source, maps[0], window, groups=70 if depthwise else 1)
+    layer = dataclasses.replace(layer, zero_point=zero_point)
+    factors = random.integers(128, 256, 70) / 2**13 if bfloat16 else 1 / random.integers(2, 128, 70)
+    slopes = dataclasses.replace(
+        convolution(random, maps[0], maps[1], Window(kernel=(1, 1)), groups=70),
+        source_zero_point=zero_point, zero_point=zero_point, bias=np.zeros(70, np.int32),
+        factors=factors.astype(np.float32),
+    )  # fmt: skip
+    larger = Maximum(node="prelu", target=maps[2], source=maps[0], other=maps[1])
+    whole = plan(source, [layer, slopes, larger, end(random, maps[2])])
+    assert len(fuse(whole).steps) == 2 or not bfloat16
+    check(whole, random_maps(random, source))
 
 
 def test_of_steps_without_weights() -> None:
