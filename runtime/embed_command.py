@@ -75,7 +75,11 @@ _NO_ENGINE = "on a CPU, where there is no engine"
 )
 @click.option("--device", type=DEVICE, help="cpu, cuda or cuda:N.  [default: that of the artifact's target]")
 @click.option(
-    "--backend", type=TEXT, default=AUTOMATIC, show_default=True, help="On the CPU: auto, onnxruntime or openvino."
+    "--backend",
+    type=TEXT,
+    default=AUTOMATIC,
+    show_default=True,
+    help="On the CPU: auto, onnxruntime, openvino or native.",
 )
 @click.option("--rebuild", is_flag=True, help="TensorRT: build the engine again where it does not fit this machine.")
 @click.option("--batch", type=BATCH, default=32, show_default=True, help="Images embedded at once.")
