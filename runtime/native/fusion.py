@@ -141,7 +141,7 @@ def _bytes_behind(slopes: Convolution, weights: NDArray[Any]) -> NDArray[np.floa
     integers = (_BYTES - slopes.source_zero_point).astype(weights.dtype)
     sums = integers * weights[:, np.newaxis] + slopes.bias[:, np.newaxis].astype(weights.dtype)
     levels = np.rint(sums.astype(np.float32) * slopes.factors[:, np.newaxis]) + np.float32(slopes.zero_point)
-    return np.maximum(np.clip(levels, 0, 255), _BYTES.astype(np.float32))
+    return np.asarray(np.maximum(np.clip(levels, 0, 255), _BYTES.astype(np.float32)))
 
 
 def _fits(slopes: NDArray[np.float32], zero_point: int, wanted: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from networks import BottleneckNetwork, make_student, random_images, randomize
 
 from efq.export import export_student, find_target
 from efq.runtime import Embedder, IncompatibleArtifactError, Interface, UsageError
+from efq.runtime.backends import open as opening
 from efq.runtime.backends.native import NativeModel
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.native.library import instruction_sets, library_path
@@ -82,6 +83,12 @@ def test_metadata_and_signature_are_those_of_onnx_runtime(artifact: Path) -> Non
     with raises_naming(IncompatibleArtifactError, path):
         native.check_signature(Embedder.open(artifact, threads=1, backend="native").contract, 17)
     other.close()
+
+
+def test_it_serves_where_onnx_runtime_is_not_installed(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "is_installed", lambda backend: False)
+    with Embedder.open(artifact, threads=1) as embedder:
+        assert embedder.backend == "native"
 
 
 def test_another_interface_is_another_runtimes(tmp_path: Path) -> None:
