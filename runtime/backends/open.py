@@ -17,7 +17,7 @@ from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.machine.forks import RenewedLock
-from efq.runtime.native.library import library_path
+from efq.runtime.native.library import TRIED, instruction_sets, library_path
 
 ONNXRUNTIME, OPENVINO, NATIVE = OnnxRuntimeModel.name, OpenVinoModel.name, NativeModel.name
 Load = Callable[[str], Model]
@@ -75,10 +75,11 @@ def _check_options(target: Target, artifact: Artifact, options: OpenOptions) -> 
 
 
 def _choose(artifact: Artifact, load: Load, backends: Sequence[str], threads: int, tolerance: float) -> str:
-    """The first of the installed `backends`, or another that is faster."""
+    """The first of the installed `backends`, or another that is faster; EFQ's own kernels where they have been tried."""
     own, installed = backends[0], tuple(name for name in backends if _is_installed(name))
     if own not in installed:
         return NATIVE if NATIVE in installed else own
+    installed = tuple(name for name in installed if name != NATIVE or instruction_sets()[0] in TRIED)
     if len(installed) == 1:
         return own
     path = cache_path(artifact.checksums[MODEL_FILE], backends=installed, threads=threads, tolerance=tolerance)

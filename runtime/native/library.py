@@ -22,6 +22,9 @@ from efq.runtime.native.records import Record, records_of
 from efq.runtime.native.steps import Maps, Plan
 
 LIBRARY = "kernels"
+TRIED = frozenset({"avx2"})
+"""Instruction sets whose kernels have run on CPUs that have them; others serve where they are asked for."""
+
 _FOLDER = Path(__file__).parent
 _UNSOUND, _NO_MEMORY = -1, -2
 
