@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import tempfile
@@ -16,6 +17,8 @@ from efq.runtime.errors import UsageError
 from efq.runtime.gallery.gallery import Gallery
 from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
 from efq.runtime.gallery.stores.open import open_gallery
+
+_LOGGER = logging.getLogger(__name__)
 
 INDEX = "index"
 """The exact scan in memory without a database: rows are drawn again to be scored."""
@@ -72,6 +75,5 @@ def fill(place: str, people: DrawnPeople, backend: str) -> None:
             indexing.build_index(store)
             cost = indexing.measure_index(store, 200, None)
             indexing.use_index(store)
-            print(
-                f"FNIR {cost.exact_misses / cost.probes:.4f} exact, {cost.index_misses / cost.probes:.4f} by the index"
-            )
+            exact, by_index = (misses / cost.probes for misses in (cost.exact_misses, cost.index_misses))
+            _LOGGER.warning("FNIR %.4f exact, %.4f by the index", exact, by_index)
