@@ -1,4 +1,4 @@
-"""The embedder without a service: `python -m efq.benchmarks.serving.bare ARTIFACT FACES.npy SECONDS BATCH`.
+"""The embedder without a service: `python -m efq.benchmarks.serving.bare ARTIFACT FACES.npy SECONDS BATCH BACKEND`.
 
 Prints images a second, and the milliseconds of the processor that one took.
 """
@@ -14,11 +14,11 @@ import numpy as np
 from efq.runtime import Embedder
 
 
-def measure(directory: str, faces_file: str, seconds: float, batch: int) -> dict[str, float]:
+def measure(directory: str, faces_file: str, seconds: float, batch: int, backend: str) -> dict[str, float]:
     """One thread, one call after another, with `batch` images each."""
     faces = np.load(faces_file)
     batches = [faces[(np.arange(batch) + start) % len(faces)] for start in range(len(faces))]
-    with Embedder.open(directory, threads=1, backend="onnxruntime") as embedder:
+    with Embedder.open(directory, threads=1, backend=backend) as embedder:
         for one in batches[:8]:
             embedder.embed(one)
         count, cpu, start = 0, time.process_time(), time.perf_counter()
@@ -30,4 +30,4 @@ def measure(directory: str, faces_file: str, seconds: float, batch: int) -> dict
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))))
+    print(json.dumps(measure(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5])))

@@ -26,7 +26,8 @@ from efq.benchmarks.serving.loops import Load, closed_loop, open_loop
 from efq.benchmarks.serving.processes import cores, measured_alone, pinned
 from efq.benchmarks.serving.variants import Variant, faces_to_send, open_variants
 from efq.benchmarks.timing.machine import busy_cores, describe_machine
-from efq.runtime.commands.options import PATH, FiniteFloat, parse_counts
+from efq.runtime.backends.open import BACKENDS, ONNXRUNTIME
+from efq.runtime.commands.options import PATH, TEXT, FiniteFloat, parse_counts
 from efq.runtime.console import efq_command, log
 from efq.runtime.files import atomic_write_text, temporary_folder
 
@@ -48,6 +49,9 @@ MOST_CLIENTS = 512
 @click.option("--seconds", type=FiniteFloat(0.1, 60), default=2.0, show_default=True, help="Of each load.")
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Of each service.")
+@click.option(
+    "--backend", type=TEXT, default=ONNXRUNTIME, show_default=True, help=f"Of the artifact: {' or '.join(BACKENDS)}."
+)
 @click.option("-o", "--output", required=True, type=PATH, help="Folder of load.md and load.json.")
 @efq_command
 def main(
@@ -59,6 +63,7 @@ def main(
     seconds: float,
     rounds: int,
     threads: int,
+    backend: str,
     output: Path,
 ) -> None:
     """Measure the service of the artifact in DIRECTORY under load, beside the embedder alone."""
@@ -72,17 +77,18 @@ def main(
         "generator_cores": sorted(measuring),
         "busy_cores_before": busy_cores(),
         "threads": threads,
+        "backend": backend,
         "seconds": seconds,
         "rounds": rounds,
     }
     with temporary_folder("load") as folder, pinned(measuring):
         np.save(folder / "faces.npy", images)
-        with open_variants(directory, teacher, folder, served, threads=threads) as variants:
+        with open_variants(directory, teacher, folder, served, backend=backend, threads=threads) as variants:
             runs = _Rounds(variants, images, counts, asked, seconds)
             bare: dict[int, list[dict[str, float]]] = {batch: [] for batch in BARE_BATCHES}
             for number in range(rounds):
                 for batch in BARE_BATCHES:
-                    arguments = [str(directory), str(folder / "faces.npy"), str(seconds), str(batch)]
+                    arguments = [str(directory), str(folder / "faces.npy"), str(seconds), str(batch), backend]
                     bare[batch].append(measured_alone(BARE, arguments, served))
                 runs.round(number)
             figures = Figures(

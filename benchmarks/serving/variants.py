@@ -31,11 +31,17 @@ class Variant:
 
 @contextlib.contextmanager
 def open_variants(
-    directory: Path, teacher: Path | None, folder: Path, chosen: frozenset[int], *, threads: int = 1
+    directory: Path,
+    teacher: Path | None,
+    folder: Path,
+    chosen: frozenset[int],
+    *,
+    backend: str,
+    threads: int = 1,
 ) -> Iterator[list[Variant]]:
-    """All services, idle, on the same cores. folder: for the teacher's float network."""
+    """All services, idle, on the same cores. folder: for the teacher's float network. backend: of the artifact."""
     model = Artifact.open(directory).manifest.name
-    common = [str(directory), "--threads", str(threads)]
+    common = [str(directory), "--threads", str(threads), "--backend", backend]
     with contextlib.ExitStack() as running:
         variants = [
             Variant(

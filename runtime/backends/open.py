@@ -75,7 +75,7 @@ def _check_options(target: Target, artifact: Artifact, options: OpenOptions) -> 
 
 
 def _choose(artifact: Artifact, load: Load, backends: Sequence[str], threads: int, tolerance: float) -> str:
-    """The first of the installed `backends`, or another that is faster; EFQ's own kernels where they have been tried."""
+    """The first of the installed `backends`, or one that is faster; EFQ's own kernels where they have been tried."""
     own, installed = backends[0], tuple(name for name in backends if _is_installed(name))
     if own not in installed:
         return NATIVE if NATIVE in installed else own
