@@ -74,7 +74,11 @@ _TRAINED_ON = (
 @click.option("--allow-training-images", is_flag=True, help="Evaluate on training images; marks the result.")
 @click.option("--device", type=DEVICE, help="cpu or cuda.  [default: cpu; for artifacts the device of their target]")
 @click.option(
-    "--backend", type=TEXT, default=AUTOMATIC, show_default=True, help="Of artifacts: auto, onnxruntime or openvino."
+    "--backend",
+    type=TEXT,
+    default=AUTOMATIC,
+    show_default=True,
+    help="Of artifacts: auto, onnxruntime, openvino or native.",
 )
 @click.option("--threads", type=THREADS, help="Threads of the networks.  [default: all cores]")
 @click.option(

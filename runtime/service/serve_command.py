@@ -14,7 +14,6 @@ from pathlib import Path
 
 import click
 
-from efq.runtime.backends.target import AUTOMATIC
 from efq.runtime.commands.options import DEVICE, PATH, TEXT, THREADS, FiniteFloat, refuse_unused
 from efq.runtime.console import efq_command
 from efq.runtime.detection.detector import SIZES
@@ -76,7 +75,7 @@ _MEGA = 1_000_000
 @click.option(
     "--backend",
     type=TEXT,
-    help=f"On the CPU: onnxruntime, openvino or {AUTOMATIC}.  [default: the one that the artifact was exported for]",
+    help="On the CPU: onnxruntime, openvino, native or auto.  [default: the one that the artifact was exported for]",
 )
 @click.option(
     "--batch", type=click.IntRange(1, 64), default=_LIMITS.batch, show_default=True, help="Most faces computed at once."
