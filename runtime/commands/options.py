@@ -40,13 +40,16 @@ class PathName(click.Path):
 
 
 class Text(click.types.StringParamType):
-    """A line of text that says something."""
+    """A line of text that says something, of at most `most` characters."""
+
+    def __init__(self, most: int = _LONGEST_TEXT) -> None:
+        self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
-        """Fails for text that is empty, longer than 200 characters or not printable."""
+        """Fails for text that is empty, longer or not printable."""
         text = str(value)
-        if not text.strip() or len(text) > _LONGEST_TEXT or not text.isprintable():
-            self.fail(f"{text[:50]!r} is no line of 1 to {_LONGEST_TEXT} printable characters.", param, context)
+        if not text.strip() or len(text) > self._most or not text.isprintable():
+            self.fail(f"{text[:50]!r} is no line of 1 to {self._most} printable characters.", param, context)
         return text
 
 

@@ -14,24 +14,24 @@ import click
 import numpy as np
 
 from efq.runtime.artifact.folder import Artifact
-from efq.runtime.commands.options import PATH, refuse_unused
+from efq.runtime.commands.options import PATH, Text, refuse_unused
 from efq.runtime.console import efq_command
 from efq.runtime.errors import InputError, UsageError
 from efq.runtime.files import refuse_inputs, reserved
 from efq.runtime.gallery.files import read_gallery
-from efq.runtime.gallery.gallery import Gallery
+from efq.runtime.gallery.gallery import LONGEST_NAME, Gallery
 from efq.runtime.gallery.npz import write_gallery
 from efq.runtime.gallery.stores.open import open_gallery
 from efq.runtime.gallery.stores.store import TEMPLATES, GalleryStore, Template
 
 
 @click.command("efq-gallery")
-@click.argument("place")
+@click.argument("place", type=Text(most=4_096))
 @click.argument("artifact", type=PATH)
 @click.option("--import", "imported", type=PATH, help="Enroll the people of a gallery file (.npz, CSV or TSV).")
 @click.option("--export", "exported", type=PATH, help="Write all who are enrolled into a gallery file (.npz).")
-@click.option("--remove", "person", help="Erase a person.")
-@click.option("--face", help="With --remove: this face of the person only.")
+@click.option("--remove", "person", type=Text(most=LONGEST_NAME), help="Erase a person.")
+@click.option("--face", type=Text(most=LONGEST_NAME), help="With --remove: this face of the person only.")
 @click.option("--template", type=click.Choice(TEMPLATES), help="What probes of a new gallery are compared with.")
 @click.option("--force", is_flag=True, help="With --export: replace the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")

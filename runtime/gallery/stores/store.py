@@ -94,6 +94,7 @@ class GalleryStore(abc.ABC):
         self._record = record
         self._template = template
         self._thresholds = thresholds
+        self.opened_for = record.model
 
     @property
     def record(self) -> GalleryRecord:
