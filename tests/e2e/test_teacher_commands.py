@@ -65,7 +65,7 @@ def test_distil_export_and_bench(inputs: Path, tmp_path: Path) -> None:
     compared = ("--faces", inputs / "more", "--list", inputs / "unseen.txt", "--rounds", 10, "--seconds", 0.1)
     result = run(bench, artifact, "--teacher", teacher, *PATTERNS, *compared, "-o", tmp_path / "report", "--json")
     assert result.exit_code == 0, result.output
-    [pair] = json.loads(result.stdout)["accuracy"]["parity"]
+    pair, *_ = json.loads(result.stdout)["accuracy"]["parity"]  # others by faster backends of this machine
     assert pair["cosine_mean"] > 0.97
     assert pair["cosine_different"] < 0.2
     wrong = ("--teacher-input", "rgb,-1..1", "-o", tmp_path / "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -24,9 +25,13 @@ def run(place: str, artifact: Path, *options: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+SEEDS = itertools.count(1_000)
+
+
 def fill(place: str, artifact: Path, template: Template) -> np.ndarray:
     opened = Artifact.open(artifact)
-    rows, labels = draw_embeddings(30, 3, size=opened.manifest.embedding_size, spread=1.0)
+    seed = next(SEEDS)  # no two galleries of the server hold the same bytes
+    rows, labels = draw_embeddings(30, 3, size=opened.manifest.embedding_size, spread=1.0, seed=seed)
     with open_gallery(place, opened, template=template) as store:
         for person in range(30):
             store.enroll(f"p{person}", rows[labels == person])
