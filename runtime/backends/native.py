@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,15 @@ from efq.runtime.backends.model import (
     thread_count,
 )
 from efq.runtime.backends.threads.lifetime import Lifetime
-from efq.runtime.backends.threads.workers import Workers
+from efq.runtime.backends.threads.single_image import SingleImageThreads
 from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import fuse
 from efq.runtime.native.library import Memory, NativePlan, load_library
+from efq.runtime.native.team import Team
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _DTYPES = {UINT8: "uint8", FLOAT: "float32"}
 
@@ -35,8 +39,9 @@ _DTYPES = {UINT8: "uint8", FLOAT: "float32"}
 class NativeModel:
     """A model compiled for EFQ's own kernels; `run` may be called from several threads at once.
 
-    Embeddings are those of the integer reference, byte for byte, on every instruction set. A batch is computed by all
-    threads, each image by one.
+    Embeddings are those of the integer reference, byte for byte, on every instruction set and any number of threads.
+    A batch is computed by all threads, each image by one, but for the last ones, fewer than threads, and an image by
+    itself: those are computed by all together, one image by one thread where that was faster.
     """
 
     name = "native"
@@ -62,13 +67,17 @@ class NativeModel:
         self._path = path
         self._interface = interface
         count = thread_count(threads)
-        load_library()
+        library = load_library()
         content = read_model(path) if content is None else content
         model = read_checked(content, path)
         self._metadata = dict(model.metadata)
         self._ports = _port(model.inputs[0]), _port(model.outputs[0])
-        self._lifetime = Lifetime(_Held(NativePlan(fuse(compile_plan(model)), instruction_set)))
-        self._workers = Workers(count, part_size=part_size(len(content)), cpus=cpus_to_bind(count))
+        plan = NativePlan(fuse(compile_plan(model)), instruction_set)
+        cpus = cpus_to_bind(count)[1:]  # the calling thread is the first one, which is not bound
+        self._team = Team(library, count, cpus) if count > 1 else None
+        self._lifetime = Lifetime(_Held(plan, self._team))
+        self._single = SingleImageThreads()
+        self._part = count * part_size(len(content))
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -91,27 +100,48 @@ class NativeModel:
         """Images uint8 (N, H, W, 3) to embeddings float32 (N, d). Raises UsageError once the model is closed."""
         with self._lifetime.call():
             held = self._lifetime.held()
-            if len(images) == 1:
-                return self._run(held, images)
-            return self._workers.run(images, lambda part: self._run(held, part))
+            parts = [images[start : start + self._part] for start in range(0, len(images), self._part)]
+            found = [self._interface.feed(part, held.run if len(part) > 1 else self._single_of(held)) for part in parts]
+            return np.concatenate(found)
 
     def close(self) -> None:
         """Free the plan and end the threads. Waits for calls that are running; later ones raise UsageError."""
-        if self._lifetime.close():
-            self._workers.close()
+        if self._lifetime.close() and self._team is not None:
+            self._team.close()
 
-    def _run(self, held: _Held, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._interface.feed(images, held.run)
+    def _single_of(self, held: _Held) -> Run:
+        """One image, by all threads or one."""
+        if self._team is None:
+            return held.run_alone
+
+        def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+            all_threads = self._single.use_all()
+            start = time.perf_counter()
+            embedding = held.run(image) if all_threads else held.run_alone(image)
+            self._single.record(all_threads=all_threads, seconds=time.perf_counter() - start)
+            return embedding
+
+        return run
 
 
 class _Held:
-    """A plan, and memory for as many calls as there were at once."""
+    """A plan, memory for as many calls as there were at once, and that of its team."""
 
-    def __init__(self, plan: NativePlan) -> None:
+    def __init__(self, plan: NativePlan, team: Team | None) -> None:
         self._plan = plan
+        self._team = team
         self._free: list[Memory] = []
+        self._of_team: list[Memory] = []
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """By the team, or by this thread where there is none, or none to wait for."""
+        if self._team is None:
+            return self.run_alone(images)
+        found = self._plan.share(self._team, self._memories(self._team, len(images)), images)
+        return self.run_alone(images) if found is None else found
+
+    def run_alone(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """By this thread."""
         try:
             memory = self._free.pop()  # of all threads: a list's pop and append are one step each
         except IndexError:
@@ -119,6 +149,13 @@ class _Held:
         found = self._plan.run(memory, images)
         self._free.append(memory)
         return found
+
+    def _memories(self, team: Team, images: int) -> list[Memory]:
+        """One for an image of all threads; one for each thread where each has an image of its own."""
+        count = team.threads if images >= team.threads else 1
+        while len(self._of_team) < count:  # more where two threads are here: the list only grows
+            self._of_team.append(self._plan.new_memory(1 if self._of_team else team.threads))
+        return self._of_team[:count]
 
 
 def _port(port: ModelPort) -> Port:

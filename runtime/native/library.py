@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from efq.runtime.machine.forks import loading
 from efq.runtime.native.memory import Places, place_maps
 from efq.runtime.native.records import Record, records_of
 from efq.runtime.native.steps import Maps, Plan
+from efq.runtime.native.team import Team
 
 LIBRARY = "kernels"
 TRIED = frozenset({"avx2"})
@@ -101,26 +102,43 @@ class NativePlan:
             for record, constants in records_of(step, self._plan, self._places):
                 yield step.node, record, constants
 
-    def memory_size(self) -> int:
+    def memory_size(self, threads: int = 1) -> int:
         """Bytes that one call takes besides the weights."""
-        return int(self._library.efq_memory_size(self._handle))
+        return int(self._library.efq_memory_size(self._handle, threads))
 
-    def new_memory(self) -> Memory:
-        """What one call needs, to be used by one at a time. Raises DeviceError where it is lacking."""
-        return Memory(self._library, self._handle)
+    def new_memory(self, threads: int = 1) -> Memory:
+        """What one call of that many threads needs, to be used by one at a time. Raises DeviceError where it lacks."""
+        return Memory(self._library, self._handle, threads)
 
     def run(self, memory: Memory, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images uint8 (N, rows, columns, 3) to embeddings float32 (N, d) of unit length."""
+        """Images uint8 (N, rows, columns, 3) to embeddings float32 (N, d) of unit length, by this thread."""
+        images, embeddings = self._checked(images)
+        self._library.efq_plan_run(
+            self._handle, memory.pointer, images.ctypes.data, len(images), embeddings.ctypes.data
+        )
+        return embeddings
+
+    def share(self, team: Team, memories: Sequence[Memory], images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The same by a team, in memories that no other uses, the first for all its threads.
+
+        Where each has one, each computes images of its own, and all together those that are left. None where nothing
+        was computed: the team is at another call, which one image does not wait for, or has one thread.
+        """
+        images, embeddings = self._checked(images)
+        pointers = (ctypes.c_void_p * len(memories))(*[memory.pointer for memory in memories])
+        done = self._library.efq_plan_share(
+            *(self._handle, team.pointer, pointers, len(memories)),
+            *(images.ctypes.data, len(images), embeddings.ctypes.data),
+        )
+        return None if done else embeddings
+
+    def _checked(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         images = np.ascontiguousarray(images)
         shape = (self._plan.images.rows, self._plan.images.columns, self._plan.images.channels)
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             message = f"images of {images.dtype} {images.shape}"
             raise ValueError(message)
-        embeddings = np.empty((len(images), self._plan.embedding_size), np.float32)
-        self._library.efq_plan_run(
-            self._handle, memory.pointer, images.ctypes.data, len(images), embeddings.ctypes.data
-        )
-        return embeddings
+        return images, np.empty((len(images), self._plan.embedding_size), np.float32)
 
     def profile(self, memory: Memory, image: NDArray[np.uint8]) -> Mapping[str, float]:
         """Seconds of CPU time by step, for one image uint8 (rows, columns, 3)."""
@@ -147,11 +165,11 @@ class NativePlan:
 
 
 class Memory:
-    """Of one call: maps and scratch."""
+    """Of one image: maps, and scratch of each thread that computes it."""
 
-    def __init__(self, library: ctypes.CDLL, plan: int) -> None:
+    def __init__(self, library: ctypes.CDLL, plan: int, threads: int) -> None:
         self._library = library
-        self.pointer = library.efq_memory_new(plan)
+        self.pointer = library.efq_memory_new(plan, threads)
         if not self.pointer:
             message = "expected memory for the maps of a model, found too little: use fewer threads, or free some"
             raise DeviceError(message)
@@ -163,19 +181,22 @@ class Memory:
 
 
 def _declare(library: ctypes.CDLL) -> None:
-    pointer, long = ctypes.c_void_p, ctypes.c_int64
+    pointer, long, integer = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
     for name, arguments, result in (
-        ("efq_step_size", [], ctypes.c_int32),
+        ("efq_step_size", [], integer),
         ("efq_instruction_sets", [], ctypes.c_char_p),
         ("efq_plan_new", [ctypes.c_char_p, long, long, long], pointer),
         ("efq_plan_free", [pointer], None),
-        ("efq_plan_add", [pointer, pointer], ctypes.c_int32),
-        ("efq_memory_new", [pointer], pointer),
+        ("efq_plan_add", [pointer, pointer], integer),
+        ("efq_memory_new", [pointer, integer], pointer),
         ("efq_memory_free", [pointer], None),
-        ("efq_memory_size", [pointer], long),
-        ("efq_plan_run", [pointer, pointer, pointer, long, pointer], ctypes.c_int32),
-        ("efq_plan_profile", [pointer, pointer, pointer, pointer, pointer], ctypes.c_int32),
-        ("efq_plan_read", [pointer, pointer, long, long, pointer], ctypes.c_int32),
+        ("efq_memory_size", [pointer, integer], long),
+        ("efq_team_new", [integer, pointer, integer], pointer),
+        ("efq_team_free", [pointer], None),
+        ("efq_plan_run", [pointer, pointer, pointer, long, pointer], integer),
+        ("efq_plan_share", [pointer, pointer, pointer, integer, pointer, long, pointer], integer),
+        ("efq_plan_profile", [pointer, pointer, pointer, pointer, pointer], integer),
+        ("efq_plan_read", [pointer, pointer, long, long, pointer], integer),
     ):
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, result

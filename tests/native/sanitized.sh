@@ -15,7 +15,7 @@ cp -r "$root/runtime" "$copy/efq/runtime"
 for part in toolchain export benchmarks; do ln -s "$root/$part" "$copy/efq/$part"; done
 rm -f "$copy"/efq/runtime/native/kernels.*
 suffix=$(python -c "import importlib.machinery; print(importlib.machinery.EXTENSION_SUFFIXES[0])")
-g++ -std=c++17 -O1 -g -fPIC -shared -ffp-contract=off -fno-omit-frame-pointer -Wall -Wextra \
+g++ -std=c++17 -O1 -g -pthread -fPIC -shared -ffp-contract=off -fno-omit-frame-pointer -Wall -Wextra \
     -fsanitize=address,undefined -fno-sanitize-recover=all \
     -o "$copy/efq/runtime/native/kernels$suffix" "$root"/runtime/native/source/*.cpp
 cd "$root"

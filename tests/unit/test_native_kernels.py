@@ -1,8 +1,11 @@
-"""EFQ's own kernels: on every instruction set the bytes that a plan's definition in NumPy gives, map by map."""
+"""EFQ's own kernels: on every instruction set, by one thread and by several together, the bytes that a plan's
+definition in NumPy gives, map by map.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 
 import numpy as np
@@ -16,7 +19,7 @@ from efq.export import find_target
 from efq.runtime.artifact.onnx_model import read_onnx_model
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import fuse
-from efq.runtime.native.library import NativePlan, instruction_sets, library_path
+from efq.runtime.native.library import NativePlan, instruction_sets, library_path, load_library
 from efq.runtime.native.plain import run_plain
 from efq.runtime.native.steps import (
     AveragePool,
@@ -32,14 +35,20 @@ from efq.runtime.native.steps import (
     Sum,
     Window,
 )
+from efq.runtime.native.team import Team
 
 pytestmark = pytest.mark.skipif(library_path() is None, reason="the kernels were not built: make native")
 SETS = instruction_sets() if library_path() is not None else ()
 IMAGES = random_images(5, seed=11).numpy()
 
 
+@functools.cache
+def team_of(threads: int) -> Team:
+    return Team(load_library(), threads)
+
+
 def check(plan: Plan, images: NDArray[np.uint8]) -> None:
-    """Every map that the kernels write, and the embeddings, on every instruction set."""
+    """Every map that the kernels write, and the embeddings, on every instruction set and by two and five threads."""
     wanted: dict[Maps, NDArray[np.uint8]] = {}
     embeddings = run_plain(plan, images, lambda maps, found: wanted.__setitem__(maps, found[-1]))
     fused = fuse(plan)
@@ -54,6 +63,23 @@ def check(plan: Plan, images: NDArray[np.uint8]) -> None:
         np.testing.assert_array_equal(found, embeddings, err_msg=name)
         shared = NativePlan(fused, name)
         np.testing.assert_array_equal(shared.run(shared.new_memory(), images), embeddings, err_msg=name)
+        for threads in (2, 5):
+            together = shared.share(team_of(threads), [shared.new_memory(threads)], images)
+            np.testing.assert_array_equal(together, embeddings, err_msg=f"{name}, {threads} threads")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 12])
+def test_images_of_threads_of_their_own_and_of_all_together(count: int) -> None:
+    random = np.random.default_rng(count)
+    source, target = Maps(rows=9, columns=9, channels=3), Maps(rows=9, columns=9, channels=40)
+    window = Window(kernel=(3, 3), edges=(1, 1, 1, 1))
+    native = NativePlan(plan(source, [convolution(random, source, target, window), end(random, target)]))
+    images = random_maps(random, source, count)
+    wanted = native.run(native.new_memory(), images)
+    for threads in (2, 3, 5):
+        memories = [native.new_memory(threads), *[native.new_memory() for _ in range(threads - 1)]]
+        np.testing.assert_array_equal(native.share(team_of(threads), memories, images), wanted, err_msg=f"{threads}")
+    assert native.share(team_of(1), [native.new_memory()], images) is None
 
 
 @pytest.mark.parametrize("activation", ["leaky", "prelu", "mixed"])

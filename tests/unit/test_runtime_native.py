@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,39 @@ def test_every_instruction_set_gives_the_same_bytes(artifact: Path) -> None:
     assert len(models) > 1 or os.uname().machine != "x86_64"
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 40])
+def test_every_number_of_threads_gives_the_same_bytes(artifact: Path, count: int) -> None:
+    found = set()
+    for threads in (1, 2, 3, 8):
+        model = NativeModel(artifact / "model.onnx", threads=threads)
+        found |= {model.run(IMAGES[:count]).tobytes() for _ in range(25 if count == 1 else 2)}
+        model.close()
+    assert len(found) == 1
+
+
+def test_threads_begin_with_the_first_call_and_end_with_the_model(artifact: Path) -> None:
+    def running() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("the system does not list a process' threads")
+    before = running()
+    one = NativeModel(artifact / "model.onnx", threads=1)
+    one.run(IMAGES)
+    four = NativeModel(artifact / "model.onnx", threads=4)
+    assert running() == before
+    four.run(IMAGES)
+    assert running() == before + 3
+    four.run(IMAGES[:1])
+    assert running() == before + 3
+    four.close()
+    end = time.monotonic() + 10
+    while running() > before and time.monotonic() < end:  # Linux lists a thread for a moment after it was joined
+        time.sleep(0.01)
+    assert running() == before
+    one.close()
+
+
 def test_calls_from_many_threads_and_the_end(artifact: Path) -> None:
     model = NativeModel(artifact / "model.onnx", threads=2)
     wanted = model.run(IMAGES).tobytes()
@@ -74,6 +108,21 @@ def test_a_child_of_a_fork_computes_with_a_model_of_its_own(artifact: Path) -> N
         if not child:
             os._exit(0 if embedder.embed(IMAGES).tobytes() == wanted else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_child_of_a_fork_waits_for_no_thread_of_its_parents_model(artifact: Path, count: int) -> None:
+    model = NativeModel(artifact / "model.onnx", threads=3)
+    wanted = model.run(IMAGES[:count]).tobytes()
+    child = os.fork()
+    if not child:
+        same = model.run(IMAGES[:count]).tobytes() == wanted
+        model.close()
+        os._exit(0 if same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert model.run(IMAGES[:count]).tobytes() == wanted
+    model.close()
 
 
 def test_metadata_and_signature_are_those_of_onnx_runtime(artifact: Path) -> None:

@@ -3,5 +3,5 @@
 #define WITH_AVX2
 #include "kernels.h"
 
-const Kernels AVX2 = {LANES, NR, SATURATES, dense, depthwise, whole, embedding};
+const Kernels AVX2 = {LANES, NR, MR, SATURATES, dense, depthwise, whole, embedding};
 #endif

@@ -3,5 +3,5 @@
 #define WITH_AVX512_VNNI
 #include "kernels.h"
 
-const Kernels AVX512_VNNI = {LANES, NR, SATURATES, dense, depthwise, whole, embedding};
+const Kernels AVX512_VNNI = {LANES, NR, MR, SATURATES, dense, depthwise, whole, embedding};
 #endif

@@ -3,5 +3,5 @@
 #define WITH_AVX_VNNI
 #include "kernels.h"
 
-const Kernels AVX_VNNI = {LANES, NR, SATURATES, dense, depthwise, whole, embedding};
+const Kernels AVX_VNNI = {LANES, NR, MR, SATURATES, dense, depthwise, whole, embedding};
 #endif

@@ -3,5 +3,5 @@
 #define WITH_EMULATED512
 #include "kernels.h"
 
-const Kernels EMULATED512 = {LANES, NR, SATURATES, dense, depthwise, whole, embedding};
+const Kernels EMULATED512 = {LANES, NR, MR, SATURATES, dense, depthwise, whole, embedding};
 #endif

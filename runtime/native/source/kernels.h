@@ -37,37 +37,38 @@ INLINE vi summed(vi mine, vi other, const Ending& e) {
 // A tile's weights: `fours` times four inputs at `offsets`, the first `pairs` of them two by two.
 struct Weights { const int8_t* w; const int32_t* offsets; size_t pairs, fours; };
 
-template <int M, bool WIDE> INLINE void add_all(vi (&sums)[M][NR], const uint8_t* x, size_t pixel, const Weights& t) {
+// `x[m]`: where pixel m's window begins.
+template <int M, bool WIDE> INLINE void add_all(vi (&sums)[M][NR], const uint8_t* const (&x)[M], const Weights& t) {
   const int8_t* w = t.w;
   size_t k = 0;
   if (SATURATES && !WIDE) for (; k < t.pairs; k += 2, w += TILE * 8) {
-    const uint8_t *x1 = x + t.offsets[k], *x2 = x + t.offsets[k + 1];
+    const ptrdiff_t one = t.offsets[k], two = t.offsets[k + 1];
     vi a[NR], b[NR];
 #pragma GCC unroll 8
     for (int n = 0; n < NR; n++) { a[n] = load(w + n * LANES * 4); b[n] = load(w + (NR + n) * LANES * 4); }
 #pragma GCC unroll 8
     for (int m = 0; m < M; m++) {
-      const vi u = four(x1 + size_t(m) * pixel), v = four(x2 + size_t(m) * pixel);
+      const vi u = four(x[m] + one), v = four(x[m] + two);
 #pragma GCC unroll 8
       for (int n = 0; n < NR; n++) sums[m][n] = dot_pair(sums[m][n], u, a[n], v, b[n]);
     }
   }
   for (; k < t.fours; k++, w += TILE * 4 * (WIDE ? 2 : 1)) {
-    const uint8_t* x1 = x + t.offsets[k];
+    const ptrdiff_t at = t.offsets[k];
     vi a[NR], b[NR];
 #pragma GCC unroll 8
     for (int n = 0; n < NR; n++) { a[n] = load(w + n * LANES * 4); if (WIDE) b[n] = load(w + (NR + n) * LANES * 4); }
 #pragma GCC unroll 8
     for (int m = 0; m < M; m++) {
-      const vi v = four(x1 + size_t(m) * pixel);
+      const vi v = four(x[m] + at);
 #pragma GCC unroll 8
       for (int n = 0; n < NR; n++) sums[m][n] = WIDE ? wide_dot(sums[m][n], v, a[n], b[n]) : dot(sums[m][n], v, a[n]);
     }
   }
 }
 
-// A dense layer's input, with its edges: `pixel` bytes from one output column to the next.
-struct Dense { const Layer& layer; const uint8_t* x; size_t pixel, fours, outputs; };
+// A dense layer's input, with its edges: `pixel` bytes from one output column to the next, `next` from row to row.
+struct Dense { const Layer& layer; const uint8_t* x; uint8_t* y; size_t columns, pixel, next, fours, outputs, positions, blocks; };
 
 template <bool WIDE> INLINE Weights weights_of(const Layer& layer, size_t fours, size_t start) {
   const size_t tile = start / TILE;
@@ -76,7 +77,14 @@ template <bool WIDE> INLINE Weights weights_of(const Layer& layer, size_t fours,
 }
 
 template <int M, bool WIDE, bool SLOPES, bool ADDS>
-INLINE void tile(const Dense& d, const Ending& e, size_t position, const uint8_t* x, uint8_t* y, size_t start, size_t used) {
+INLINE void tile(const Dense& d, const Ending& e, size_t position, size_t start) {
+  const uint8_t* x[M];
+  size_t row = position / d.columns, column = position % d.columns;
+#pragma GCC unroll 8
+  for (int m = 0; m < M; m++) {
+    x[m] = d.x + row * d.next + column * d.pixel;
+    if (++column == d.columns) { column = 0; row++; }
+  }
   vi sums[M][NR];
 #pragma GCC unroll 8
   for (int n = 0; n < NR; n++) {
@@ -84,7 +92,7 @@ INLINE void tile(const Dense& d, const Ending& e, size_t position, const uint8_t
 #pragma GCC unroll 8
     for (int m = 0; m < M; m++) sums[m][n] = b;
   }
-  add_all<M, WIDE>(sums, x, d.pixel, weights_of<WIDE>(d.layer, d.fours, start));
+  add_all<M, WIDE>(sums, x, weights_of<WIDE>(d.layer, d.fours, start));
 #pragma GCC unroll 8
   for (int n = 0; n < NR; n++)
 #pragma GCC unroll 8
@@ -98,7 +106,8 @@ INLINE void tile(const Dense& d, const Ending& e, size_t position, const uint8_t
       for (int n = 0; n < NR; n++) sums[m][n] = summed(sums[m][n], other[n], e);
     }
   }
-  y += position * d.outputs + start;
+  uint8_t* y = d.y + position * d.outputs + start;
+  const size_t used = d.outputs - start;
 #pragma GCC unroll 8
   for (int m = 0; m < M; m += 2) {
     const int second = m + 1 < M ? m + 1 : m;
@@ -116,83 +125,49 @@ INLINE void tile(const Dense& d, const Ending& e, size_t position, const uint8_t
   }
 }
 
-// Pixels by the tile; the last tile begins early, and where there are fewer, one by one.
-template <bool WIDE, bool SLOPES, bool ADDS>
-void tiles(const Dense& d, const Ending& e, size_t position, size_t pixels, const uint8_t* x, uint8_t* y, size_t start) {
-  const size_t used = d.outputs - start;
-  for (size_t m = 0; m < pixels && pixels >= MR; m += MR) {
-    const size_t at = m + MR <= pixels ? m : pixels - MR;
-    tile<MR, WIDE, SLOPES, ADDS>(d, e, position + at, x + at * d.pixel, y, start, used);
-  }
-  for (size_t m = 0; m < pixels && pixels < MR; m++)
-    tile<1, WIDE, SLOPES, ADDS>(d, e, position + m, x + m * d.pixel, y, start, used);
-}
-
-template <bool WIDE, bool SLOPES, bool ADDS>
-void dense_rows(const Dense& d, const Ending& e, size_t rows, size_t columns, size_t next, uint8_t* y) {
-  for (size_t start = 0; start < d.outputs; start += TILE)
-    for (size_t row = 0; row < rows; row++) {
-      tiles<WIDE, SLOPES, ADDS>(d, e, row * columns, columns, d.x + row * next, y, start);
+// Units from the first tile of outputs to the last, each of all its pixels.
+template <bool WIDE, bool SLOPES, bool ADDS> void dense_units(const Dense& d, const Ending& e, size_t first, size_t end) {
+  for (size_t start = first / d.blocks * TILE, block = first % d.blocks; first < end; start += TILE, block = 0)
+    for (; block < d.blocks && first < end; block++, first++) {
+      if (d.positions < MR) tile<1, WIDE, SLOPES, ADDS>(d, e, block, start);
+      else tile<MR, WIDE, SLOPES, ADDS>(d, e, block + 1 < d.blocks ? block * MR : d.positions - MR, start);
     }
 }
 
-// The source with its edges filled with zero points.
-const uint8_t* with_edges(const Step& s, const uint8_t* x, uint8_t* scratch, size_t width) {
-  const size_t inner = size_t(s.columns) * size_t(s.channels), before = size_t(s.before) * size_t(s.channels);
-  memset(scratch, s.source_zero_point, size_t(s.above) * width);
-  uint8_t* y = scratch + size_t(s.above) * width;
-  for (int row = 0; row < s.rows; row++, y += width, x += inner) {
-    memset(y, s.source_zero_point, before);
-    memcpy(y + before, x, inner);
-    memset(y + before + inner, s.source_zero_point, width - before - inner);
-  }
-  memset(y, s.source_zero_point, size_t(s.below) * width);
-  return scratch;
-}
-
-void dense(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
+void dense(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
   const Step& s = layer.step;
-  const bool edges = s.above || s.before || s.below || s.behind;
-  const size_t width = width_of(s);
-  const uint8_t* x = edges ? with_edges(s, arena + s.source, scratch, width) : arena + s.source;
-  const Dense d{layer, x, size_t(s.stride_columns) * size_t(s.channels), fours_of(s), size_t(s.outputs)};
-  size_t rows = size_t(s.target_rows), columns = size_t(s.target_columns);
-  if (!edges && s.kernel_rows == 1 && s.kernel_columns == 1 && s.stride_rows == 1 && s.stride_columns == 1) {
-    columns *= rows;
-    rows = 1;
-  }
-  const Ending e = ending_of(layer, arena);
-  const size_t next = width * size_t(s.stride_rows);
-  uint8_t* y = arena + s.target;
+  const size_t columns = size_t(s.target_columns), positions = size_t(s.target_rows) * columns;
+  const Dense d{layer, has_edges(s) ? call.shared : call.arena + s.source, call.arena + s.target,
+                is_pointwise(s) ? positions : columns, size_t(s.stride_columns) * size_t(s.channels),
+                width_of(s) * size_t(s.stride_rows), fours_of(s), size_t(s.outputs), positions, blocks_of(s, MR)};
+  const Ending e = ending_of(layer, call.arena);
   const int form = (layer.wide ? 4 : 0) + (s.slopes ? 2 : 0) + (s.adds ? 1 : 0);
   switch (form) {
-    case 0: return dense_rows<false, false, false>(d, e, rows, columns, next, y);
-    case 1: return dense_rows<false, false, true>(d, e, rows, columns, next, y);
-    case 2: return dense_rows<false, true, false>(d, e, rows, columns, next, y);
-    case 3: return dense_rows<false, true, true>(d, e, rows, columns, next, y);
-    case 4: return dense_rows<SATURATES, false, false>(d, e, rows, columns, next, y);
-    case 5: return dense_rows<SATURATES, false, true>(d, e, rows, columns, next, y);
-    case 6: return dense_rows<SATURATES, true, false>(d, e, rows, columns, next, y);
-    default: return dense_rows<SATURATES, true, true>(d, e, rows, columns, next, y);
+    case 0: return dense_units<false, false, false>(d, e, first, end);
+    case 1: return dense_units<false, false, true>(d, e, first, end);
+    case 2: return dense_units<false, true, false>(d, e, first, end);
+    case 3: return dense_units<false, true, true>(d, e, first, end);
+    case 4: return dense_units<SATURATES, false, false>(d, e, first, end);
+    case 5: return dense_units<SATURATES, false, true>(d, e, first, end);
+    case 6: return dense_units<SATURATES, true, false>(d, e, first, end);
+    default: return dense_units<SATURATES, true, true>(d, e, first, end);
   }
 }
 
-void embedding(const Layer& layer, uint8_t* arena, uint8_t* scratch, float* out) {
-  const Step& s = layer.step;
-  const size_t fours = fours_of(s), outputs = size_t(s.outputs), padded = rounded_up(outputs, TILE);
-  int32_t* ordered = reinterpret_cast<int32_t*>(scratch);
-  for (size_t start = 0; start < padded; start += TILE) {
+void embedding(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  const size_t fours = fours_of(layer.step);
+  int32_t* ordered = reinterpret_cast<int32_t*>(call.shared);
+  for (size_t start = first * TILE; start < end * TILE; start += TILE) {
     vi sums[1][NR];
     for (int n = 0; n < NR; n++) sums[0][n] = load(layer.packed_bias.get() + start + size_t(n) * LANES);
-    const uint8_t* x = arena + s.source;
-    if (layer.wide) add_all<1, SATURATES>(sums, x, 0, weights_of<SATURATES>(layer, fours, start));
-    else add_all<1, false>(sums, x, 0, weights_of<false>(layer, fours, start));
+    const uint8_t* const x[1] = {call.arena + layer.step.source};
+    if (layer.wide) add_all<1, SATURATES>(sums, x, weights_of<SATURATES>(layer, fours, start));
+    else add_all<1, false>(sums, x, weights_of<false>(layer, fours, start));
     alignas(64) int32_t found[TILE];
     for (int n = 0; n < NR; n++) store(found + n * LANES, sums[0][n]);
     for (int n = 0; n < NR; n++) for (int i = 0; i < LANES; i++)
       ordered[start + size_t(i / 4 * 4 * NR + n * 4 + i % 4)] = found[n * LANES + i];
   }
-  embed(layer, ordered, out);
 }
 
 INLINE void store_group(uint8_t* y, vi v, size_t left) {
@@ -214,18 +189,16 @@ INLINE vi group_bytes(const vi* q, const Ending& e) {
 }
 
 // A row of pixels -> for every second column (stride 2: output column) its neighbours from one before to two behind.
-void to_quads(const Step& s, size_t padded, size_t quads, const uint8_t* row, const uint8_t* edge, uint8_t* q) {
-  for (size_t j = 0; j < quads; j++) {
+void to_quads(const Step& s, size_t quads, const uint8_t* row, const uint8_t* edge, uint8_t* q) {
+  for (size_t j = 0; j < quads; j++, q += GROUP * 4) {
     const uint8_t* p[4];
     for (size_t i = 0; i < 4; i++) {
       const size_t c = 2 * j + i;  // counted from the edge in front
       p[i] = c >= 1 && c <= size_t(s.columns) ? row + (c - 1) * size_t(s.channels) : edge;
     }
-    for (size_t g = 0; g < padded; g += GROUP, q += GROUP * 4) {
-      vi v[4];
-      interleave(p[0] + g, p[1] + g, p[2] + g, p[3] + g, v);
-      for (int n = 0; n < 4; n++) store(q + n * LANES * 4, v[n]);
-    }
+    vi v[4];
+    interleave(p[0], p[1], p[2], p[3], v);
+    for (int n = 0; n < 4; n++) store(q + n * LANES * 4, v[n]);
   }
 }
 
@@ -233,13 +206,13 @@ template <bool WIDE> INLINE vi dot_at(vi sum, const uint8_t* x, const int8_t* w)
   return WIDE ? wide_dot(sum, load(x), load(w), load(w + LANES * 4)) : dot(sum, load(x), load(w));
 }
 
+// Of the group of channels from `g` on: one row of the target.
 template <bool WIDE, bool SLOPES, int STRIDE>
-void depthwise_row(const Layer& layer, const Ending& e, size_t quads, const uint8_t* const* rows, uint8_t* y) {
-  const Step& s = layer.step;
-  const size_t channels = size_t(s.channels), padded = rounded_up(channels, GROUP), columns = size_t(s.target_columns);
+void depthwise_row(const Layer& layer, const Ending& e, size_t g, size_t quads, const uint8_t* const* rows, uint8_t* y) {
+  const size_t channels = size_t(layer.step.channels), columns = size_t(layer.step.target_columns);
   constexpr size_t ROW = LANES * 4 * (WIDE ? 2 : 1);
-  for (size_t g = 0; g < padded; g += GROUP) for (size_t j = 0; j < quads; j++) {
-    const size_t at = (j * padded + g) * 4;
+  const int8_t* weights = layer.packed_weights.get() + g * 24 * (WIDE ? 2 : 1);
+  for (size_t j = 0; j < quads; j++) {
 #pragma GCC unroll 2
     for (size_t shift = 0; shift < 3 - STRIDE; shift++) {
       const size_t c = STRIDE == 2 ? j : 2 * j + shift;
@@ -247,59 +220,64 @@ void depthwise_row(const Layer& layer, const Ending& e, size_t quads, const uint
       vi q[4];
 #pragma GCC unroll 4
       for (size_t v = 0; v < 4; v++) {
-        const int8_t* w = layer.packed_weights.get() + g * 24 * (WIDE ? 2 : 1) + (v * 2 + shift) * 3 * ROW;
+        const int8_t* w = weights + (v * 2 + shift) * 3 * ROW;
         vi sum = load(e.bias + g + v * LANES);
-        for (size_t r = 0; r < 3; r++) sum = dot_at<WIDE>(sum, rows[r] + at + v * LANES * 4, w + r * ROW);
+        for (size_t r = 0; r < 3; r++) sum = dot_at<WIDE>(sum, rows[r] + j * GROUP * 4 + v * LANES * 4, w + r * ROW);
         q[v] = level<SLOPES>(sum, e, int(g + v * LANES));
       }
-      store_group(y + c * channels + g, group_bytes(q, e), channels - g);
+      store_group(y + c * channels, group_bytes(q, e), channels - g);
     }
   }
 }
 
-template <bool WIDE, bool SLOPES, int STRIDE> void depthwise_rows(const Layer& layer, uint8_t* arena, uint8_t* scratch) {
+// Rows of the target, from the first group of channels to the last.
+template <bool WIDE, bool SLOPES, int STRIDE>
+void depthwise_rows(const Layer& layer, const Call& call, uint8_t* own, size_t first, size_t end) {
   const Step& s = layer.step;
-  const size_t channels = size_t(s.channels), padded = rounded_up(channels, GROUP);
-  const size_t quads = size_t(STRIDE == 2 ? s.target_columns : (s.columns + 1) / 2), line = quads * padded * 4;
-  uint8_t* edge = scratch;
-  uint8_t* ring = scratch + rounded_up(padded, 64) + 64;  // four rows, and one of edges
-  memset(edge, s.source_zero_point, padded);
+  const size_t channels = size_t(s.channels), target_rows = size_t(s.target_rows);
+  const size_t quads = size_t(STRIDE == 2 ? s.target_columns : (s.columns + 1) / 2), line = quads * GROUP * 4;
+  uint8_t *edge = own, *ring = own + GROUP;  // four rows, and one of edges
+  memset(edge, s.source_zero_point, GROUP);
   memset(ring + 4 * line, s.source_zero_point, line);
-  const Ending e = ending_of(layer, arena);
-  int done = 0;
-  for (int row = 0; row < s.target_rows; row++) {
-    const int middle = row * STRIDE;
-    for (; done < s.rows && done <= middle + 1; done++)
-      to_quads(s, padded, quads, arena + s.source + size_t(done) * size_t(s.columns) * channels, edge, ring + size_t(done % 4) * line);
-    const uint8_t* rows[3];
-    for (int i = 0; i < 3; i++) {
-      const int r = middle - 1 + i;
-      rows[i] = ring + (r < 0 || r >= s.rows ? 4 : size_t(r % 4)) * line;
+  const Ending e = ending_of(layer, call.arena);
+  for (size_t g = first / target_rows * GROUP, row = first % target_rows; first < end; g += GROUP, row = 0) {
+    const uint8_t* x = call.arena + s.source + g;
+    uint8_t* y = call.arena + s.target + g;
+    int done = row ? int(row) * STRIDE - 1 : 0;
+    for (; row < target_rows && first < end; row++, first++) {
+      const int middle = int(row) * STRIDE;
+      for (; done < s.rows && done <= middle + 1; done++)
+        to_quads(s, quads, x + size_t(done) * size_t(s.columns) * channels, edge, ring + size_t(done % 4) * line);
+      const uint8_t* rows[3];
+      for (int i = 0; i < 3; i++) {
+        const int r = middle - 1 + i;
+        rows[i] = ring + (r < 0 || r >= s.rows ? 4 : size_t(r % 4)) * line;
+      }
+      depthwise_row<WIDE, SLOPES, STRIDE>(layer, e, g, quads, rows, y + row * size_t(s.target_columns) * channels);
     }
-    depthwise_row<WIDE, SLOPES, STRIDE>(layer, e, quads, rows, arena + s.target + size_t(row) * size_t(s.target_columns) * channels);
   }
 }
 
-void depthwise(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
+void depthwise(const Layer& layer, const Call& call, uint8_t* own, size_t first, size_t end) {
   const int form = (layer.wide ? 4 : 0) + (layer.step.slopes ? 2 : 0) + (layer.step.stride_rows - 1);
   switch (form) {
-    case 0: return depthwise_rows<false, false, 1>(layer, arena, scratch);
-    case 1: return depthwise_rows<false, false, 2>(layer, arena, scratch);
-    case 2: return depthwise_rows<false, true, 1>(layer, arena, scratch);
-    case 3: return depthwise_rows<false, true, 2>(layer, arena, scratch);
-    case 4: return depthwise_rows<SATURATES, false, 1>(layer, arena, scratch);
-    case 5: return depthwise_rows<SATURATES, false, 2>(layer, arena, scratch);
-    case 6: return depthwise_rows<SATURATES, true, 1>(layer, arena, scratch);
-    default: return depthwise_rows<SATURATES, true, 2>(layer, arena, scratch);
+    case 0: return depthwise_rows<false, false, 1>(layer, call, own, first, end);
+    case 1: return depthwise_rows<false, false, 2>(layer, call, own, first, end);
+    case 2: return depthwise_rows<false, true, 1>(layer, call, own, first, end);
+    case 3: return depthwise_rows<false, true, 2>(layer, call, own, first, end);
+    case 4: return depthwise_rows<SATURATES, false, 1>(layer, call, own, first, end);
+    case 5: return depthwise_rows<SATURATES, false, 2>(layer, call, own, first, end);
+    case 6: return depthwise_rows<SATURATES, true, 1>(layer, call, own, first, end);
+    default: return depthwise_rows<SATURATES, true, 2>(layer, call, own, first, end);
   }
 }
 
-template <bool WIDE> void whole_map(const Layer& layer, uint8_t* arena, const uint8_t* edge) {
+template <bool WIDE> void whole_map(const Layer& layer, uint8_t* arena, const uint8_t* edge, size_t first, size_t end) {
   const Step& s = layer.step;
   const size_t channels = size_t(s.channels), positions = size_t(s.rows) * size_t(s.columns);
   const Ending e = ending_of(layer, arena);
-  const int8_t* w = layer.packed_weights.get();
-  for (size_t g = 0; g < channels; g += GROUP) {
+  const int8_t* w = layer.packed_weights.get() + first * rounded_up(positions, 4) * GROUP * (WIDE ? 2 : 1);
+  for (size_t g = first * GROUP; g < end * GROUP; g += GROUP) {
     vi sums[4];
     for (size_t v = 0; v < 4; v++) sums[v] = load(e.bias + g + v * LANES);
     for (size_t p = 0; p < positions; p += 4) {
@@ -316,10 +294,10 @@ template <bool WIDE> void whole_map(const Layer& layer, uint8_t* arena, const ui
   }
 }
 
-void whole(const Layer& layer, uint8_t* arena, uint8_t* scratch, float*) {
-  memset(scratch, 0, GROUP);
-  if (layer.wide) whole_map<SATURATES>(layer, arena, scratch);
-  else whole_map<false>(layer, arena, scratch);
+void whole(const Layer& layer, const Call& call, uint8_t* own, size_t first, size_t end) {
+  memset(own, 0, GROUP);
+  if (layer.wide) whole_map<SATURATES>(layer, call.arena, own, first, end);
+  else whole_map<false>(layer, call.arena, own, first, end);
 }
 
 }  // namespace

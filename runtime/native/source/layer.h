@@ -14,8 +14,15 @@ template <class T> using Buffer = std::unique_ptr<T[], Freed>;
 void* allocate(size_t bytes);  // aligned, zeros, with slack; throws std::bad_alloc
 template <class T> Buffer<T> buffer(size_t count) { return Buffer<T>(static_cast<T*>(allocate(count * sizeof(T)))); }
 
+// Of one image: maps, what its threads share besides, and where the embedding goes.
+struct Call { uint8_t *arena, *shared; float* embedding; };
+
 struct Layer;
-using Run = void (*)(const Layer&, uint8_t* arena, uint8_t* scratch, float* embedding);
+// The units from `first` on, before `end`; `own` is scratch of the thread's own.
+using Run = void (*)(const Layer&, const Call&, uint8_t* own, size_t first, size_t end);
+
+// `units` that threads compute in any order, `least` or more at a time.
+struct Work { Run run = nullptr; size_t units = 1, least = 1; };
 
 struct Layer {
   Step step;                        // its pointers lead to the vectors below
@@ -23,8 +30,8 @@ struct Layer {
   std::vector<int32_t> bias, list;  // the bias of plain kernels
   std::vector<float> factors, slopes;
   std::vector<uint8_t> table;
-  Run run = nullptr;
-  size_t scratch = 0;               // bytes
+  Work before, work, after;         // one after the other; the first and last may be none
+  size_t shared = 0, own = 0;       // bytes of scratch
   // Of a fast kernel: in the order its vectors read them, zero points folded into the bias.
   Buffer<int8_t> packed_weights;
   Buffer<int32_t> packed_bias;
@@ -38,6 +45,7 @@ struct Layer {
 struct Kernels {
   int lanes;        // 32-bit numbers of a vector
   int vectors;      // of a tile of outputs
+  int pixels;       // of a tile
   bool saturates;   // its products of bytes, where weights exceed 64
   Run dense, depthwise, whole, embedding;
 };
@@ -45,7 +53,19 @@ extern const Kernels AVX2, AVX_VNNI, AVX512_VNNI, EMULATED512;
 
 bool prepare(Layer& layer, const Kernels& kernels);  // whether one of them took the layer
 void prepare_plain(Layer& layer);
-void embed(const Layer& layer, const int32_t* sums, float* embedding);  // factors, then unit length
+// Of the sums in `call.shared`: factors, then unit length.
+void embed(const Layer& layer, const Call& call, uint8_t* own, size_t first, size_t end);
+
+inline bool has_edges(const Step& s) { return s.above || s.before || s.below || s.behind; }
+// Whether a dense layer's outputs lie as its inputs do, so that they are one long row.
+inline bool is_pointwise(const Step& s) {
+  return !has_edges(s) && s.kernel_rows == 1 && s.kernel_columns == 1 && s.stride_rows == 1 && s.stride_columns == 1;
+}
+// Units of a dense layer: tiles of so many pixels, the last begins early; where there are fewer, one by one.
+inline size_t blocks_of(const Step& s, size_t pixels) {
+  const size_t positions = size_t(s.target_rows) * size_t(s.target_columns);
+  return positions < pixels ? positions : (positions + pixels - 1) / pixels;
+}
 
 inline size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 // Bytes from one row of a dense layer's source to the next, its edges included.

@@ -36,11 +36,14 @@ int32_t sum_at(const Step& s, const uint8_t* x, int row, int column, int output)
   return sum;
 }
 
-void convolution(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+// Bytes of the rows of a target before `row`.
+size_t place_of(const Step& s, size_t row) { return row * size_t(s.target_columns) * size_t(s.outputs); }
+
+void convolution(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
   const Step& s = layer.step;
-  const uint8_t *x = arena + s.source, *other = arena + s.other;
-  uint8_t* y = arena + s.target;
-  for (int row = 0; row < s.target_rows; row++) for (int column = 0; column < s.target_columns; column++)
+  const uint8_t *x = call.arena + s.source, *other = call.arena + s.other + place_of(s, first);
+  uint8_t* y = call.arena + s.target + place_of(s, first);
+  for (int row = int(first); row < int(end); row++) for (int column = 0; column < s.target_columns; column++)
     for (int o = 0; o < s.outputs; o++, y++, other++) {
       const float level = float(sum_at(s, x, row, column, o)) * s.factors[o];
       int found = byte(level, s.zero_point, s.slopes ? 255 : s.highest);
@@ -52,57 +55,60 @@ void convolution(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
     }
 }
 
-void embedding(const Layer& layer, uint8_t* arena, uint8_t*, float* out) {
-  const Step& s = layer.step;
-  std::vector<int32_t> sums(size_t(s.outputs));
-  for (int o = 0; o < s.outputs; o++) sums[size_t(o)] = sum_at(s, arena + s.source, 0, 0, o);
-  embed(layer, sums.data(), out);
+void embedding(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  int32_t* sums = reinterpret_cast<int32_t*>(call.shared);
+  for (size_t o = first; o < end; o++) sums[o] = sum_at(layer.step, call.arena + layer.step.source, 0, 0, int(o));
 }
 
-size_t size_of_target(const Step& s) { return size_t(s.target_rows) * s.target_columns * s.outputs; }
-
-void sum(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void sum(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
-  for (size_t i = 0, n = size_of_target(s); i < n; i++)
+  for (size_t i = place_of(s, first), n = place_of(s, end); i < n; i++)
     arena[s.target + i] = summed(s, arena[s.source + i], arena[s.other + i]);
 }
 
-void product(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void product(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
-  const size_t n = size_of_target(s), channels = size_t(s.outputs);
-  for (size_t i = 0; i < n; i++) {
+  const size_t channels = size_t(s.outputs);
+  for (size_t i = place_of(s, first), n = place_of(s, end); i < n; i++) {
     const float left = float(arena[s.source + i] - s.source_zero_point);
     const float right = float(arena[s.other + (s.is_gate ? i % channels : i)] - s.other_zero_point);
     arena[s.target + i] = byte(left * right * s.factor + float(s.zero_point), 0);
   }
 }
 
-void maximum(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void maximum(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
   const uint8_t *a = arena + s.source, *b = arena + s.other;
   uint8_t* y = arena + s.target;
-  for (size_t i = 0, n = size_of_target(s); i < n; i++) y[i] = std::max(a[i], b[i]);
+  for (size_t i = place_of(s, first), n = place_of(s, end); i < n; i++) y[i] = std::max(a[i], b[i]);
 }
 
-void look_up(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void look_up(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
   const uint8_t* x = arena + s.source;
   uint8_t* y = arena + s.target;
-  for (size_t i = 0, n = size_of_target(s); i < n; i++) y[i] = s.table[x[i]];
+  for (size_t i = place_of(s, first), n = place_of(s, end); i < n; i++) y[i] = s.table[x[i]];
 }
 
-void mean(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void mean(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
   const int positions = s.rows * s.columns;
-  for (int c = 0; c < s.channels; c++) {
+  for (int c = int(first); c < int(end); c++) {
     int64_t sum = -int64_t(positions) * s.source_zero_point;
     for (int p = 0; p < positions; p++) sum += arena[s.source + int64_t(p) * s.channels + c];
     arena[s.target + c] = byte(float(sum) * s.factor, s.zero_point);
   }
 }
 
-template <class Finish> void pool(const Step& s, const uint8_t* x, uint8_t* y, Finish finish) {
-  for (int row = 0; row < s.target_rows; row++) for (int column = 0; column < s.target_columns; column++)
+template <class Finish> void pool(const Step& s, uint8_t* arena, size_t first, size_t end, Finish finish) {
+  const uint8_t* x = arena + s.source;
+  uint8_t* y = arena + s.target + place_of(s, first);
+  for (int row = int(first); row < int(end); row++) for (int column = 0; column < s.target_columns; column++)
     for (int c = 0; c < s.channels; c++) {
       int largest = 0, inside = 0, counted = 0;
       float total = 0;
@@ -120,26 +126,31 @@ template <class Finish> void pool(const Step& s, const uint8_t* x, uint8_t* y, F
     }
 }
 
-void max_pool(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void max_pool(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
-  pool(s, arena + s.source, arena + s.target, [](int largest, float, float) { return uint8_t(largest); });
+  pool(s, arena, first, end, [](int largest, float, float) { return uint8_t(largest); });
 }
 
-void average_pool(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void average_pool(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
-  pool(s, arena + s.source, arena + s.target,
+  pool(s, arena, first, end,
        [&s](int, float total, float count) { return byte(total / count / s.scale, s.zero_point); });
 }
 
-void fill(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
-  memset(arena + layer.step.target, layer.step.filling, size_of_target(layer.step));
+void fill(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
+  const Step& s = layer.step;
+  memset(arena + s.target + place_of(s, first), s.filling, place_of(s, end - first));
 }
 
 // A block of a source, all or some of its channels, into a place of the target.
-void copy(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
+void copy(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  uint8_t* arena = call.arena;
   const Step& s = layer.step;
   const bool every = s.taken_channels == s.channels && layer.list.empty();
-  for (int row = 0; row < s.block_rows; row++) for (int column = 0; column < s.block_columns; column++) {
+  for (int row = int(first); row < int(end); row++) for (int column = 0; column < s.block_columns; column++) {
     const int r = s.first_row + row * s.stride_rows, c = s.first_column + column * s.stride_columns;
     const uint8_t* x = arena + s.source + (size_t(r) * s.columns + c) * s.channels;
     uint8_t* y = arena + s.target + (size_t(s.at_row + row) * s.target_columns + s.at_column + column) * s.outputs
@@ -149,11 +160,14 @@ void copy(const Layer& layer, uint8_t* arena, uint8_t*, float*) {
   }
 }
 
+constexpr size_t PLAIN_CHANNELS = 64;  // of a cache line
 const Run RUNS[KINDS] = {convolution, embedding, sum, product, maximum, look_up, mean, max_pool, average_pool, fill, copy};
 
 }  // namespace
 
-void embed(const Layer& layer, const int32_t* sums, float* embedding) {
+void embed(const Layer& layer, const Call& call, uint8_t*, size_t, size_t) {
+  const int32_t* sums = reinterpret_cast<const int32_t*>(call.shared);
+  float* embedding = call.embedding;
   double squares = 0;
   const int outputs = layer.step.outputs;
   for (int o = 0; o < outputs; o++) {
@@ -164,4 +178,12 @@ void embed(const Layer& layer, const int32_t* sums, float* embedding) {
   for (int o = 0; o < outputs; o++) embedding[o] = float(double(embedding[o]) / length);
 }
 
-void prepare_plain(Layer& layer) { layer.run = RUNS[layer.step.kind]; }
+void prepare_plain(Layer& layer) {
+  const Step& s = layer.step;
+  const bool channels = s.kind == MEAN || s.kind == EMBEDDING;
+  const int32_t units = channels ? s.outputs : s.kind == COPY ? s.block_rows : s.target_rows;
+  layer.work = {RUNS[s.kind], size_t(units), s.kind == MEAN ? PLAIN_CHANNELS : 1};
+  if (s.kind != EMBEDDING) return;
+  layer.after = {embed};
+  layer.shared = size_t(s.outputs) * sizeof(int32_t);
+}

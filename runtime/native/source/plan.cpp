@@ -1,5 +1,5 @@
-// The C interface: a plan is made of steps, opened for an instruction set, and run on one image after the other.
-// Every function may be called from several threads at once but for `efq_plan_add` and `efq_plan_free`.
+// The C interface: a plan is made of steps, opened for an instruction set, and run by one thread or by a team.
+// Every function may be called from several threads at once but for `efq_plan_add` and those that free.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -7,6 +7,7 @@
 #include <new>
 
 #include "layer.h"
+#include "team.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -50,9 +51,43 @@ const Set SETS[] = {
 
 struct Plan {
   const Set* set;
-  size_t arena, images_place, images_bytes, outputs = 0, scratch = 0;
+  size_t arena, images_place, images_bytes, outputs = 0, shared = 0, own = 0;
   std::vector<Layer> layers;
 };
+
+// The maps of an image, what its threads share behind them, and what each has of its own.
+struct Memory {
+  Buffer<uint8_t> maps, own;
+  size_t threads;
+
+  Memory(const Plan& plan, size_t count)
+      : maps(buffer<uint8_t>(maps_of(plan))), own(buffer<uint8_t>(count * own_of(plan))), threads(count) {}
+  static size_t shared_place(const Plan& plan) { return rounded_up(plan.arena + SLACK, ALIGNMENT); }
+  static size_t maps_of(const Plan& plan) { return shared_place(plan) + plan.shared; }
+  static size_t own_of(const Plan& plan) { return rounded_up(plan.own + SLACK, ALIGNMENT); }
+  Call call(const Plan& plan, float* embedding) const { return {maps.get(), maps.get() + shared_place(plan), embedding}; }
+  Call call(const Plan& plan, const uint8_t* images, size_t image, float* embeddings) const {  // with that image in it
+    memcpy(maps.get() + plan.images_place, images + image * plan.images_bytes, plan.images_bytes);
+    return call(plan, embeddings + image * plan.outputs);
+  }
+};
+
+void compute(const Layer& layer, const Call& call, uint8_t* own) {
+  for (const Work* work : {&layer.before, &layer.work, &layer.after})
+    if (work->run) work->run(layer, call, own, 0, work->units);
+}
+
+void compute(const Plan& plan, const Call& call, uint8_t* own) {
+  for (const Layer& layer : plan.layers) compute(layer, call, own);
+}
+
+// A member's shares of it.
+void compute_shares(const Plan& plan, const Call& call, uint8_t* own, Team& team) {
+  for (const Layer& layer : plan.layers) for (const Work* work : {&layer.before, &layer.work, &layer.after})
+    if (work->run) team.share(work->units, work->least, [&](size_t first, size_t end) {
+      work->run(layer, call, own, first, end);
+    });
+}
 
 bool within(int64_t start, int64_t rows, int64_t columns, int64_t channels, size_t arena) {
   const int64_t limit = int64_t(1) << 40;
@@ -165,7 +200,8 @@ EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
     if (!take_constants(layer)) return -1;
     const bool fast = plan->set->kernels && prepare(layer, *plan->set->kernels);
     if (!fast) prepare_plain(layer);
-    plan->scratch = std::max(plan->scratch, layer.scratch);
+    plan->shared = std::max(plan->shared, layer.shared);
+    plan->own = std::max(plan->own, layer.own);
     if (step->kind == EMBEDDING) plan->outputs = size_t(step->outputs);
     plan->layers.push_back(std::move(layer));
     return fast ? 0 : 1;
@@ -174,38 +210,67 @@ EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
   }
 }
 
-// What one call needs: maps and scratch; null where memory is lacking.
-EFQ_API uint8_t* efq_memory_new(const Plan* plan) {
+// What one image needs: maps, and scratch for `threads`; null where memory is lacking.
+EFQ_API Memory* efq_memory_new(const Plan* plan, int32_t threads) {
   try {
-    return static_cast<uint8_t*>(allocate(plan->arena + SLACK + ALIGNMENT + plan->scratch));
+    return threads < 1 ? nullptr : new Memory(*plan, size_t(threads));
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
 }
 
-EFQ_API void efq_memory_free(uint8_t* memory) { free(memory); }
+EFQ_API void efq_memory_free(Memory* memory) { delete memory; }
 
-EFQ_API int64_t efq_memory_size(const Plan* plan) { return int64_t(plan->arena + 2 * SLACK + ALIGNMENT + plan->scratch); }
-
-static uint8_t* scratch_of(const Plan& plan, uint8_t* memory) {
-  return memory + (plan.arena + SLACK + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+EFQ_API int64_t efq_memory_size(const Plan* plan, int32_t threads) {
+  return int64_t(Memory::maps_of(*plan) + SLACK + size_t(threads) * Memory::own_of(*plan) + SLACK);
 }
 
-// `count` images to as many embeddings; `memory` is for this call alone. -1 for a plan without an embedding.
-EFQ_API int32_t efq_plan_run(const Plan* plan, uint8_t* memory, const uint8_t* images, int64_t count, float* embeddings) {
-  if (!plan->outputs) return -1;
-  for (int64_t i = 0; i < count; i++) {
-    memcpy(memory + plan->images_place, images + size_t(i) * plan->images_bytes, plan->images_bytes);
-    for (const Layer& layer : plan->layers)
-      layer.run(layer, memory, scratch_of(*plan, memory), embeddings + size_t(i) * plan->outputs);
+// `threads` with the caller's; the others begin with the first call, bound to `cpus` as far as they go. Null: no memory.
+EFQ_API Team* efq_team_new(int32_t threads, const int32_t* cpus, int32_t count) {
+  try {
+    return new Team(size_t(std::max(threads, 1)), std::vector<int>(cpus, cpus + count));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
   }
+}
+
+// Ends its threads. A team of the parent of a fork, which has none here, is not freed.
+EFQ_API void efq_team_free(Team* team) { if (team->is_of_this_process()) delete team; }
+
+// `count` images to as many embeddings, by this thread; `memory` is for this call alone. -1: a plan without an embedding.
+EFQ_API int32_t efq_plan_run(const Plan* plan, Memory* memory, const uint8_t* images, int64_t count, float* embeddings) {
+  if (!plan->outputs) return -1;
+  for (size_t i = 0; i < size_t(count); i++) compute(*plan, memory->call(*plan, images, i, embeddings), memory->own.get());
   return 0;
 }
 
+// The same by a team, in memories that no other team uses: one with scratch for all, or so many that each member has one.
+// Then each computes images of its own, and all together those that are left. One image does not wait for a team that
+// another call has. 1 where nothing was done: by this thread alone it can be.
+EFQ_API int32_t efq_plan_share(const Plan* plan, Team* team, Memory* const* memories, int32_t memory_count,
+                               const uint8_t* images, int64_t count, float* embeddings) {
+  if (!plan->outputs || memory_count < 1 || memories[0]->threads < team->most()) return -1;
+  const auto work = [&](size_t member) {
+    const size_t members = team->size(), all = size_t(count);
+    const size_t whole = size_t(memory_count) < members ? 0 : all / members * members;
+    if (whole) team->share(whole, 1, [&](size_t first, size_t end) {
+      const Memory& mine = *memories[member];
+      for (; first < end; first++) compute(*plan, mine.call(*plan, images, first, embeddings), mine.own.get());
+    });
+    const Memory& ours = *memories[0];
+    for (size_t i = whole; i < all; i++) {
+      if (!member) ours.call(*plan, images, i, embeddings);
+      team->meet();
+      compute_shares(*plan, ours.call(*plan, embeddings + i * plan->outputs), ours.own.get() + member * Memory::own_of(*plan), *team);
+    }
+  };
+  return team->run(count > 1, work) ? 0 : 1;
+}
+
 // Seconds of CPU time of each step, for one image.
-EFQ_API int32_t efq_plan_profile(const Plan* plan, uint8_t* memory, const uint8_t* image, float* embedding, double* seconds) {
+EFQ_API int32_t efq_plan_profile(const Plan* plan, Memory* memory, const uint8_t* image, float* embedding, double* seconds) {
   if (!plan->outputs) return -1;
-  memcpy(memory + plan->images_place, image, plan->images_bytes);
+  const Call call = memory->call(*plan, image, 0, embedding);
   const auto now = [] {
     timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -213,15 +278,15 @@ EFQ_API int32_t efq_plan_profile(const Plan* plan, uint8_t* memory, const uint8_
   };
   for (const Layer& layer : plan->layers) {
     const double start = now();
-    layer.run(layer, memory, scratch_of(*plan, memory), embedding);
+    compute(layer, call, memory->own.get());
     *seconds++ = now() - start;
   }
   return 0;
 }
 
 // The bytes of a map behind the last run, for tests. -1 for a place outside of the arena.
-EFQ_API int32_t efq_plan_read(const Plan* plan, const uint8_t* memory, int64_t place, int64_t bytes, uint8_t* into) {
+EFQ_API int32_t efq_plan_read(const Plan* plan, const Memory* memory, int64_t place, int64_t bytes, uint8_t* into) {
   if (place < 0 || bytes < 0 || place > int64_t(plan->arena) || bytes > int64_t(plan->arena) - place) return -1;
-  memcpy(into, memory + place, size_t(bytes));
+  memcpy(into, memory->maps.get() + place, size_t(bytes));
   return 0;
 }

@@ -146,11 +146,26 @@ void pack_whole(Layer& layer, const Order& order) {
     }
 }
 
-bool has_edges(const Step& s) { return s.above || s.before || s.below || s.behind; }
-
 size_t dense_scratch(const Step& s) {
   if (!has_edges(s)) return 0;
-  return size_t(s.rows + s.above + s.below) * size_t(s.columns + s.before + s.behind) * size_t(s.channels) + SLACK;
+  return size_t(s.rows + s.above + s.below) * width_of(s) + SLACK;
+}
+
+constexpr size_t EDGE_ROWS = 8;       // of a copy
+constexpr size_t DEPTHWISE_ROWS = 4;  // two more are read for them
+
+// Rows of the source between its edges of zero points.
+void with_edges(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  const Step& s = layer.step;
+  const size_t inner = size_t(s.columns) * size_t(s.channels), before = size_t(s.before) * size_t(s.channels);
+  const size_t width = width_of(s), above = size_t(s.above), rows = size_t(s.rows);
+  for (size_t row = first; row < end; row++) {
+    uint8_t* y = call.shared + row * width;
+    if (row < above || row >= above + rows) { memset(y, s.source_zero_point, width); continue; }
+    memset(y, s.source_zero_point, before);
+    memcpy(y + before, call.arena + s.source + (row - above) * inner, inner);
+    memset(y + before + inner, s.source_zero_point, width - before - inner);
+  }
 }
 
 }  // namespace
@@ -168,8 +183,16 @@ bool prepare(Layer& layer, const Kernels& kernels) {
     if (!fits) return false;
     const size_t reach = width_of(s) * size_t(s.dilation_rows) * size_t(s.kernel_rows);
     if (reach > size_t(INT32_MAX)) return false;
-    layer.run = s.kind == EMBEDDING ? kernels.embedding : kernels.dense;
-    layer.scratch = s.kind == EMBEDDING ? 2 * dense.padded() * sizeof(int32_t) : dense_scratch(s);
+    const size_t tiles = dense.padded() / dense.tile();
+    if (s.kind == EMBEDDING) {
+      layer.work = {kernels.embedding, tiles};
+      layer.after = {embed};
+      layer.shared = dense.padded() * sizeof(int32_t);
+    } else {
+      if (has_edges(s)) layer.before = {with_edges, size_t(s.rows + s.above + s.below), EDGE_ROWS};
+      layer.work = {kernels.dense, tiles * blocks_of(s, size_t(kernels.pixels))};
+      layer.shared = dense_scratch(s);
+    }
     pack_dense(layer, dense, kernels.saturates);
     pack_constants(layer, dense);
     return true;
@@ -178,12 +201,12 @@ bool prepare(Layer& layer, const Kernels& kernels) {
   const bool edges = s.above == 1 && s.before == 1 && s.below == 1 && s.behind == 1;
   if (s.kernel_rows == 3 && s.kernel_columns == 3 && edges && s.stride_rows == s.stride_columns && s.stride_rows <= 2) {
     const size_t quads = size_t(s.stride_rows == 2 ? s.target_columns : (s.columns + 1) / 2);
-    layer.run = kernels.depthwise;
-    layer.scratch = groups.padded() + SLACK + 5 * quads * groups.padded() * 4 + SLACK;
+    layer.work = {kernels.depthwise, groups.padded() / groups.tile() * size_t(s.target_rows), DEPTHWISE_ROWS};
+    layer.own = groups.tile() * (1 + 5 * quads * 4) + SLACK;
     pack_depthwise(layer, groups);
   } else if (s.kernel_rows == s.rows && s.kernel_columns == s.columns && !has_edges(s) && !s.slopes) {
-    layer.run = kernels.whole;
-    layer.scratch = groups.padded() + SLACK;
+    layer.work = {kernels.whole, groups.padded() / groups.tile()};
+    layer.own = groups.tile();
     pack_whole(layer, groups);
   } else {
     return false;
