@@ -48,7 +48,7 @@ def seconds_by_kind(plan: Plan, image: NDArray[np.uint8]) -> dict[str, tuple[int
     """Of each kind of layer: how many there are, their seconds, and their multiply-adds."""
     native = NativePlan(plan)
     memory = native.new_memory()
-    profiles = [list(native.profile(memory, image).values()) for _ in range(PROFILES)]
+    profiles = [native.profile(memory, image) for _ in range(PROFILES)]
     found: dict[str, tuple[int, float, int]] = collections.defaultdict(lambda: (0, 0.0, 0))
     for step, seconds in zip(plan.steps, np.median(profiles, axis=0), strict=True):
         count, total, products = found[_kind(step)]

@@ -28,8 +28,7 @@ from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import fuse
-from efq.runtime.native.library import Memory, NativePlan, load_library
-from efq.runtime.native.team import Team
+from efq.runtime.native.library import Memory, NativePlan, Team, load_library
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 

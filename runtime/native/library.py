@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from efq.runtime.machine.forks import loading
 from efq.runtime.native.memory import Places, place_maps
 from efq.runtime.native.records import Record, records_of
 from efq.runtime.native.steps import Maps, Plan
-from efq.runtime.native.team import Team
 
 LIBRARY = "kernels"
 TRIED = frozenset({"avx2"})
@@ -84,9 +83,9 @@ class NativePlan:
             message = f"expected memory for a plan on {self.instruction_set}, found none, or a CPU without that"
             raise DeviceError(message)
         self.plain: list[str] = []
-        self.nodes: list[str] = []
-        for node, record, _constants in self._records():
-            self.nodes.append(node)
+        self._steps: list[int] = []
+        for number, node, record, _constants in self._records():
+            self._steps.append(number)
             done = self._library.efq_plan_add(self._handle, ctypes.byref(record))
             if done == _UNSOUND:
                 message = f"a step that is not sound: {node}"
@@ -97,10 +96,10 @@ class NativePlan:
             if done:
                 self.plain.append(node)
 
-    def _records(self) -> Iterator[tuple[str, Record, Any]]:
-        for step in self._plan.steps:
+    def _records(self) -> Iterator[tuple[int, str, Record, Any]]:
+        for number, step in enumerate(self._plan.steps):
             for record, constants in records_of(step, self._plan, self._places):
-                yield step.node, record, constants
+                yield number, step.node, record, constants
 
     def memory_size(self, threads: int = 1) -> int:
         """Bytes that one call takes besides the weights."""
@@ -140,16 +139,14 @@ class NativePlan:
             raise ValueError(message)
         return images, np.empty((len(images), self._plan.embedding_size), np.float32)
 
-    def profile(self, memory: Memory, image: NDArray[np.uint8]) -> Mapping[str, float]:
-        """Seconds of CPU time by step, for one image uint8 (rows, columns, 3)."""
+    def profile(self, memory: Memory, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Seconds of CPU time by step (steps,), for one image uint8 (rows, columns, 3)."""
         image, embedding = np.ascontiguousarray(image), np.empty(self._plan.embedding_size, np.float32)
-        seconds = np.zeros(len(self.nodes))
+        seconds = np.zeros(len(self._steps))
         self._library.efq_plan_profile(
             self._handle, memory.pointer, image.ctypes.data, embedding.ctypes.data, seconds.ctypes.data
         )
-        return {
-            f"{number} {node}": float(time) for number, (node, time) in enumerate(zip(self.nodes, seconds, strict=True))
-        }
+        return np.bincount(self._steps, seconds, len(self._plan.steps))
 
     def read(self, memory: Memory, maps: Maps) -> NDArray[np.uint8]:
         """What `maps` hold after a run, of its last image; later steps may have written over them if shared."""
@@ -178,6 +175,33 @@ class Memory:
         if getattr(self, "pointer", None):
             self._library.efq_memory_free(self.pointer)
             self.pointer = None
+
+
+class Team:
+    """`threads` with the calling one; the others begin with the first call they share, and end with `close`.
+
+    They are bound to `cpus` as far as those go. It is at one call at a time. The child of a fork has none of its
+    threads: there a call is computed by the calling thread alone, and nothing is waited for.
+    """
+
+    def __init__(self, library: ctypes.CDLL, threads: int, cpus: Sequence[int] = ()) -> None:
+        """Of the kernels' `library`. Raises DeviceError where memory is lacking."""
+        self._library = library
+        self.threads = threads
+        self.pointer = library.efq_team_new(threads, (ctypes.c_int32 * len(cpus))(*cpus), len(cpus))
+        if not self.pointer:
+            message = "expected memory for threads, found too little: free some"
+            raise DeviceError(message)
+
+    def close(self) -> None:
+        """End the threads; no call may be running, and none may follow."""
+        pointer, self.pointer = self.pointer, None
+        if pointer:
+            self._library.efq_team_free(pointer)
+
+    def __del__(self) -> None:
+        if getattr(self, "pointer", None):
+            self.close()
 
 
 def _declare(library: ctypes.CDLL) -> None:

@@ -19,7 +19,7 @@ from efq.export import find_target
 from efq.runtime.artifact.onnx_model import read_onnx_model
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import fuse
-from efq.runtime.native.library import NativePlan, instruction_sets, library_path, load_library
+from efq.runtime.native.library import NativePlan, Team, instruction_sets, library_path, load_library
 from efq.runtime.native.plain import run_plain
 from efq.runtime.native.steps import (
     AveragePool,
@@ -35,7 +35,6 @@ from efq.runtime.native.steps import (
     Sum,
     Window,
 )
-from efq.runtime.native.team import Team
 
 pytestmark = pytest.mark.skipif(library_path() is None, reason="the kernels were not built: make native")
 SETS = instruction_sets() if library_path() is not None else ()

@@ -60,10 +60,12 @@ def test_every_number_of_threads_gives_the_same_bytes(artifact: Path, count: int
 
 
 def test_threads_begin_with_the_first_call_and_end_with_the_model(artifact: Path) -> None:
-    def running() -> int:
-        return len(os.listdir("/proc/self/task"))
+    tasks = Path("/proc/self/task")
 
-    if not os.path.isdir("/proc/self/task"):
+    def running() -> int:
+        return len(list(tasks.iterdir()))
+
+    if not tasks.is_dir():
         pytest.skip("the system does not list a process' threads")
     before = running()
     one = NativeModel(artifact / "model.onnx", threads=1)
