@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from collections.abc import Collection
 from typing import Any, TypeVar
@@ -21,6 +20,8 @@ def load_extensions(
     for whatever reason, is no object of `kind` or has another name or one that is `taken` is left out with a warning in
     the log: a package that is broken must not keep EFQ from working.
     """
+    import importlib.metadata  # a service of EFQ's own targets starts without it
+
     found: dict[str, Extension] = {}
     for entry_point in sorted(importlib.metadata.entry_points(group=group), key=lambda point: point.name):
         if only not in (None, entry_point.name):

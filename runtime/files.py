@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +115,8 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 
     What killed processes left of the same `purpose` is removed first. Raises UsageError where it cannot be made.
     """
+    import tempfile  # a service starts without it
+
     with contextlib.ExitStack() as stack:
         try:
             base = Path(tempfile.gettempdir()) / purpose

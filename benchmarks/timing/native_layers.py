@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime import Embedder
-from efq.runtime.artifact.model_check import read_checked
+from efq.runtime.artifact.model_check import check_model
 from efq.runtime.backends.choice import random_images
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import Layer, fuse
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args(arguments)
     path = options.artifact / "model.onnx"
-    plan = fuse(compile_plan(read_checked(path.read_bytes(), path)))
+    plan = fuse(compile_plan(check_model(path.read_bytes(), path)))
     with Embedder.open(options.artifact, threads=1, backend=options.backends[0]) as embedder:
         image = random_images(embedder.contract)[:1]
     times = times_in_turn(options.artifact, options.backends, image, options.rounds)

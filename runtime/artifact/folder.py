@@ -10,17 +10,19 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from efq.runtime.artifact.listing import check_inside, files_of, is_plain_name
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.artifact.parity import ParityRecord
-from efq.runtime.artifact.training_data import TrainingData
-from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, SchemaError
 from efq.runtime.files import atomic_write_text
 from efq.runtime.probe.probe import PROBE_FILE, PROBE_IMAGE_FILE, Probe
 from efq.runtime.reading import decode_text, read_bytes, read_text, sha256_file
+
+if TYPE_CHECKING:  # a service starts without what only reports need
+    from efq.runtime.artifact.parity import ParityRecord
+    from efq.runtime.artifact.training_data import TrainingData
+    from efq.runtime.certificate.certificate import Certificate
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -100,6 +102,8 @@ class Artifact:
 
         Raises SchemaError for a record that does not fit, ChecksumError as `read` does.
         """
+        from efq.runtime.artifact.parity import ParityRecord
+
         return ParityRecord.from_json(self._text(PARITY_FILE)) if PARITY_FILE in self.checksums else None
 
     def certificate(self) -> Certificate | None:
@@ -109,6 +113,8 @@ class Artifact:
         """
         if CERTIFICATE_FILE not in self.checksums:
             return None
+        from efq.runtime.certificate.certificate import Certificate
+
         found = Certificate.from_json(self._text(CERTIFICATE_FILE))
         self.check_certificate(found)
         return found
@@ -134,6 +140,8 @@ class Artifact:
         if TRAINING_DATA_FILE not in self.checksums:
             message = f"expected {TRAINING_DATA_FILE} in {self.directory}, found none: export the student again"
             raise SchemaError(message)
+        from efq.runtime.artifact.training_data import TrainingData
+
         return TrainingData.from_json(self._text(TRAINING_DATA_FILE))
 
     def probe(self) -> Probe | None:

@@ -38,19 +38,14 @@ again and again, for some seconds then; IResNet-100 has 3.6e4."""
 MOST_MULTIPLY_ADDS = 2**37
 """For one image; IResNet-100 takes 1.2e10."""
 
-ModelCheck = Callable[[bytes, Path], None]
+ModelCheck = Callable[[bytes, Path], OnnxModel | None]
 
 
-def check_model(content: bytes, path: Path) -> None:
-    """Check that `content`, which came from `path`, is a model as EFQ writes them.
+def check_model(content: bytes, path: Path) -> OnnxModel:
+    """The model in `content`, which came from `path`, found to be one as EFQ writes them.
 
     Raises IncompatibleArtifactError that names the node or field that is not.
     """
-    read_checked(content, path)
-
-
-def read_checked(content: bytes, path: Path) -> OnnxModel:
-    """The model in `content`, which came from `path`, once it is checked. Raises as `check_model` does."""
     try:
         model = read_onnx_model(content)
         _check_graph(model)

@@ -12,7 +12,6 @@ import importlib.util
 import json
 import logging
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -178,6 +177,8 @@ def is_installed(backend: str) -> bool:
 
 
 def _time_in_turn(models: Mapping[str, Model], images: NDArray[np.uint8]) -> dict[str, float]:
+    import statistics  # a service whose choice is remembered starts without it
+
     times: dict[str, list[float]] = {name: [] for name in models}
     end = time.perf_counter() + SECONDS
     for number in range(WARM_UP + ROUNDS):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.artifact.model_check import read_checked
-from efq.runtime.artifact.onnx_model import FLOAT, UINT8
+from efq.runtime.artifact.model_check import check_model
+from efq.runtime.artifact.onnx_model import FLOAT, UINT8, OnnxModel
 from efq.runtime.artifact.onnx_model import Port as ModelPort
 from efq.runtime.backends.model import (
     INPUT_NAME,
@@ -28,7 +28,7 @@ from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import fuse
-from efq.runtime.native.library import Memory, NativePlan, Team, load_library
+from efq.runtime.native.library import Memory, NativePlan, Team, give_back, load_library
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -53,9 +53,12 @@ class NativeModel:
         reduced_range: bool = False,
         content: bytes | None = None,
         interface: Interface = USUAL,
+        checked: OnnxModel | None = None,
         instruction_set: str | None = None,
     ) -> None:
-        """Compile the model at `path`, or its `content` where that was read; `threads` None uses every usable CPU.
+        """Compile the model at `path`, or its `content` where that was read, and what it was found to be, `checked`.
+
+        `threads` None uses every usable CPU.
 
         `reduced_range` (weights of 7 bits) changes nothing: weights of 8 bits are exact, too, only slower without VNNI.
         `instruction_set`: one of `efq.runtime.native.library.instruction_sets`, for tests; None takes the fastest.
@@ -68,7 +71,7 @@ class NativeModel:
         count = thread_count(threads)
         library = load_library()
         content = read_model(path) if content is None else content
-        model = read_checked(content, path)
+        model = check_model(content, path) if checked is None else checked
         self._metadata = dict(model.metadata)
         self._ports = _port(model.inputs[0]), _port(model.outputs[0])
         plan = NativePlan(fuse(compile_plan(model)), instruction_set)
@@ -77,6 +80,8 @@ class NativeModel:
         self._lifetime = Lifetime(_Held(plan, self._team))
         self._single = SingleImageThreads()
         self._part = count * part_size(len(content))
+        del model
+        give_back()
 
     @property
     def metadata(self) -> Mapping[str, str]:

@@ -6,12 +6,13 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from efq.runtime.artifact.folder import MODEL_FILE, Artifact
+from efq.runtime.artifact.onnx_model import OnnxModel
 from efq.runtime.backends.calls import embed_with
 from efq.runtime.backends.choice import Choice, cache_path, choose, is_installed, read_choice, write_choice
 from efq.runtime.backends.model import Model, model_of, thread_count
-from efq.runtime.backends.native import NativeModel
 from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
@@ -19,12 +20,20 @@ from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageErro
 from efq.runtime.machine.forks import RenewedLock
 from efq.runtime.native.library import TRIED, instruction_sets, library_path
 
-ONNXRUNTIME, OPENVINO, NATIVE = OnnxRuntimeModel.name, OpenVinoModel.name, NativeModel.name
+ONNXRUNTIME, OPENVINO, NATIVE = OnnxRuntimeModel.name, OpenVinoModel.name, "native"
 Load = Callable[[str], Model]
+
+
+def _open_native(*arguments: Any, **options: Any) -> Model:
+    from efq.runtime.backends.native import NativeModel  # the others serve without its plan
+
+    return NativeModel(*arguments, **options)
+
+
 BACKENDS: dict[str, Callable[..., Model]] = {
     ONNXRUNTIME: OnnxRuntimeModel,
     OPENVINO: OpenVinoModel,
-    NATIVE: NativeModel,
+    NATIVE: _open_native,
 }
 EXACT = (ONNXRUNTIME, NATIVE)
 """Those that give the integer reference's bytes."""
@@ -45,8 +54,8 @@ def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Mod
     _check_options(target, artifact, options)
     threads, own = thread_count(options.threads), target.backends[0]
     content = artifact.model_bytes()
-    target.check_model(content, artifact.model_path)
-    load = functools.partial(_load, target, artifact, content, threads, options.lean)
+    checked = target.check_model(content, artifact.model_path)
+    load = functools.partial(_load, target, artifact, content, checked, threads, options.lean)
     chosen = options.backend
     if chosen == AUTOMATIC:
         chosen = _choose(artifact, load, target.backends, threads, options.tolerance)
@@ -116,9 +125,18 @@ def _measure(artifact: Artifact, load: Load, backends: Sequence[str], tolerance:
         return choose(models, own=own, contract=artifact.manifest.input, tolerance=tolerance, embed=embed)
 
 
-def _load(target: Target, artifact: Artifact, content: bytes, threads: int, lean: bool, backend: str) -> Model:
+def _load(
+    target: Target,
+    artifact: Artifact,
+    content: bytes,
+    checked: OnnxModel | None,
+    threads: int,
+    lean: bool,
+    backend: str,
+) -> Model:
     # A graph of symmetric integers is TensorRT's, and here only computed as a check.
-    own = {"as_written": target.symmetric_activations, "lean": lean} if backend == ONNXRUNTIME else {}
+    of_onnxruntime = {"as_written": target.symmetric_activations, "lean": lean}
+    own = {ONNXRUNTIME: of_onnxruntime, NATIVE: {"checked": checked}}.get(backend, {})
     model = BACKENDS[backend](
         artifact.model_path,
         threads=threads,

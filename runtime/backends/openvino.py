@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import queue
 import sys
 import threading
@@ -199,6 +198,8 @@ class _Requests:
 
 
 def _cannot_load(path: Path, error: Exception) -> EfqError:
+    import importlib.metadata
+
     runtime = f"OpenVINO {importlib.metadata.version('openvino')}"
     return runtime_failure(error, runtime=runtime, doing="load", place=path)
 

@@ -51,7 +51,8 @@ class Target:
     exporter: "package.module:ATTRIBUTE", an `efq.export.targets.ExportTarget`, which only `efq.export` loads.
     packages: distributions whose versions an artifact for it records besides the usual ones.
     check_model: raises IncompatibleArtifactError for bytes of a model.onnx that its runtimes must not be given, before
-    they are; a target whose graphs hold other operators than EFQ's own says so itself.
+    they are; a target whose graphs hold other operators than EFQ's own says so itself. It gives the model that it read,
+    or None.
     symmetric_activations: whether its graphs hold no others; students are trained for one or the other kind.
     """
 

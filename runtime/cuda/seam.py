@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import re
 from contextlib import AbstractContextManager
@@ -191,6 +190,8 @@ def check_ordinal(ordinal: int, count: int) -> None:
 
 def _open_package(name: str, ordinal: int) -> Cuda:
     """An entry point, so that the runtime can reach torch's GPUs without importing torch or the toolchain itself."""
+    import importlib.metadata
+
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
         opened: Cuda = entry_point.load()(ordinal)
         return opened

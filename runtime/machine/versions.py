@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterable
 
 ONNXRUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -11,6 +10,8 @@ ONNXRUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
     """The version by name, in the order given, of those packages that are installed; no package is loaded."""
+    import importlib.metadata  # a service starts without it, and without the email package that it needs
+
     versions = {}
     for name in names:
         try:

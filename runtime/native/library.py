@@ -8,18 +8,19 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import DeviceError, MissingDependencyError
 from efq.runtime.machine.forks import loading
-from efq.runtime.native.memory import Places, place_maps
-from efq.runtime.native.records import Record, records_of
-from efq.runtime.native.steps import Maps, Plan
+
+if TYPE_CHECKING:  # whether there is a library is asked where other runtimes serve
+    from efq.runtime.native.records import Record
+    from efq.runtime.native.steps import Maps, Plan
 
 LIBRARY = "kernels"
 TRIED = frozenset({"avx2"})
@@ -38,6 +39,8 @@ def library_path() -> Path | None:
 @functools.cache
 def load_library() -> ctypes.CDLL:
     """The library. Raises MissingDependencyError where it was not built or cannot be loaded."""
+    from efq.runtime.native.records import Record
+
     path = library_path()
     if path is None:
         message = (
@@ -60,6 +63,11 @@ def load_library() -> ctypes.CDLL:
     return library
 
 
+def give_back() -> None:
+    """Memory that the process has freed, to the system: what a graph took of it before it was a plan."""
+    load_library().efq_give_back()
+
+
 def instruction_sets() -> tuple[str, ...]:
     """Those that run on this CPU, the fastest first; the last, "plain", runs on every one."""
     return tuple(load_library().efq_instruction_sets().decode().split())
@@ -73,33 +81,38 @@ class NativePlan:
 
         Raises DeviceError where memory is lacking.
         """
+        from efq.runtime.native.memory import place_maps
+        from efq.runtime.native.records import records_of
+
         self._library = load_library()
         self.instruction_set = instruction_set or instruction_sets()[0]
-        self._plan = plan
-        self._places: Places = place_maps(plan, shared=shared)
-        name, images = self.instruction_set.encode(), self._places.offsets[plan.images]
-        self._handle = self._library.efq_plan_new(name, self._places.size, images, plan.images.size)
+        places = place_maps(plan, shared=shared)
+        # No plan is kept: the library copies the weights, in an order of its own.
+        self._images, self._embedding_size, self._step_count = plan.images, plan.embedding_size, len(plan.steps)
+        self._offsets = places.offsets
+        name, images = self.instruction_set.encode(), places.offsets[plan.images]
+        self._handle = self._library.efq_plan_new(name, places.size, images, plan.images.size)
         if not self._handle:
             message = f"expected memory for a plan on {self.instruction_set}, found none, or a CPU without that"
             raise DeviceError(message)
         self.plain: list[str] = []
-        self._steps: list[int] = []
-        for number, node, record, _constants in self._records():
-            self._steps.append(number)
-            done = self._library.efq_plan_add(self._handle, ctypes.byref(record))
-            if done == _UNSOUND:
-                message = f"a step that is not sound: {node}"
-                raise AssertionError(message)
-            if done == _NO_MEMORY:
-                message = "expected memory for the weights of a model, found too little: free some"
-                raise DeviceError(message)
-            if done:
-                self.plain.append(node)
+        self._step_of_record: list[int] = []
+        for number, step in enumerate(plan.steps):
+            for record, _constants in records_of(step, plan, places):
+                self._step_of_record.append(number)
+                if self._add(step.node, record):
+                    self.plain.append(step.node)
 
-    def _records(self) -> Iterator[tuple[int, str, Record, Any]]:
-        for number, step in enumerate(self._plan.steps):
-            for record, constants in records_of(step, self._plan, self._places):
-                yield number, step.node, record, constants
+    def _add(self, node: str, record: Record) -> bool:
+        """Whether a plain kernel takes it."""
+        done = int(self._library.efq_plan_add(self._handle, ctypes.byref(record)))
+        if done == _UNSOUND:
+            message = f"a step that is not sound: {node}"
+            raise AssertionError(message)
+        if done == _NO_MEMORY:
+            message = "expected memory for the weights of a model, found too little: free some"
+            raise DeviceError(message)
+        return bool(done)
 
     def memory_size(self, threads: int = 1) -> int:
         """Bytes that one call takes besides the weights."""
@@ -133,26 +146,25 @@ class NativePlan:
 
     def _checked(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         images = np.ascontiguousarray(images)
-        shape = (self._plan.images.rows, self._plan.images.columns, self._plan.images.channels)
+        shape = (self._images.rows, self._images.columns, self._images.channels)
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             message = f"images of {images.dtype} {images.shape}"
             raise ValueError(message)
-        return images, np.empty((len(images), self._plan.embedding_size), np.float32)
+        return images, np.empty((len(images), self._embedding_size), np.float32)
 
     def profile(self, memory: Memory, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Seconds of CPU time by step (steps,), for one image uint8 (rows, columns, 3)."""
-        image, embedding = np.ascontiguousarray(image), np.empty(self._plan.embedding_size, np.float32)
-        seconds = np.zeros(len(self._steps))
+        images, embeddings = self._checked(image[np.newaxis])
+        seconds = np.zeros(len(self._step_of_record))
         self._library.efq_plan_profile(
-            self._handle, memory.pointer, image.ctypes.data, embedding.ctypes.data, seconds.ctypes.data
+            self._handle, memory.pointer, images.ctypes.data, embeddings.ctypes.data, seconds.ctypes.data
         )
-        return np.bincount(self._steps, seconds, len(self._plan.steps))
+        return np.bincount(self._step_of_record, seconds, self._step_count)
 
     def read(self, memory: Memory, maps: Maps) -> NDArray[np.uint8]:
-        """What `maps` hold after a run, of its last image; later steps may have written over them if shared."""
+        """What `maps` (of `Plan.place_of`) hold after a run, of its last image; later steps may have written over."""
         found = np.empty((maps.rows, maps.columns, maps.channels), np.uint8)
-        place = self._places.offsets[self._plan.place_of(maps)]
-        self._library.efq_plan_read(self._handle, memory.pointer, place, maps.size, found.ctypes.data)
+        self._library.efq_plan_read(self._handle, memory.pointer, self._offsets[maps], maps.size, found.ctypes.data)
         return found
 
     def __del__(self) -> None:
@@ -215,6 +227,7 @@ def _declare(library: ctypes.CDLL) -> None:
         ("efq_memory_new", [pointer, integer], pointer),
         ("efq_memory_free", [pointer], None),
         ("efq_memory_size", [pointer, integer], long),
+        ("efq_give_back", [], None),
         ("efq_team_new", [integer, pointer, integer], pointer),
         ("efq_team_free", [pointer], None),
         ("efq_plan_run", [pointer, pointer, pointer, long, pointer], integer),

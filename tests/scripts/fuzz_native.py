@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from networks import NETWORKS, make_student, random_images, randomize
 
 from efq.export import find_target
-from efq.runtime.artifact.model_check import read_checked
+from efq.runtime.artifact.model_check import check_model
 from efq.runtime.errors import IncompatibleArtifactError
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import fuse
@@ -48,7 +48,7 @@ def models() -> list[bytes]:
 def try_model(content: bytes) -> str:
     """What became of it. Raises whatever it should not."""
     try:
-        plan = compile_plan(read_checked(content, Path("model.onnx")))
+        plan = compile_plan(check_model(content, Path("model.onnx")))
     except IncompatibleArtifactError as error:
         return type(error).__name__
     fused = fuse(plan)

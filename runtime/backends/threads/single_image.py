@@ -8,7 +8,6 @@ cost more than they save, by how far apart the CPUs are, which a virtual machine
 from __future__ import annotations
 
 import logging
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -78,4 +77,6 @@ class SingleImageThreads:
 
 
 def _median(times: list[float]) -> float:
+    import statistics  # a service of one thread starts without it
+
     return statistics.median(times[WARM_UP_CALLS:])

@@ -12,15 +12,21 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
-void Freed::operator()(void* memory) const { free(memory); }
-
+// Pages that nothing is written to take no memory: the C library's zeros are the system's.
 void* allocate(size_t bytes) {
-  const size_t size = (bytes + SLACK + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  void* memory = aligned_alloc(ALIGNMENT, size);
-  if (!memory) throw std::bad_alloc();
-  return memset(memory, 0, size);
+  const size_t size = bytes + SLACK + 2 * ALIGNMENT;
+  void* taken = size > bytes ? calloc(size, 1) : nullptr;
+  if (!taken) throw std::bad_alloc();
+  void** aligned = reinterpret_cast<void**>(rounded_up(reinterpret_cast<size_t>(taken) + sizeof(void*), ALIGNMENT));
+  aligned[-1] = taken;
+  return aligned;
 }
+
+void Freed::operator()(void* memory) const { if (memory) free(static_cast<void**>(memory)[-1]); }
 
 namespace {
 
@@ -191,6 +197,13 @@ EFQ_API Plan* efq_plan_new(const char* set, int64_t arena, int64_t images_place,
 
 EFQ_API void efq_plan_free(Plan* plan) { delete plan; }
 
+// Give the system back what the process has freed, as a graph that became a plan: glibc keeps it otherwise.
+EFQ_API void efq_give_back() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 // 0 taken by a fast kernel, 1 by a plain one; -1 a step that is not sound, -2 no memory. Constants are copied.
 EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
   try {
@@ -199,7 +212,8 @@ EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
     layer.step = *step;
     if (!take_constants(layer)) return -1;
     const bool fast = plan->set->kernels && prepare(layer, *plan->set->kernels);
-    if (!fast) prepare_plain(layer);
+    if (fast) std::vector<int8_t>().swap(layer.weights);  // packed by now
+    else prepare_plain(layer);
     plan->shared = std::max(plan->shared, layer.shared);
     plan->own = std::max(plan->own, layer.own);
     if (step->kind == EMBEDDING) plan->outputs = size_t(step->outputs);
