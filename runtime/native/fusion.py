@@ -140,14 +140,23 @@ def _bytes_behind(slopes: Convolution, weights: NDArray[Any]) -> NDArray[np.floa
     """For each channel and byte the larger of the byte and its product, (outputs, 256); sums are exact in `weights`."""
     integers = (_BYTES - slopes.source_zero_point).astype(weights.dtype)
     sums = integers * weights[:, np.newaxis] + slopes.bias[:, np.newaxis].astype(weights.dtype)
-    levels = np.rint(sums.astype(np.float32) * slopes.factors[:, np.newaxis]) + np.float32(slopes.zero_point)
-    return np.asarray(np.maximum(np.clip(levels, 0, 255), _BYTES.astype(np.float32)))
+    levels = sums.astype(np.float32, copy=False)
+    _to_bytes(np.multiply(levels, slopes.factors[:, np.newaxis], out=levels), slopes.zero_point)
+    return np.maximum(levels, _BYTES.astype(np.float32), out=levels)
 
 
 def _fits(slopes: NDArray[np.float32], zero_point: int, wanted: NDArray[np.float32]) -> NDArray[np.bool_]:
     values = (_BYTES - zero_point).astype(np.float32)
-    found = np.rint(np.maximum(values, values * slopes[:, np.newaxis])) + np.float32(zero_point)
-    return np.asarray((np.clip(found, 0, 255) == wanted).all(1))
+    found = values * slopes[:, np.newaxis]
+    _to_bytes(np.maximum(values, found, out=found), zero_point)
+    return np.asarray((found == wanted).all(1))
+
+
+def _to_bytes(levels: NDArray[np.float32], zero_point: int) -> None:
+    """In their place: these are the largest arrays of a start."""
+    np.rint(levels, out=levels)
+    np.add(levels, np.float32(zero_point), out=levels)
+    np.clip(levels, 0, 255, out=levels)
 
 
 def _single_pixels(plan: Plan, convolution: Convolution) -> Convolution:
