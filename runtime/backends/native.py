@@ -75,8 +75,7 @@ class NativeModel:
         self._metadata = dict(model.metadata)
         self._ports = _port(model.inputs[0]), _port(model.outputs[0])
         plan = NativePlan(fuse(compile_plan(model)), instruction_set)
-        cpus = cpus_to_bind(count)[1:]  # the calling thread is the first one, which is not bound
-        self._team = Team(library, count, cpus) if count > 1 else None
+        self._team = Team(library, count, cpus_to_bind(count)) if count > 1 else None
         self._lifetime = Lifetime(_Held(plan, self._team))
         self._single = SingleImageThreads()
         self._part = count * part_size(len(content))

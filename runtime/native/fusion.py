@@ -142,7 +142,7 @@ def _bytes_behind(slopes: Convolution, weights: NDArray[Any]) -> NDArray[np.floa
     sums = integers * weights[:, np.newaxis] + slopes.bias[:, np.newaxis].astype(weights.dtype)
     levels = sums.astype(np.float32, copy=False)
     _to_bytes(np.multiply(levels, slopes.factors[:, np.newaxis], out=levels), slopes.zero_point)
-    return np.maximum(levels, _BYTES.astype(np.float32), out=levels)
+    return np.asarray(np.maximum(levels, _BYTES.astype(np.float32), out=levels))
 
 
 def _fits(slopes: NDArray[np.float32], zero_point: int, wanted: NDArray[np.float32]) -> NDArray[np.bool_]:

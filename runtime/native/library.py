@@ -159,7 +159,9 @@ class NativePlan:
         self._library.efq_plan_profile(
             self._handle, memory.pointer, images.ctypes.data, embeddings.ctypes.data, seconds.ctypes.data
         )
-        return np.bincount(self._step_of_record, seconds, self._step_count)
+        found = np.zeros(self._step_count)
+        np.add.at(found, self._step_of_record, seconds)
+        return found
 
     def read(self, memory: Memory, maps: Maps) -> NDArray[np.uint8]:
         """What `maps` (of `Plan.place_of`) hold after a run, of its last image; later steps may have written over."""
@@ -192,8 +194,9 @@ class Memory:
 class Team:
     """`threads` with the calling one; the others begin with the first call they share, and end with `close`.
 
-    They are bound to `cpus` as far as those go. It is at one call at a time. The child of a fork has none of its
-    threads: there a call is computed by the calling thread alone, and nothing is waited for.
+    With a CPU in `cpus` for each of all, they are bound to those that the calling one is not on. It is at one call at a
+    time. The child of a fork has none of its threads: there a call is computed by the calling thread alone, and nothing
+    is waited for.
     """
 
     def __init__(self, library: ctypes.CDLL, threads: int, cpus: Sequence[int] = ()) -> None:

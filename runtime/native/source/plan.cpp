@@ -239,7 +239,8 @@ EFQ_API int64_t efq_memory_size(const Plan* plan, int32_t threads) {
   return int64_t(Memory::maps_of(*plan) + SLACK + size_t(threads) * Memory::own_of(*plan) + SLACK);
 }
 
-// `threads` with the caller's; the others begin with the first call, bound to `cpus` as far as they go. Null: no memory.
+// `threads` with the caller's; the others begin with the first call, bound to `cpus` if there is one for each. Null: no
+// memory.
 EFQ_API Team* efq_team_new(int32_t threads, const int32_t* cpus, int32_t count) {
   try {
     return new Team(size_t(std::max(threads, 1)), std::vector<int>(cpus, cpus + count));

@@ -1,36 +1,24 @@
 #include "team.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <system_error>
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include <utility>
 
 namespace {
 
 constexpr std::chrono::microseconds AWAKE{20};  // about what going to sleep and waking costs
+constexpr int PAUSES = 64;  // before the CPU is offered to others: the thread that is waited for may want this one
 
 void pause_shortly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
-#endif
-}
-
-void bind_to(int cpu) {
-#if defined(__linux__)
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (cpu < 0 || cpu >= CPU_SETSIZE) return;
-  CPU_SET(size_t(cpu), &set);
-  pthread_setaffinity_np(pthread_self(), sizeof set, &set);  // the CPU may have been taken away meanwhile
-#else
-  (void)cpu;
 #endif
 }
 
@@ -56,11 +44,13 @@ void Count::raise() {
 
 void Count::wait_beyond(uint32_t seen) {
   const auto end = std::chrono::steady_clock::now() + AWAKE;
+  for (int i = 0; i < PAUSES; i++) {
+    if (value_.load() != seen) return;
+    pause_shortly();
+  }
   do {
-    for (int i = 0; i < 32; i++) {
-      if (value_.load() != seen) return;
-      pause_shortly();
-    }
+    sched_yield();
+    if (value_.load() != seen) return;
   } while (std::chrono::steady_clock::now() < end);
   std::unique_lock<std::mutex> lock(mutex_);
   asleep_++;
@@ -68,7 +58,9 @@ void Count::wait_beyond(uint32_t seen) {
   asleep_--;
 }
 
-Team::Team(size_t threads, std::vector<int> cpus) : wanted_(threads), cpus_(std::move(cpus)), process_(getpid()) {}
+Team::Team(size_t threads, std::vector<int> cpus) : wanted_(threads), cpus_(std::move(cpus)), process_(getpid()) {
+  if (cpus_.size() != wanted_) cpus_.clear();
+}
 
 Team::~Team() {
   ends_ = true;
@@ -87,7 +79,33 @@ bool Team::start() {
   } catch (const std::system_error&) {  // no more threads for this process: those that there are serve
   } catch (const std::bad_alloc&) {
   }
+  for (size_t member = 1; member < cpus_.size() && member < size(); member++) bind(member);
   return !threads_.empty();
+}
+
+void Team::bind(size_t member) {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  const int cpu = cpus_[member];
+  if (cpu < 0 || cpu >= CPU_SETSIZE) return;
+  CPU_SET(size_t(cpu), &set);
+  pthread_setaffinity_np(threads_[member - 1].native_handle(), sizeof set, &set);  // it may have been taken away meanwhile
+#else
+  (void)member;
+#endif
+}
+
+// A member's CPU that this thread runs on becomes its own, and its own the member's: threads of one CPU take turns.
+void Team::make_way() {
+#if defined(__linux__)
+  const int here = cpus_.empty() ? -1 : sched_getcpu();
+  for (size_t member = 1; here >= 0 && member < cpus_.size() && member < size(); member++)
+    if (cpus_[member] == here) {
+      std::swap(cpus_[0], cpus_[member]);
+      return bind(member);
+    }
+#endif
 }
 
 bool Team::run(bool waits, const std::function<void(size_t)>& work) {
@@ -96,6 +114,7 @@ bool Team::run(bool waits, const std::function<void(size_t)>& work) {
   if (waits) lock.lock();
   else if (!lock.try_lock()) return false;
   if (threads_.empty() && !start()) return false;
+  make_way();
   work_ = &work;
   calls_.raise();
   work(0);
@@ -104,7 +123,6 @@ bool Team::run(bool waits, const std::function<void(size_t)>& work) {
 }
 
 void Team::live(size_t member, uint32_t seen) {
-  if (member - 1 < cpus_.size()) bind_to(cpus_[member - 1]);
   for (;; seen++) {
     calls_.wait_beyond(seen);
     if (ends_) return;

@@ -27,7 +27,8 @@ class Count {
 
 class Team {
  public:
-  // `threads` with the calling one; the others start with the first call, bound to `cpus` as far as they go.
+  // `threads` with the calling one; the others start with the first call. With a CPU in `cpus` for each of all, they are
+  // bound to those that the calling thread, which is not bound, does not run on.
   Team(size_t threads, std::vector<int> cpus);
   ~Team();
 
@@ -52,9 +53,11 @@ class Team {
 
   bool start();
   void live(size_t member, uint32_t seen);
+  void bind(size_t member);
+  void make_way();
 
   const size_t wanted_;
-  const std::vector<int> cpus_;
+  std::vector<int> cpus_;  // of each member
   const pid_t process_;
   std::mutex busy_;
   std::vector<std::thread> threads_;
