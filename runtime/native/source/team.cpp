@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr std::chrono::microseconds AWAKE{20};  // about what going to sleep and waking costs
+constexpr std::chrono::microseconds AWAKE{100};  // about what going to sleep and waking costs on a virtual machine
 constexpr int PAUSES = 64;  // before the CPU is offered to others: the thread that is waited for may want this one
 
 void pause_shortly() {
