@@ -136,13 +136,13 @@ def _load(
 ) -> Model:
     # A graph of symmetric integers is TensorRT's, and here only computed as a check.
     of_onnxruntime = {"as_written": target.symmetric_activations, "lean": lean}
-    own = {ONNXRUNTIME: of_onnxruntime, NATIVE: {"checked": checked}}.get(backend, {})
+    options: dict[str, dict[str, Any]] = {ONNXRUNTIME: of_onnxruntime, NATIVE: {"checked": checked}}
     model = BACKENDS[backend](
         artifact.model_path,
         threads=threads,
         reduced_range=artifact.manifest.reduced_range,
         content=content,
         interface=artifact.manifest.surface,
-        **own,
+        **options.get(backend, {}),
     )
     return model_of(artifact, model)
