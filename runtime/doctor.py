@@ -11,6 +11,7 @@ from efq.runtime.machine.cache import CacheReport, examine_cache
 from efq.runtime.machine.cpu import Cpu
 from efq.runtime.machine.hardware import Gpu, Hardware, Need, find_hardware
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
+from efq.runtime.native.library import instruction_sets
 from efq.runtime.targets import Target, is_built_in, targets
 
 _VERSIONS = (
@@ -41,10 +42,14 @@ class TargetReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found; `gpu_problem` says why there are no GPUs, None when there are."""
+    """What was found; `gpu_problem` says why there are no GPUs, None when there are.
+
+    `kernels`: instruction sets of EFQ's own kernels that run here, the fastest first; none where they were not built.
+    """
 
     versions: dict[str, str]
     providers: tuple[str, ...]
+    kernels: tuple[str, ...]
     cpu: Cpu
     gpus: tuple[Gpu, ...]
     gpu_problem: str | None
@@ -78,6 +83,7 @@ def examine() -> Report:
     return Report(
         versions=installed_versions(dict.fromkeys((*_VERSIONS, *packages))),
         providers=_providers(),
+        kernels=_kernels(),
         cpu=hardware.cpu,
         gpus=hardware.gpus,
         gpu_problem=hardware.gpu_problem,
@@ -99,5 +105,12 @@ def _needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
 def _providers() -> tuple[str, ...]:
     try:
         return tuple(import_onnxruntime().get_available_providers())
+    except MissingDependencyError:
+        return ()
+
+
+def _kernels() -> tuple[str, ...]:
+    try:
+        return tuple(name for name in instruction_sets() if not name.startswith("emulated"))
     except MissingDependencyError:
         return ()

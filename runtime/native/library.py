@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # whether there is a library is asked where other runtimes se
     from efq.runtime.native.steps import Maps, Plan
 
 LIBRARY = "kernels"
-TRIED = frozenset({"avx2"})
+TRIED = frozenset({"avx2", "avx512-vnni"})
 """Instruction sets whose kernels have run on CPUs that have them; others serve where they are asked for."""
 
 _FOLDER = Path(__file__).parent

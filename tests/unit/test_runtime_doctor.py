@@ -13,6 +13,7 @@ from efq.runtime.backends import needs
 from efq.runtime.doctor_command import main
 from efq.runtime.errors import MissingDependencyError
 from efq.runtime.machine.cpu import describe_cpu
+from efq.runtime.native.library import instruction_sets, library_path
 from efq.runtime.targets import targets
 
 
@@ -68,3 +69,19 @@ def test_an_onnxruntime_that_cannot_be_used_is_a_need(monkeypatch: pytest.Monkey
 def test_json_has_the_class_of_the_cpu() -> None:
     result = CliRunner().invoke(main, ["--json"])
     assert json.loads(result.stdout)["cpu"]["dot_product_class"] == describe_cpu().dot_product_class
+
+
+def test_the_instruction_sets_of_efqs_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    if library_path() is not None:
+        kernels = doctor.examine().kernels
+        assert kernels[-1] == "plain", "what runs on every CPU"
+        assert set(kernels) <= set(instruction_sets())
+        names(CliRunner().invoke(main, []).stdout, ", ".join(kernels))
+    reason = "not built"
+
+    def refuse() -> None:
+        raise MissingDependencyError(reason)
+
+    monkeypatch.setattr(doctor, "instruction_sets", refuse)
+    assert doctor.examine().kernels == ()
+    names(CliRunner().invoke(main, []).stdout, "not built")
