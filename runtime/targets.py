@@ -13,10 +13,12 @@ from types import MappingProxyType
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.model import Model
 from efq.runtime.backends.needs import onnxruntime_needs, openvino_needs
-from efq.runtime.backends.open import NATIVE, ONNXRUNTIME, OPENVINO, open_on_cpu
+from efq.runtime.backends.open import LITERT, NATIVE, ONNXRUNTIME, OPENVINO, open_on_cpu
 from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.errors import UsageError
 from efq.runtime.extensions import load_extensions
+from efq.runtime.litert.needs import litert_needs
+from efq.runtime.litert.open import open_litert
 from efq.runtime.machine.hardware import Hardware, Need
 from efq.runtime.tensorrt.needs import tensorrt_needs
 
@@ -48,6 +50,15 @@ _ROWS = (
         needs=openvino_needs,
         exporter="efq.export.targets.openvino.target:TARGET",
         packages=("openvino",),
+    ),
+    Target(
+        name="litert",
+        devices=("cpu",),
+        backends=(LITERT,),
+        open=open_litert,
+        needs=litert_needs,
+        exporter="efq.export.targets.litert.target:TARGET",
+        packages=("ai-edge-litert",),
     ),
     Target(
         name="trt",

@@ -17,10 +17,12 @@ from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
 from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
+from efq.runtime.litert import module as litert
 from efq.runtime.machine.forks import RenewedLock
 from efq.runtime.native.library import TRIED, instruction_sets, library_path
 
 ONNXRUNTIME, OPENVINO, NATIVE = OnnxRuntimeModel.name, OpenVinoModel.name, "native"
+LITERT = litert.NAME
 Load = Callable[[str], Model]
 
 
@@ -30,10 +32,17 @@ def _open_native(*arguments: Any, **options: Any) -> Model:
     return NativeModel(*arguments, **options)
 
 
+def _open_litert(*arguments: Any, **options: Any) -> Model:
+    from efq.runtime.litert.model import LiteRtModel  # the others serve without what reads its files
+
+    return LiteRtModel(*arguments, **options)
+
+
 BACKENDS: dict[str, Callable[..., Model]] = {
     ONNXRUNTIME: OnnxRuntimeModel,
     OPENVINO: OpenVinoModel,
     NATIVE: _open_native,
+    LITERT: _open_litert,
 }
 EXACT = (ONNXRUNTIME, NATIVE)
 """Those that give the integer reference's bytes."""
@@ -51,7 +60,7 @@ def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Mod
     use, UsageError for an unknown backend, one that the target does not allow, a wrong thread count or tolerance,
     IncompatibleArtifactError for a model that cannot be loaded or is not the manifest's.
     """
-    _check_options(target, artifact, options)
+    check_options(target, artifact, options)
     threads, own = thread_count(options.threads), target.backends[0]
     content = artifact.model_bytes()
     checked = target.check_model(content, artifact.model_path)
@@ -66,7 +75,8 @@ def open_on_cpu(target: Target, artifact: Artifact, options: OpenOptions) -> Mod
     return load(chosen)
 
 
-def _check_options(target: Target, artifact: Artifact, options: OpenOptions) -> None:
+def check_options(target: Target, artifact: Artifact, options: OpenOptions) -> None:
+    """Raises UsageError for an unknown backend, one that the target does not allow, or a wrong tolerance."""
     backend = options.backend
     if backend != AUTOMATIC and backend not in BACKENDS:
         message = f"expected the backend {AUTOMATIC}, {' or '.join(BACKENDS)}, found {backend!r}"

@@ -15,7 +15,7 @@ from efq.runtime.native import elementwise, layers, movements
 from efq.runtime.native.constants import Constant, Quantized, fold, read_constant
 from efq.runtime.native.draft import Draft
 from efq.runtime.native.refusal import refuse
-from efq.runtime.native.steps import Maps, Maximum, Plan
+from efq.runtime.native.steps import Grid, Maps, Maximum, Plan
 from efq.runtime.native.values import Embedded, Levels, Numbers, Pending, Value, Weighted
 
 Kind = TypeVar("Kind")
@@ -51,6 +51,7 @@ def compile_plan(model: OnnxModel) -> Plan:
         steps=tuple(draft.steps),
         reshaped=draft.reshaped,
         embedding_size=draft.steps[-1].target.channels,
+        grids=draft.grids,
     )
 
 
@@ -97,7 +98,9 @@ def _dequantize(draft: Draft, node: Node, inputs: Sequence[Value]) -> Value:
     levels = _only(node, inputs[0], Levels)
     if levels.layout == "last":
         refuse(name_of(node), "images that are dequantized with their channels last")
-    return Numbers(levels, *_grid(node, inputs))
+    scale, zero_point = _grid(node, inputs)
+    draft.grids.setdefault(levels.maps, set()).add(Grid(float(scale), zero_point))
+    return Numbers(levels, scale, zero_point)
 
 
 def _convolution(draft: Draft, node: Node, inputs: Sequence[Value]) -> Value:

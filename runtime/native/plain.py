@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,21 @@ from efq.runtime.native.steps import (
 )
 
 Bytes = NDArray[np.uint8]
+Compute = Callable[[Any, list[Bytes]], Bytes]
 
 
 def run_plain(
-    plan: Plan, images: Bytes, seen: Callable[[Maps, Bytes], None] = lambda maps, found: None
+    plan: Plan,
+    images: Bytes,
+    seen: Callable[[Maps, Bytes], None] = lambda maps, found: None,
+    *,
+    steps: Mapping[type[Step], Compute] | None = None,
 ) -> NDArray[np.float32]:
-    """Images uint8 (N, rows, columns, 3) to embeddings float32 (N, d); `seen` is given what each step gives."""
+    """Images uint8 (N, rows, columns, 3) to embeddings float32 (N, d); `seen` is given what each step gives.
+
+    `steps` by kind, for a runtime that computes some otherwise; None takes `STEPS`, as they are defined.
+    """
+    compute = STEPS if steps is None else steps
     values: dict[Maps, Bytes] = {plan.images: images}
 
     def read(maps: Maps) -> Bytes:
@@ -41,7 +50,7 @@ def run_plain(
     for step in plan.steps:
         if isinstance(step, Embedding):
             return _embedding(step, read(step.source))
-        values[step.target] = _STEPS[type(step)](step, [read(source) for source in step.sources])
+        values[step.target] = compute[type(step)](step, [read(source) for source in step.sources])
         seen(step.target, values[step.target])
     message = "a plan without an embedding"
     raise AssertionError(message)
@@ -146,7 +155,7 @@ def _move(step: Move, *sources: Bytes) -> Bytes:
     return found
 
 
-_STEPS: dict[type[Step], Callable[[Any, list[Bytes]], Bytes]] = {
+STEPS: Mapping[type[Step], Compute] = {
     Convolution: lambda step, sources: _convolution(step, *sources),
     Sum: lambda step, sources: _sum(step, *sources),
     Product: lambda step, sources: _product(step, *sources),

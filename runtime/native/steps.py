@@ -8,6 +8,8 @@ float32 product and one rounding, half to even, for the way back to bytes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Set
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,13 @@ class Maps:
     def size(self) -> int:
         """In bytes."""
         return self.rows * self.columns * self.channels
+
+
+class Grid(NamedTuple):
+    """Bytes as numbers: (byte - zero_point) * scale."""
+
+    scale: float
+    zero_point: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,13 +215,15 @@ class Move(Step):
 class Plan:
     """A network: `images` are its input, uint8 (rows, columns, 3), the last step gives the embedding.
 
-    `reshaped`: maps that are the bytes of others, with other rows, columns and channels.
+    `reshaped`: maps that are the bytes of others, with other rows, columns and channels. grids: which numbers the graph
+    takes bytes for where it reads them as numbers, for formats that say so of every tensor; no step needs them.
     """
 
     images: Maps
     steps: tuple[Step, ...]
     reshaped: dict[Maps, Maps]
     embedding_size: int
+    grids: Mapping[Maps, Set[Grid]] = dataclasses.field(default_factory=dict)
 
     def place_of(self, maps: Maps) -> Maps:
         """The maps whose bytes these are."""

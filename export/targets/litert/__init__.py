@@ -1,0 +1,1 @@
+"""LiteRT on ARM CPUs and phones."""

@@ -1,0 +1,1 @@
+"""LiteRT: the files of phones, read and checked, and their runtime."""
