@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from efq.export.targets.litert.graph import SIGN, LiteRtGraph, Write, clamp_of, signed
+from efq.export.targets.litert.graph import SIGN, LiteRtGraph, Write, signed
+from efq.export.targets.litert.grids import clamp_of
 from efq.export.targets.litert.products import (
     padded,
     write_average_pool,

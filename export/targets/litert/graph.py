@@ -6,19 +6,16 @@ Bytes of a plan are uint8, those of LiteRT's kernels int8: each is the plan's le
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
-
-import numpy as np
+from typing import Any
 
 from efq.export.targets.litert.flatbuffer_file import FlatbufferFile
+from efq.export.targets.litert.grids import grids_of, refuse
 from efq.runtime.backends.model import INPUT_NAME
-from efq.runtime.errors import UsageError
-from efq.runtime.native.steps import Grid, Maps, Maximum, MaxPool, Move, Plan, Step, Table
+from efq.runtime.native.steps import Grid, Maps, Plan, Step
 
 SIGN = 128
 """What a byte of a plan is more than LiteRT's."""
 
-_KEEPS_ITS_GRID = (Maximum, MaxPool, Move)
 _DESCRIPTION = "efq: takes uint8 RGB images with channels last, gives embeddings of unit length"
 
 
@@ -29,7 +26,7 @@ class LiteRtGraph:
         if plan.reshaped:
             refuse("the images", "maps that are another view of others")
         self.file = FlatbufferFile(_DESCRIPTION)
-        self._grids = _grids(plan)
+        self._grids = grids_of(plan)
         self._tensors: dict[Maps, int] = {}
 
     def grid(self, maps: Maps) -> Grid:
@@ -82,45 +79,3 @@ def write_litert(plan: Plan, writers: Mapping[type[Step], Write]) -> bytes:
 def signed(grid: Grid) -> Grid:
     """A grid of the plan's bytes as that of LiteRT's."""
     return Grid(grid.scale, grid.zero_point - SIGN)
-
-
-def refuse(node: str, found: str) -> NoReturn:
-    """Raise UsageError for what was `found` at `node`."""
-    message = (
-        f"expected a graph that can be written for LiteRT, found {found} at {node!r}: export the student for another "
-        "target, or choose a recipe without it"
-    )
-    raise UsageError(message)
-
-
-def _grids(plan: Plan) -> dict[Maps, Grid]:
-    """The grid of every map: as the graph reads them, or that of a neighbour which has the same by what it computes."""
-    found: dict[Maps, Grid] = {}
-    for maps, grids in plan.grids.items():
-        if len(grids) != 1:
-            refuse(_node_of(plan, maps), "bytes that are read on two grids")
-        (found[maps],) = grids
-    for step in reversed(plan.steps):
-        if _keeps_its_grid(step) and step.target in found:
-            for source in step.sources:
-                found.setdefault(source, found[step.target])
-    for step in plan.steps:
-        if step.target not in found and _keeps_its_grid(step):
-            found[step.target] = found[step.sources[0]]
-        if _keeps_its_grid(step) and any(found[source] != found[step.target] for source in step.sources):
-            refuse(step.node, "bytes of two grids")
-    return found
-
-
-def _keeps_its_grid(step: Step) -> bool:
-    return isinstance(step, _KEEPS_ITS_GRID) or (isinstance(step, Table) and clamp_of(step) is not None)
-
-
-def clamp_of(step: Table) -> int | None:
-    """The highest byte that a table lets through which does nothing else; None for any other table."""
-    highest = int(step.table.max())
-    return highest if np.array_equal(step.table, np.minimum(np.arange(256), highest)) else None
-
-
-def _node_of(plan: Plan, maps: Maps) -> str:
-    return next((step.node for step in plan.steps if step.target is maps), INPUT_NAME)

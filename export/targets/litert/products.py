@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efq.export.targets.litert.graph import SIGN, LiteRtGraph, refuse, signed
+from efq.export.targets.litert.graph import SIGN, LiteRtGraph, signed
+from efq.export.targets.litert.grids import refuse
 from efq.runtime.backends.model import OUTPUT_NAME
 from efq.runtime.native.steps import AveragePool, Convolution, Embedding, Grid, Maps, Window
 

@@ -16,10 +16,10 @@ from efq.export.coverage.evidence import Evidence
 from efq.export.qdq.passes.hardsigmoid_convolutions import HARDSIGMOID_CONVOLUTIONS
 from efq.export.qdq.passes.late_clamps import LATE_CLAMPS
 from efq.export.qdq.target import QdqTarget
-from efq.export.references.litert import litert_embedding
 from efq.export.targets.litert.elementwise import WRITERS
 from efq.export.targets.litert.evidence import collect_litert_evidence
 from efq.export.targets.litert.graph import write_litert
+from efq.export.targets.litert.reference import litert_embedding
 from efq.export.targets.target import Checked, ExportOptions, Prepared
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.model_check import read_checked
