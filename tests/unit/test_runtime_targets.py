@@ -36,7 +36,7 @@ Embedder.open(sys.argv[1], threads=1, backend="onnxruntime")
 
 
 def test_every_row_is_whole() -> None:
-    assert list(targets())[:4] == ["ort-cpu", "openvino", "trt", "trt-rtx"]
+    assert list(targets())[:5] == ["ort-cpu", "openvino", "litert", "trt", "trt-rtx"]
     for name, target in targets().items():
         assert find_target(name) is target
         assert target.name == name

@@ -141,12 +141,12 @@ def _packed(model: Any, classes: Any) -> bytes:
     builder = importlib.import_module("flatbuffers").Builder(2**20)
     for buffer in model.buffers:
         if buffer.data is not None:
-            buffer.Pack = _AlignedBuffer(classes, buffer.data).pack
+            buffer.Pack = AlignedBuffer(classes, buffer.data).pack
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 
-class _AlignedBuffer:
+class AlignedBuffer:
     """What LiteRT's own class writes, at a place that is a multiple of 16."""
 
     def __init__(self, schema: Any, data: NDArray[np.uint8]) -> None:
