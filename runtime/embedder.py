@@ -77,11 +77,11 @@ class Embedder:
         ONNX Runtime plan no memory ahead for each size of a batch: for MobileFaceNet some 4 MB less for each thread
         that calls, and 2 % more time.
 
-        `backend`, on the CPU: "onnxruntime", "openvino", "native" (EFQ's own kernels), or "auto": the runtime the
-        artifact was exported for, or for ort-cpu another one installed that is at least a tenth faster here and whose
-        embeddings agree (no cosine below 1 - `tolerance`). That is measured when an artifact is first opened on a
+        `backend`, on the CPU: "onnxruntime", "openvino", "native" (EFQ's own kernels), "litert", or "auto": the runtime
+        the artifact was exported for, or for ort-cpu another one installed that is at least a tenth faster here and
+        whose embeddings agree (no cosine below 1 - `tolerance`). That is measured when an artifact is first opened on a
         machine, and remembered (in `$EFQ_CACHE`). A backend that is named gives the same bytes on x86 CPUs with and
-        without VNNI. An artifact for openvino is for "openvino" only.
+        without VNNI. An artifact for openvino is for "openvino" only, one for litert for "litert".
 
         The artifact's probe image has to have the embedding that it had at export, in the runtime and on the machine
         that serve: other weights, kernels or drivers are a ProbeError. Artifacts of before there were probes have none.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.artifact.onnx_metadata import onnx_metadata_of
-from efq.runtime.backends.litert import LiteRtModel
 from efq.runtime.backends.model import Model, model_of
 from efq.runtime.backends.open import check_options
 from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.litert.folder import LITERT_FILE, litert_content
+from efq.runtime.litert.model import LiteRtModel
 
 
 def open_litert(target: Target, artifact: Artifact, options: OpenOptions) -> Model:

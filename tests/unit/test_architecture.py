@@ -32,7 +32,7 @@ assert "torch" not in sys.modules, sorted(name for name in names)
 
 # Where a target's own name is at home: the table, its runtime and its export side.
 OWN_ROOMS = (
-    *("runtime/targets.py", "runtime/tensorrt/", "runtime/backends/openvino.py"),
+    *("runtime/targets.py", "runtime/litert/", "runtime/tensorrt/", "runtime/backends/openvino.py"),
     *sorted(
         {row.exporter.rpartition(".")[0].removeprefix("efq.").replace(".", "/") + "/" for row in targets().values()}
     ),

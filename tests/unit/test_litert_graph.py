@@ -17,8 +17,8 @@ from efq.export.targets.litert.products import weight_scales
 from efq.export.targets.litert.reference import litert_embedding
 from efq.export.targets.litert.target import litert_file, litert_plan
 from efq.export.targets.target import ExportOptions
-from efq.runtime.backends.litert import LiteRtModel
 from efq.runtime.errors import IncompatibleArtifactError, UsageError
+from efq.runtime.litert.model import LiteRtModel
 from efq.runtime.litert.model_check import check_litert
 from efq.runtime.litert.model_file import read_litert_file
 from efq.runtime.native.steps import Grid

@@ -23,12 +23,12 @@ from efq.export.targets.litert.reference import litert_embedding
 from efq.export.targets.target import Checked, ExportOptions, Prepared
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.artifact.model_check import read_checked
-from efq.runtime.backends.litert import LiteRtModel
 from efq.runtime.backends.model import Model, read_model
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.files import atomic_write_bytes
 from efq.runtime.litert.folder import LITERT_FILE, LITERT_KEY
+from efq.runtime.litert.model import LiteRtModel
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.refusal import UnsupportedNodeError
 from efq.runtime.native.steps import Plan
