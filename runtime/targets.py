@@ -18,7 +18,6 @@ from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.errors import UsageError
 from efq.runtime.extensions import load_extensions
 from efq.runtime.litert.needs import litert_needs
-from efq.runtime.litert.open import open_litert
 from efq.runtime.machine.hardware import Hardware, Need
 from efq.runtime.tensorrt.needs import tensorrt_needs
 
@@ -31,6 +30,12 @@ def _open_tensorrt(target: Target, artifact: Artifact, options: OpenOptions) -> 
     from efq.runtime.tensorrt.open import open_tensorrt  # a service on the CPU starts without it
 
     return open_tensorrt(target, artifact, options)
+
+
+def _open_litert(target: Target, artifact: Artifact, options: OpenOptions) -> Model:
+    from efq.runtime.litert.open import open_litert  # as above
+
+    return open_litert(target, artifact, options)
 
 
 _ROWS = (
@@ -55,7 +60,7 @@ _ROWS = (
         name="litert",
         devices=("cpu",),
         backends=(LITERT,),
-        open=open_litert,
+        open=_open_litert,
         needs=litert_needs,
         exporter="efq.export.targets.litert.target:TARGET",
         packages=("ai-edge-litert",),

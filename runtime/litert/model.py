@@ -24,7 +24,7 @@ from efq.runtime.backends.threads.lifetime import Lifetime
 from efq.runtime.backends.threads.workers import Workers
 from efq.runtime.faces.interface import USUAL, Interface
 from efq.runtime.litert.model_check import check_litert
-from efq.runtime.litert.module import import_litert
+from efq.runtime.litert.module import NAME, import_litert
 from efq.runtime.machine.cpu import cpus_to_bind
 from efq.runtime.machine.forks import loading
 
@@ -36,7 +36,7 @@ class LiteRtModel:
     call at once, made when it is first needed: it holds the weights once more, in the order its kernels read them.
     """
 
-    name = "litert"
+    name = NAME
 
     def __init__(
         self,

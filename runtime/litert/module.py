@@ -8,6 +8,9 @@ from typing import Any
 from efq.runtime.errors import MissingDependencyError
 from efq.runtime.machine.forks import loading
 
+NAME = "litert"
+"""Of the backend."""
+
 LEAST_VERSION = (2, 3)
 INSTALL = "install it with: pip install 'efq[litert]'"
 
