@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <functional>
 #include <new>
 
 #include "layer.h"
@@ -279,7 +280,7 @@ EFQ_API int32_t efq_plan_share(const Plan* plan, Team* team, Memory* const* memo
       compute_shares(*plan, ours.call(*plan, embeddings + i * plan->outputs), ours.own.get() + member * Memory::own_of(*plan), *team);
     }
   };
-  return team->run(count > 1, work) ? 0 : 1;
+  return team->run(count > 1, std::ref(work)) ? 0 : 1;
 }
 
 // Seconds of CPU time of each step, for one image.
