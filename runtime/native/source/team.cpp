@@ -115,6 +115,7 @@ bool Team::run(bool waits, const std::function<void(size_t)>& work) {
   else if (!lock.try_lock()) return false;
   if (threads_.empty() && !start()) return false;
   make_way();
+  caller_ = std::this_thread::get_id();
   work_ = &work;
   calls_.raise();
   work(0);
@@ -133,7 +134,11 @@ void Team::live(size_t member, uint32_t seen) {
 
 void Team::meet() {
   const uint32_t seen = meetings_.now();
-  if (met_.fetch_add(1) + 1 < size()) return meetings_.wait_beyond(seen);
+  if (met_.fetch_add(1) + 1 < size()) {
+    meetings_.wait_beyond(seen);
+    if (std::this_thread::get_id() == caller_) make_way();  // it may have been woken on the CPU of who woke it
+    return;
+  }
   met_ = 0;
   next_ = 0;
   meetings_.raise();
