@@ -62,7 +62,7 @@ template <int M, bool WIDE> INLINE void add_all(vi (&sums)[M][NR], const uint8_t
     for (int m = 0; m < M; m++) {
       const vi v = four(x[m] + at);
 #pragma GCC unroll 8
-      for (int n = 0; n < NR; n++) sums[m][n] = WIDE ? wide_dot(sums[m][n], v, a[n], b[n]) : dot(sums[m][n], v, a[n]);
+      for (int n = 0; n < NR; n++) sums[m][n] = WIDE ? wide_dot(sums[m][n], v, a[n], b[n]) : dot_four(sums[m][n], v, a[n]);
     }
   }
 }
@@ -134,10 +134,15 @@ template <bool WIDE, bool SLOPES, bool ADDS> void dense_units(const Dense& d, co
     }
 }
 
+// The source, or the copy of it that was made before.
+const uint8_t* source_of(const Layer& layer, const Call& call) {
+  return layer.before.run ? call.shared + layer.copy : call.arena + layer.step.source;
+}
+
 void dense(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
   const Step& s = layer.step;
   const size_t columns = size_t(s.target_columns), positions = size_t(s.target_rows) * columns;
-  const Dense d{layer, has_edges(s) ? call.shared : call.arena + s.source, call.arena + s.target,
+  const Dense d{layer, source_of(layer, call), call.arena + s.target,
                 is_pointwise(s) ? positions : columns, size_t(s.stride_columns) * size_t(s.channels),
                 width_of(s) * size_t(s.stride_rows), fours_of(s), size_t(s.outputs), positions, blocks_of(s, MR)};
   const Ending e = ending_of(layer, call.arena);
@@ -160,7 +165,7 @@ void embedding(const Layer& layer, const Call& call, uint8_t*, size_t first, siz
   for (size_t start = first * TILE; start < end * TILE; start += TILE) {
     vi sums[1][NR];
     for (int n = 0; n < NR; n++) sums[0][n] = load(layer.packed_bias.get() + start + size_t(n) * LANES);
-    const uint8_t* const x[1] = {call.arena + layer.step.source};
+    const uint8_t* const x[1] = {source_of(layer, call)};
     if (layer.wide) add_all<1, SATURATES>(sums, x, weights_of<SATURATES>(layer, fours, start));
     else add_all<1, false>(sums, x, weights_of<false>(layer, fours, start));
     alignas(64) int32_t found[TILE];
@@ -179,7 +184,7 @@ INLINE void store_group(uint8_t* y, vi v, size_t left) {
 
 // Four positions' bytes of a group of channels -> four vectors of fours.
 INLINE void interleave(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, vi* into) {
-  const vi one = load(a), two = load(b), three = load(c), fourth = load(d);
+  const vi one = flipped(load(a)), two = flipped(load(b)), three = flipped(load(c)), fourth = flipped(load(d));
   const vi l0 = low8(one, two), h0 = high8(one, two), l1 = low8(three, fourth), h1 = high8(three, fourth);
   into[0] = low16(l0, l1); into[1] = high16(l0, l1); into[2] = low16(h0, h1); into[3] = high16(h0, h1);
 }
@@ -238,7 +243,7 @@ void depthwise_rows(const Layer& layer, const Call& call, uint8_t* own, size_t f
   const size_t quads = size_t(STRIDE == 2 ? s.target_columns : (s.columns + 1) / 2), line = quads * GROUP * 4;
   uint8_t *edge = own, *ring = own + GROUP;  // four rows, and one of edges
   memset(edge, s.source_zero_point, GROUP);
-  memset(ring + 4 * line, s.source_zero_point, line);
+  memset(ring + 4 * line, s.source_zero_point ^ FLIP, line);
   const Ending e = ending_of(layer, call.arena);
   for (size_t g = first / target_rows * GROUP, row = first % target_rows; first < end; g += GROUP, row = 0) {
     const uint8_t* x = call.arena + s.source + g;

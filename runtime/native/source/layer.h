@@ -6,6 +6,13 @@
 
 #include "step.h"
 
+// ARM's instruction sets: compiled for them by a pragma that Clang does not know, and asked for as Linux says them.
+#if defined(__aarch64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define HAS_NEON 1
+#else
+#define HAS_NEON 0
+#endif
+
 constexpr size_t ALIGNMENT = 64;
 constexpr size_t SLACK = 256;  // bytes that kernels may read beyond what they use
 
@@ -32,6 +39,7 @@ struct Layer {
   std::vector<uint8_t> table;
   Work before, work, after;         // one after the other; the first and last may be none
   size_t shared = 0, own = 0;       // bytes of scratch
+  size_t copy = 0;                  // in the shared ones, of the source, where `before` makes one
   // Of a fast kernel: in the order its vectors read them, zero points folded into the bias.
   Buffer<int8_t> packed_weights;
   Buffer<int32_t> packed_bias;
@@ -48,8 +56,9 @@ struct Kernels {
   int pixels;       // of a tile
   bool saturates;   // its products of bytes, where weights exceed 64
   Run dense, depthwise, whole, embedding;
+  uint8_t flip = 0;  // 128 where they multiply signed bytes only: those of a source less 128
 };
-extern const Kernels AVX2, AVX_VNNI, AVX512_VNNI, EMULATED512;
+extern const Kernels AVX2, AVX_VNNI, AVX512_VNNI, EMULATED512, NEON_DOTPROD, NEON_I8MM;
 
 bool prepare(Layer& layer, const Kernels& kernels);  // whether one of them took the layer
 void prepare_plain(Layer& layer);

@@ -12,6 +12,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif HAS_NEON
+#include <sys/auxv.h>
 #endif
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -44,6 +46,10 @@ bool has_avx_vnni() {
 bool has_avx512_vnni() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
 }
+#elif HAS_NEON
+// HWCAP_ASIMDDP and HWCAP2_I8MM of Linux's asm/hwcap.h, which older systems' headers lack.
+bool has_dotprod() { return getauxval(AT_HWCAP) >> 20 & 1; }
+bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1); }
 #endif
 
 const Set SETS[] = {
@@ -52,6 +58,9 @@ const Set SETS[] = {
   {"avx-vnni", &AVX_VNNI, has_avx_vnni},
   {"avx2", &AVX2, has_avx2},
   {"emulated512", &EMULATED512, has_avx2},  // for tests; never taken by itself
+#elif HAS_NEON
+  {"neon-i8mm", &NEON_I8MM, has_i8mm},
+  {"neon-dotprod", &NEON_DOTPROD, has_dotprod},
 #endif
   {"plain", nullptr, always},
 };

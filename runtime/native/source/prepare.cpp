@@ -27,14 +27,14 @@ struct Order {
   }
 };
 
-void pack_constants(Layer& layer, const Order& order) {
+void pack_constants(Layer& layer, const Order& order, int flip) {
   const Step& s = layer.step;
   const size_t inputs = layer.weights.size() / order.outputs;
   std::vector<int32_t> bias(order.outputs);  // bytes are multiplied with their zero points, which it takes off again
   for (size_t o = 0; o < order.outputs; o++) {
     int32_t sum = 0;
     for (size_t k = 0; k < inputs; k++) sum += layer.weights[o * inputs + k];
-    bias[o] = s.bias[o] - s.source_zero_point * sum;
+    bias[o] = s.bias[o] - (s.source_zero_point - flip) * sum;
   }
   layer.packed_bias = order.pack(bias.data());
   layer.packed_factors = order.pack(s.factors);
@@ -146,25 +146,23 @@ void pack_whole(Layer& layer, const Order& order) {
     }
 }
 
-size_t dense_scratch(const Step& s) {
-  if (!has_edges(s)) return 0;
-  return size_t(s.rows + s.above + s.below) * width_of(s) + SLACK;
-}
-
 constexpr size_t EDGE_ROWS = 8;       // of a copy
 constexpr size_t DEPTHWISE_ROWS = 4;  // two more are read for them
 
-// Rows of the source between its edges of zero points.
-void with_edges(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+// Rows of the source between its edges of zero points; FLIP is 128 for kernels that multiply signed bytes.
+template <uint8_t FLIP> void with_edges(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
   const Step& s = layer.step;
   const size_t inner = size_t(s.columns) * size_t(s.channels), before = size_t(s.before) * size_t(s.channels);
   const size_t width = width_of(s), above = size_t(s.above), rows = size_t(s.rows);
   for (size_t row = first; row < end; row++) {
-    uint8_t* y = call.shared + row * width;
-    if (row < above || row >= above + rows) { memset(y, s.source_zero_point, width); continue; }
-    memset(y, s.source_zero_point, before);
-    memcpy(y + before, call.arena + s.source + (row - above) * inner, inner);
-    memset(y + before + inner, s.source_zero_point, width - before - inner);
+    uint8_t* y = call.shared + layer.copy + row * width;
+    const int edge = s.source_zero_point ^ FLIP;
+    if (row < above || row >= above + rows) { memset(y, edge, width); continue; }
+    const uint8_t* x = call.arena + s.source + (row - above) * inner;
+    memset(y, edge, before);
+    if (!FLIP) memcpy(y + before, x, inner);
+    else for (size_t i = 0; i < inner; i++) y[before + i] = x[i] ^ FLIP;
+    memset(y + before + inner, edge, width - before - inner);
   }
 }
 
@@ -189,12 +187,16 @@ bool prepare(Layer& layer, const Kernels& kernels) {
       layer.after = {embed};
       layer.shared = dense.padded() * sizeof(int32_t);
     } else {
-      if (has_edges(s)) layer.before = {with_edges, size_t(s.rows + s.above + s.below), EDGE_ROWS};
       layer.work = {kernels.dense, tiles * blocks_of(s, size_t(kernels.pixels))};
-      layer.shared = dense_scratch(s);
+    }
+    if (has_edges(s) || kernels.flip) {
+      const size_t rows = size_t(s.rows + s.above + s.below);
+      layer.before = {kernels.flip ? with_edges<128> : with_edges<0>, rows, EDGE_ROWS};
+      layer.copy = rounded_up(layer.shared, ALIGNMENT);
+      layer.shared = layer.copy + rows * width_of(s) + SLACK;
     }
     pack_dense(layer, dense, kernels.saturates);
-    pack_constants(layer, dense);
+    pack_constants(layer, dense, kernels.flip);
     return true;
   }
   if (!depthwise || s.dilation_rows != 1 || s.dilation_columns != 1) return false;
@@ -211,6 +213,6 @@ bool prepare(Layer& layer, const Kernels& kernels) {
   } else {
     return false;
   }
-  pack_constants(layer, groups);
+  pack_constants(layer, groups, kernels.flip);
   return true;
 }

@@ -1,11 +1,16 @@
-// Vectors of one instruction set, chosen by a macro: WITH_AVX2, WITH_AVX_VNNI, WITH_AVX512_VNNI or WITH_EMULATED512.
+// Vectors of one instruction set, chosen by a macro: WITH_AVX2, WITH_AVX_VNNI, WITH_AVX512_VNNI or WITH_EMULATED512; those
+// of ARM are in `vectors_neon.h`.
 // A float product and its sum are two roundings unless `fma` is written.
 #pragma once
 #include <cstdint>
 #include <cstring>
-#include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))
+
+#if defined(WITH_NEON_DOTPROD) || defined(WITH_NEON_I8MM)
+#include "vectors_neon.h"
+#else
+#include <immintrin.h>
 
 #if defined(WITH_AVX512_VNNI)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers
@@ -125,6 +130,10 @@ INLINE vi high16(vi a, vi b) { return _mm256_unpackhi_epi16(a, b); }
 INLINE vi between32(vi a, vi most) { return _mm256_max_epi32(_mm256_min_epi32(a, most), _mm256_setzero_si256()); }
 INLINE vi zero() { return _mm256_setzero_si256(); }
 #endif
+constexpr uint8_t FLIP = 0;  // not 0 where bytes of sources are `flipped` to signed ones
+INLINE vi flipped(vi a) { return a; }
+INLINE vi dot_four(vi sum, vi u, vi s) { return dot(sum, u, s); }  // of four bytes for all lanes
+#endif
 #if !defined(WITH_AVX2)
 INLINE vi dot_pair(vi sum, vi u, vi s, vi u2, vi s2) { return dot(dot(sum, u, s), u2, s2); }  // not used
 INLINE vi wide_dot(vi sum, vi u, vi halves, vi rest) { return dot(dot(dot(sum, u, halves), u, halves), u, rest); }  // not used
@@ -134,7 +143,7 @@ constexpr int TILE = NR * LANES;    // outputs that a dense kernel computes at o
 constexpr int GROUP = 4 * LANES;    // channels whose four vectors of sums are one vector of bytes
 
 // `sums[n]`: 32-bit levels of a tile for pixels one and two -> bytes; the second may be the first.
-#if defined(WITH_AVX512_VNNI) || defined(WITH_EMULATED512)
+#if !defined(WITH_AVX2) && !defined(WITH_AVX_VNNI)
 struct Pixels { vi one, two; };
 INLINE vi bytes_of(const vi* q, vi zero_points) {
   return packus16(adds16(packs32(q[0], q[1]), zero_points), adds16(packs32(q[2], q[3]), zero_points));
