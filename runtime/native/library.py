@@ -1,13 +1,9 @@
-"""The kernels' library, where it was built, and a plan in it (`source/plan.cpp`).
-
-It is loaded with ctypes, which gives other threads way while a plan runs.
-"""
+"""The kernels' library, where it was built, and a plan in it (`source/plan.cpp`)."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.machinery
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.errors import DeviceError, MissingDependencyError
-from efq.runtime.machine.forks import loading
+from efq.runtime.machine.compiled import built_library, open_library
 
 if TYPE_CHECKING:  # whether there is a library is asked where other runtimes serve
     from efq.runtime.native.records import Record
@@ -32,8 +28,7 @@ _UNSOUND, _NO_MEMORY = -1, -2
 
 def library_path() -> Path | None:
     """The library beside this file; None where it was not built."""
-    paths = (_FOLDER / f"{LIBRARY}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
+    return built_library(_FOLDER, LIBRARY)
 
 
 @functools.cache
@@ -49,8 +44,7 @@ def load_library() -> ctypes.CDLL:
         )
         raise MissingDependencyError(message)
     try:
-        with loading:
-            library = ctypes.CDLL(str(path))
+        library = open_library(path)
     except OSError as error:
         message = (
             f"expected EFQ's own kernels at {path}, found a library that cannot be loaded ({error}); install again"

@@ -23,6 +23,12 @@ _TABLES = 16  # that are kept, of 256 and 512 KiB; most pictures have the four o
 _WINDOWS = np.arange(1 << 16, dtype=np.int32)
 
 
+def check_codes(specification: bytes) -> None:
+    """Raise DamagedImageError for 16 counts and symbols (T.81, annex C) of more codes than 16 bits have."""
+    if sum(count << (16 - length) for length, count in enumerate(specification[:16], 1)) > len(_WINDOWS):
+        damaged("JPEG", "a Huffman table with more codes than there are")
+
+
 @functools.lru_cache(maxsize=_TABLES)
 def symbol_table(specification: bytes, largest: int = 15) -> Sequence[int]:
     """For each window the length of the code it begins with, + 32 * the symbol; -1 for no code.
@@ -65,13 +71,12 @@ def _table(entries: NDArray[np.int32]) -> Sequence[int]:
 
 def _codes(specification: bytes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """For each window the length of the code it begins with, 0 for none, and its symbol."""
+    check_codes(specification)
     lengths, symbols = np.zeros_like(_WINDOWS), np.zeros_like(_WINDOWS)
     start, place = 0, 16
     for length in range(1, 17):
         width = 1 << (16 - length)
         for _ in range(specification[length - 1]):
-            if start + width > len(_WINDOWS):
-                damaged("JPEG", "a Huffman table with more codes than there are")
             lengths[start : start + width] = length
             symbols[start : start + width] = specification[place]
             start, place = start + width, place + 1

@@ -7,7 +7,6 @@ Thumbnails lie inside segments, whose lengths are followed.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +22,11 @@ _RESTARTS = range(0xD0, 0xD8)
 _MOST_SCANS = 200  # a progressive picture in its finest steps has fewer
 _MOST_SCANNED = 4_000_000_000  # pixels, in all scans: each costs the decoder a pass over the picture
 
-# The end of a scan's data: a marker that is neither a stuffed byte nor a restart; and a restart.
-_SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
-_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
+# The end of a scan's data: a marker that is neither a stuffed byte nor a restart; and a restart. Of the bytes 255 that
+# may fill the room before a marker they begin with the last: a repetition takes time by the square of them.
+_SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_FILL, _FILLED = b"\xff", re.compile(rb"\xff*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +75,13 @@ class Scan:
 
 def exif_of(data: bytes) -> bytes:
     """The EXIF record, empty where there is none."""
-    headers = itertools.takewhile(lambda found: found[0] != _SOS, _segments(data))
-    records = (segment for marker, segment, _ in headers if marker == _APP1 and segment.startswith(_EXIF))
+    records = (segment for marker, segment in _headers(data) if marker == _APP1 and segment.startswith(_EXIF))
     return next(records, b"").removeprefix(_EXIF)
 
 
 def frame_of(data: bytes) -> Frame:
     """The frame header. Raises DamagedImageError where there is none, or one of a form that is not read."""
-    headers = itertools.takewhile(lambda found: found[0] != _SOS, _segments(data))
-    marker, segment = next(((marker, segment) for marker, segment, _ in headers if marker in _FRAMES), (0, b""))
+    marker, segment = next(((marker, segment) for marker, segment in _headers(data) if marker in _FRAMES), (0, b""))
     if not marker:
         damaged("JPEG", "no frame header")
     return _frame(marker, segment)
@@ -117,8 +116,13 @@ def scans_of(data: bytes, frame: Frame) -> Iterator[Scan]:
         damaged("JPEG", "no scan")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Marker, segment without its length, and for a scan its data, to the end of the image."""
+def _headers(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and segment of all before the first scan."""
+    return ((marker, segment) for marker, segment, _ in _segments(data, scans=False))
+
+
+def _segments(data: bytes, *, scans: bool = True) -> Iterator[tuple[int, bytes, bytes]]:
+    """Marker, segment without its length, and for a scan its data, to the end of the image or the first scan."""
     place = 2
     while True:
         if data[place : place + 1] not in (b"\xff", b""):
@@ -127,7 +131,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         if marker_at >= len(data):
             early("JPEG")
         marker = data[marker_at]
-        if marker == _EOI:
+        if marker == _EOI or (marker == _SOS and not scans):
             return
         if marker not in _SEGMENTS:
             damaged("JPEG", f"marker {marker:#04x} at {marker_at}")
@@ -143,15 +147,15 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
             found = _SCAN_END.search(data, end)
             if found is None:
                 early("JPEG")
-            place = found.start()
-            scan_data = data[end:place]
+            scan_data = data[end : found.start()].rstrip(_FILL)
+            place = end + len(scan_data)
         yield marker, segment, scan_data
 
 
 def _after_fill(data: bytes, place: int) -> int:
-    while data[place : place + 1] == b"\xff":
-        place += 1
-    return place
+    found = _FILLED.match(data, place)
+    assert found is not None
+    return found.end()
 
 
 def _frame(marker: int, segment: bytes) -> Frame:
@@ -210,7 +214,7 @@ def _scan(
     across, down = components[0].blocks if count == 1 else frame.units
     units = across * down
     parts = _RESTART.split(data) if interval else [data]
-    pieces = tuple(part.replace(b"\xff\x00", b"\xff") for part in parts[::2])
+    pieces = tuple(part.rstrip(_FILL).replace(b"\xff\x00", b"\xff") for part in parts[::2])
     _check_restarts(parts[1::2], units, interval, data)
     return Scan(
         components=components,

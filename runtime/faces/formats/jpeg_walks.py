@@ -1,19 +1,37 @@
 """Ways over the Huffman codes of a JPEG's scan (ITU T.81, annexes F.2 and G.2), without computing what they say.
 
+`source/scan_walks.cpp` goes the same ways, with the same verdicts, where it was built (`compiled_walks.py`).
+
 `words` has for each byte of the data the 32 bits from there on, and more behind the end; `limit` is the number of bits.
 Each walk returns the bits that were taken, more than `limit` when the data ended before.
 """
 
 from __future__ import annotations
 
+import array
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
-from efq.runtime.faces.formats.huffman import END, STEP_BITS
-from efq.runtime.faces.formats.problem import damaged
+import numpy as np
+from numpy.typing import NDArray
+
+from efq.runtime.faces.formats.huffman import END, STEP_BITS, step_tables, symbol_table
+from efq.runtime.faces.formats.jpeg import Scan
+from efq.runtime.faces.formats.scan_ways import (
+    LARGEST_MEAN,
+    Way,
+    blocks_of,
+    check_spare,
+    codes_of,
+    hole,
+    no_code,
+    run_too_long,
+)
 
 _BITS = STEP_BITS - 1
 _WITHOUT_END = END - 1
+_LIST_LIMIT = 1 << 20  # bytes of a scan: beyond, a list of numbers takes too much memory
+_HOLE = bytes(16)  # no picture has so many zeros, unless they are the codes of blocks that have a mean only
 
 
 class BlockTables(NamedTuple):
@@ -22,6 +40,44 @@ class BlockTables(NamedTuple):
     mean: Sequence[int]
     steps: Sequence[int]
     symbols: Sequence[int]
+
+
+def walk_scan(scan: Scan, way: Way, known: array.array[int]) -> NDArray[np.int64]:
+    """Walk over a scan's blocks, which have to fill each segment to its last byte.
+
+    known: of a band's component, of each block a bit for each coefficient that is not zero. Returns what the scan says
+    of means (see `walk_sequential`), none for bands. Raises DamagedImageError.
+    """
+    mean_codes, codes = codes_of(scan, way)
+    blocks, band = blocks_of(scan), (scan.first, scan.last)
+    means: list[int] = []
+    mean_tables = [symbol_table(code, LARGEST_MEAN) for code in mean_codes]
+    by_block = [component for component, count in enumerate(blocks) for _ in range(count)]
+    if way is Way.BLOCKS:
+        steps = [step_tables(code) for code in codes]
+        tables = [BlockTables(mean_tables[component], *steps[component]) for component in by_block]
+    for index, segment in enumerate(scan.segments):
+        units = range(index * scan.units_each, min((index + 1) * scan.units_each, scan.units))
+        words, limit = _words(segment), len(segment) * 8
+        if way is Way.BLOCKS:
+            if _HOLE in segment and any(table.symbols[0] < END for table in tables):
+                hole()
+            used = walk_sequential(words, limit, len(units), tables, means)
+        elif way is Way.MEANS:
+            used = walk_means(words, limit, len(units), [mean_tables[component] for component in by_block], means)
+        else:
+            walk = walk_band if way is Way.BAND else walk_refinement
+            used = walk(words, limit, symbol_table(codes[0]), band, known, units)
+        check_spare(limit - used)
+    return np.array(means, np.int64)
+
+
+def _words(segment: bytes) -> Sequence[int]:
+    """For each byte the 32 bits from there on, and for some bytes behind the end."""
+    octets = np.frombuffer(segment + bytes(8), np.uint8).astype(np.uint32)
+    count = len(segment) + 4
+    words = octets[:count] << 24 | octets[1 : count + 1] << 16 | octets[2 : count + 2] << 8 | octets[3 : count + 3]
+    return array.array("I", words.tobytes()) if len(segment) > _LIST_LIMIT else words.tolist()
 
 
 def walk_sequential(
@@ -36,7 +92,7 @@ def walk_sequential(
         for mean, steps, symbols in tables:
             entry = mean[(words[place >> 3] >> (16 - (place & 7))) & 65535]
             if entry < 0:
-                _no_code()
+                no_code()
             place += entry & 31
             size = entry >> 5
             means.append((words[place >> 3] >> (32 - (place & 7) - size)) << 4 | size)
@@ -65,7 +121,7 @@ def _walk_block(words: Sequence[int], limit: int, place: int, symbols: Sequence[
         if entry >= END:
             return place
     if count > 64:
-        _no_code()
+        no_code()
     return place
 
 
@@ -76,7 +132,7 @@ def walk_means(words: Sequence[int], limit: int, units: int, tables: Sequence[Se
         for mean in tables:
             entry = mean[(words[place >> 3] >> (16 - (place & 7))) & 65535]
             if entry < 0:
-                _no_code()
+                no_code()
             place += entry & 31
             size = entry >> 5
             means.append((words[place >> 3] >> (32 - (place & 7) - size)) << 4 | size)
@@ -87,7 +143,12 @@ def walk_means(words: Sequence[int], limit: int, units: int, tables: Sequence[Se
 
 
 def walk_band(
-    words: Sequence[int], limit: int, symbols: Sequence[int], band: tuple[int, int], known: list[int], units: range
+    words: Sequence[int],
+    limit: int,
+    symbols: Sequence[int],
+    band: tuple[int, int],
+    known: array.array[int],
+    units: range,
 ) -> int:
     """The first scan of a band of coefficients.
 
@@ -100,7 +161,7 @@ def walk_band(
         while count < end and place <= limit:
             entry = symbols[(words[place >> 3] >> (16 - (place & 7))) & 65535]
             if entry < 0:
-                _no_code()
+                no_code()
             place += entry & 31
             size, zeros = entry >> 5 & 15, entry >> 9
             if not size and zeros < 15:
@@ -112,16 +173,21 @@ def walk_band(
                 place += size
             count += 1
         if count > end:
-            _no_code()
+            no_code()
         known[block] |= found
         block += run
     if block > units.stop:
-        _run_too_long()
+        run_too_long()
     return place
 
 
 def walk_refinement(
-    words: Sequence[int], limit: int, symbols: Sequence[int], band: tuple[int, int], known: list[int], units: range
+    words: Sequence[int],
+    limit: int,
+    symbols: Sequence[int],
+    band: tuple[int, int],
+    known: array.array[int],
+    units: range,
 ) -> int:
     """A further bit of a band of coefficients (T.81, G.1.2.3): one of each in `known`, and those that are new."""
     place = run = 0
@@ -133,7 +199,7 @@ def walk_refinement(
                 return place
             entry = symbols[(words[place >> 3] >> (16 - (place & 7))) & 65535]
             if entry < 0:
-                _no_code()
+                no_code()
             place += entry & 31
             size, zeros = entry >> 5 & 15, entry >> 9
             if not size and zeros < 15:
@@ -150,7 +216,7 @@ def walk_refinement(
                 count += 1
             if size:
                 if size > 1 or count == end:
-                    _no_code()
+                    no_code()
                 known[block] |= 1 << count
             count += 1
         if run:
@@ -159,7 +225,7 @@ def walk_refinement(
         if place > limit:
             return place
     if run:
-        _run_too_long()
+        run_too_long()
     return place
 
 
@@ -169,11 +235,3 @@ def _run_of_blocks(words: Sequence[int], limit: int, place: int, size: int) -> t
         return 1, place
     window = (words[place >> 3] >> (16 - (place & 7))) & 65535
     return (1 << size) + (window >> (16 - size)), place + size
-
-
-def _no_code() -> NoReturn:
-    damaged("JPEG", "no code where one should begin, or a block of too many coefficients")
-
-
-def _run_too_long() -> NoReturn:
-    damaged("JPEG", "a run of blocks beyond the picture")
