@@ -50,6 +50,16 @@ def make_gallery(people: int = 8, each: int = 3, *, name: str = "old", size: int
     return Gallery.of(embeddings, names, faces, GalleryRecord(model=model(name, size=size)))
 
 
+def gallery_of(artifact: Path, people: int = 8, each: int = 3) -> Gallery:
+    """As `make_gallery`, of an artifact's model."""
+    from efq.runtime import Artifact
+    from efq.runtime.gallery.models import model_of
+
+    its = model_of(Artifact.open(artifact))
+    drawn = make_gallery(people, each, size=its.embedding_size)
+    return Gallery.of(drawn.embeddings, drawn.people, drawn.faces, GalleryRecord(model=its))
+
+
 def write_parquet_gallery(folder: Path, gallery: Gallery) -> None:
     """The folder that efq-embed --parquet would have written of such faces, in one shard."""
     from efq.runtime import InputContract

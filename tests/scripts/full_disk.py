@@ -46,7 +46,7 @@ class Trial(Watched):
         self.before = self.content()
 
     def run(self, before: Callable[[], object] = lambda: None, *, force: bool, more: Sequence[str] = ()) -> Run:
-        output = () if self.output is None else ("-o", str(self.output))
+        output = () if self.output is None else (self.command.option, str(self.output))
         environment = {
             "TMPDIR": str(self.disk / "temporary"),
             "EFQ_CACHE": str(self.disk / "cache"),

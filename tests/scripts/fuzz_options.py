@@ -1,8 +1,8 @@
 """Run commands with random options: `python tests/scripts/fuzz_options.py --count 2000 --seed 0`.
 
-Each run is in this process, on tiny inputs, with up to four options of extreme values. It has to end in time with an
-exit code of EFQ, without a traceback, with what it was given unchanged and no temporary file. What does not hold is
-printed with its seed; the exit code is 1.
+Each run is in this process, on tiny inputs, with up to four options of extreme values; a service has a process of its
+own, which is told to end as soon as it serves. It has to end in time with an exit code of EFQ, without a traceback, with
+what it was given unchanged and no temporary file. What does not hold is printed with its seed; the exit code is 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import random
 import shlex
 import signal
 import stat
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -26,6 +29,7 @@ from click.testing import CliRunner
 from counting import print_counts
 
 CODES = {0, 1, 2, 3, 4, 5, 130}
+SERVE = "efq-serve"
 DEADLINE = 60
 NUMBERS = (
     "0",
@@ -59,7 +63,7 @@ PATHS = (
     *("", " ", ".", "..", "/", "~", "missing", "missing/deep", "teacher.pt", "student.pt", "artifact", "faces"),
     *("faces/p0/0.png", "list.txt", "pairs.txt", "tiny.toml", "empty", "empty.txt", "fifo", "loop", "to-artifact"),
     *("/dev/null", "/dev/zero", "/dev/stdout", "/proc/self/mem", "file/below", "a" * 300, "a\0b", "new"),
-    *("artifact/model.onnx", "artifact/new", "new.npz", "new/deep/out", "gallery.npz"),
+    *("artifact/model.onnx", "artifact/new", "new.npz", "new/deep/out", "gallery.npz", "people.npz", "people.db"),
     *("set.bin", "faces.tar", "records", "records/train.rec", "ijb", "ijb/meta", "photos", "detector.onnx"),
 )
 LONG = {  # options whose extreme values are fine, and take long
@@ -68,9 +72,13 @@ LONG = {  # options whose extreme values are fine, and take long
     "resamples": ("0", "-1", "3", "1e20", ""),
     "steps": ("0", "-1", "1", "1e20", "9" * 30),
     "peers": (),
+    "drain_delay": ("0", "-1", "0.1", "601", "nan", ""),
     "ray": ("", " ", "x", "a\nb", "host:", ":1", "a" * 300),
     "threads": ("0", "-1", "1", "1e20", "9" * 20, "1025", "", "x"),
 }
+
+ON_A_SERVER = "postgresql://127.0.0.1:1/faces"
+"""Stands for a gallery on a server that the run starts; where there is none, nobody listens there."""
 
 
 def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
@@ -79,7 +87,9 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
     from efq.export import export_command, inspect_command
     from efq.runtime import doctor_command, embed_command
     from efq.runtime.detection import align_command
+    from efq.runtime.gallery import index_command
     from efq.runtime.gallery.stores import gallery_command
+    from efq.runtime.service import serve_command
     from efq.toolchain import distill_command, evaluate_command, migrate_command
 
     teacher = ("teacher.pt", "--backbone", "networks:teacher_network")
@@ -98,7 +108,14 @@ def commands() -> dict[str, tuple[click.Command, tuple[str, ...]]]:
             ("artifact", *faces, "--pairs", "faces/pairs.txt", "--bootstrap", "3"),
         ),
         "evaluate ijb": (evaluate_command.main, ("artifact", "--ijb", "ijb")),
-        "gallery": (gallery_command.main, ("people.db", "artifact", "--import", "gallery.npz")),
+        "gallery": (gallery_command.main, ("new.db", "artifact", "--import", "people.npz")),
+        "index": (index_command.main, (ON_A_SERVER, "artifact", "--by", "hnsw")),
+        "index off": (index_command.main, (ON_A_SERVER, "artifact", "--by", "none")),
+        "serve": (serve_command.main, ("artifact", "--threads", "1", "--port", "0")),
+        "serve people": (
+            serve_command.main,
+            ("artifact", "--gallery", "people.db", "--detector", "detector.onnx", "--threads", "1", "--port", "0"),
+        ),
         "align": (align_command.main, ("photos", "--detector", "detector.onnx", "-o", "out")),
         "export": (export_command.main, ("student.pt", "-o", "out")),
         "calibrate": (export_command.main, (*teacher, "--calibrate", "faces", "-o", "out")),
@@ -236,23 +253,67 @@ def remove_new(folder: Path, before: dict[str, tuple[int, int]]) -> None:
             remove(path)
 
 
+def invoke(command: click.Command, words: list[str], deadline: int) -> tuple[int, str, str, str]:
+    """Run a command in this process: its exit code, what it wrote to both streams, to stderr alone, and an exception."""
+    with in_time(deadline):
+        result = CliRunner().invoke(command, words)
+    error = result.exception
+    raised = "" if error is None or isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+    return result.exit_code, result.output, result.stderr, raised
+
+
+def serve(command: click.Command, words: list[str], deadline: int) -> tuple[int, str, str, str]:
+    """As `invoke`, in a process that is told to end once it serves; it may log then."""
+    arguments = [sys.executable, "-m", "efq.runtime.service.serve_command", *(word.replace("\0", "") for word in words)]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace") as process,
+    ):
+        assert process.stdout is not None
+        watchdog = threading.Timer(deadline, process.kill)
+        watchdog.start()
+        first = process.stdout.readline()
+        if first.startswith("serving "):
+            process.terminate()
+        output = first + process.stdout.read()
+        code = process.wait()
+        watchdog.cancel()
+        if code == -signal.SIGKILL:
+            raise _TooLong
+        errors.seek(0)
+        return code, output, errors.read(), ""
+
+
+def made_gallery() -> str:
+    """The address of a gallery on a server of this run; `ON_A_SERVER` where the server's package is not installed."""
+    from postgresql import new_place, programs
+
+    if programs() is None:
+        return ON_A_SERVER
+    place = new_place()
+    from efq.runtime.gallery.stores import gallery_command
+
+    done = CliRunner().invoke(gallery_command.main, [place, "artifact", "--import", "people.npz"])
+    assert done.exit_code == 0, done.output
+    return place
+
+
 def problems_of(
     command: click.Command, words: list[str], before: dict[str, tuple[int, int]], *, deadline: int = DEADLINE
 ) -> tuple[str, list[str]]:
     """Run it here, in the current folder; its exit code, and what did not hold."""
     problems = []
     try:
-        with in_time(deadline):
-            result = CliRunner().invoke(command, words)
+        code, output, errors, raised = (serve if command.name == SERVE else invoke)(command, words, deadline)
     except _TooLong:
         return "too long", [f"not at its end after {deadline} s"]
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        problems.append(f"{type(result.exception).__name__}: {result.exception}")
-    elif result.exit_code not in CODES:
-        problems.append(f"exit code {result.exit_code}")
-    elif result.exit_code and "rror: " not in result.stderr:
-        problems.append(f"exit code {result.exit_code} without a word on stderr: {result.output[-200:]}")
-    if "Traceback" in result.output:
+    if raised:
+        problems.append(raised)
+    elif code not in CODES:
+        problems.append(f"exit code {code}: {errors[-200:]}")
+    elif code and "rror: " not in errors:
+        problems.append(f"exit code {code} without a word on stderr: {output[-200:]}")
+    if "Traceback" in output + errors:
         problems.append("a traceback in the output")
     here = Path.cwd()
     after = state_of(here)
@@ -261,7 +322,7 @@ def problems_of(
         problems.append(f"changed {changed[:3]}")
     if left := sorted(name for name in set(after) - set(before) if name.endswith((".partial", ".previous"))):
         problems.append(f"left {left[:3]}")
-    return str(result.exit_code), problems
+    return str(code), problems
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -285,11 +346,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.chdir(folder)
         before = state_of(folder)
         try:
+            on_a_server = made_gallery() if any(ON_A_SERVER in usual for _, usual in table.values()) else ON_A_SERVER
             for place in range(chosen.count):
                 draw = random.Random(f"{chosen.seed}/{place}")
                 name = draw.choice(list(table))
                 command, usual = table[name]
-                words = words_of(command, usual, draw)
+                words = [on_a_server if word == ON_A_SERVER else word for word in words_of(command, usual, draw)]
                 code, problems = problems_of(command, words, before, deadline=chosen.deadline)
                 for problem in problems:
                     print(f"{chosen.seed}/{place} {name}: {shlex.join(words)!a:.300}: {problem}", flush=True)

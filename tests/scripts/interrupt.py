@@ -42,7 +42,7 @@ class Trial(Watched):
 
     def start(self, *more: str, new: bool = False) -> Run:
         """The command in a new process."""
-        output = () if self.output is None else ("-o", self.output.name)
+        output = () if self.output is None else (self.command.option, self.output.name)
         environment = {
             MARK: str(self.folder),
             "TMPDIR": str(self.folder / "temporary"),

@@ -39,7 +39,7 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
 def problems_of(name: str, command: Command, case: str, folder: Path) -> list[str]:
     """Run it so in `folder`; what did not hold."""
     script, environment = CASES[case]
-    output = ("-o", command.output) if command.output else ()
+    output = (command.option, command.output) if command.output else ()
     words = [sys.executable, str(SCRIPTS / "tiny_commands.py"), command.module, *command.arguments, *output]
     places = {"TMPDIR": str(folder.parent), "EFQ_CACHE": str(folder / "cache"), "EFQ_FACES": ""}
     found = subprocess.run(

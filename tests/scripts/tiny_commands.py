@@ -30,12 +30,13 @@ _PEOPLE, _IMAGES = 8, 3
 class Command:
     """A command's module, its arguments but for the output, and how to tell that the output is whole.
 
-    same_bytes: whether a run that was ended and run again, with `force`, leaves what one without an end does.
+    option: what names the output. same_bytes: whether a run that was ended and run again, with `force`, leaves what one without an end does.
     """
 
     module: str
     arguments: tuple[str, ...]
     output: str = ""
+    option: str = "-o"
     check: Callable[[Path], object] = lambda path: None
     force: tuple[str, ...] = ("--force",)
     same_bytes: bool = False
@@ -153,6 +154,13 @@ def commands() -> dict[str, Command]:
             output="out.npz",
             check=check_gallery,
         ),
+        "gallery": Command(
+            module="efq.runtime.gallery.stores.gallery_command",
+            arguments=("people.db", "artifact"),
+            output="out.npz",
+            option="--export",
+            check=check_gallery,
+        ),
         "align": Command(
             module="efq.runtime.detection.align_command",
             arguments=("photos", "--detector", "detector.onnx", "--threads", "1"),
@@ -179,15 +187,21 @@ def make_inputs(folder: Path) -> None:
     """Teacher, student, an artifact, one of the student, and faces, all tiny."""
     from artifacts import make_artifact
     from detectors import make_detector, write_photos
-    from galleries import make_gallery
+    from galleries import gallery_of, make_gallery
     from networks import make_student, make_teacher, randomize, teacher_network, write_faces
 
     from efq.export import export_student
+    from efq.runtime.artifact.folder import Artifact
     from efq.runtime.gallery.npz import write_gallery
+    from efq.runtime.gallery.stores.open import open_gallery
     from efq.toolchain.student import save_student
 
     make_artifact(folder / "artifact", training_data=True)
     write_gallery(folder / "gallery.npz", make_gallery(_PEOPLE, _IMAGES))
+    enrolled = gallery_of(folder / "artifact", _PEOPLE, _IMAGES)
+    write_gallery(folder / "people.npz", enrolled)
+    with open_gallery(folder / "people.db", Artifact.open(folder / "artifact")) as people:
+        people.add(enrolled)
     make_teacher(folder / "teacher.pt")
     write_faces(folder / "faces", _PEOPLE, _IMAGES)
     make_detector(folder / "detector.onnx", size=320)

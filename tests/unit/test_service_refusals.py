@@ -362,3 +362,9 @@ def test_with_a_key(locked: App) -> None:
     assert locked("GET", "/v2/health/live").status_code == 200
     assert locked("GET", "/v2/health/ready").status_code == 200
     refused(locked("POST", "/v2/health/live"), 401, "unauthorized")
+
+
+def test_what_needs_no_key_is_answered_to_head_as_to_get(locked: App) -> None:
+    for path in ("/", "/page/main.js", "/v2/health/live", "/v2/health/ready"):
+        assert locked("HEAD", path).status_code == locked("GET", path).status_code == 200
+    assert locked("HEAD", "/v1/model").status_code == 401
