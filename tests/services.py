@@ -195,9 +195,15 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(artifact: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
-    """efq-serve of an artifact with those options, from when it accepts requests; it is ended with the block."""
+def serving(
+    artifact: Path, *options: str, environment: dict[str, str] | None = None, before: Sequence[str] = ()
+) -> Iterator[Service]:
+    """efq-serve of an artifact with those options, from when it accepts requests; it is ended with the block.
+
+    before: words of a command that becomes the service.
+    """
     command = [sys.executable, "-m", "efq.runtime.service.serve_command", str(artifact), "--port", "0", *options]
+    command = [*before, *command]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
