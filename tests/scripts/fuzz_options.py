@@ -1,8 +1,8 @@
 """Run commands with random options: `python tests/scripts/fuzz_options.py --count 2000 --seed 0`.
 
 Each run is in this process, on tiny inputs, with up to four options of extreme values; a service has a process of its
-own, which is told to end as soon as it serves. It has to end in time with an exit code of EFQ, without a traceback, with
-what it was given unchanged and no temporary file. What does not hold is printed with its seed; the exit code is 1.
+own, which is told to end as soon as it serves. It has to end in time with an exit code of EFQ, without a traceback,
+with what it was given unchanged and no temporary file. What does not hold is printed with its seed; the exit code is 1.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def remove_new(folder: Path, before: dict[str, tuple[int, int]]) -> None:
 
 
 def invoke(command: click.Command, words: list[str], deadline: int) -> tuple[int, str, str, str]:
-    """Run a command in this process: its exit code, what it wrote to both streams, to stderr alone, and an exception."""
+    """Run a command in this process: exit code, what it wrote to both streams, to stderr alone, and an exception."""
     with in_time(deadline):
         result = CliRunner().invoke(command, words)
     error = result.exception

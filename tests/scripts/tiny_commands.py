@@ -30,7 +30,8 @@ _PEOPLE, _IMAGES = 8, 3
 class Command:
     """A command's module, its arguments but for the output, and how to tell that the output is whole.
 
-    option: what names the output. same_bytes: whether a run that was ended and run again, with `force`, leaves what one without an end does.
+    option: what names the output. same_bytes: whether a run that was ended and run again, with `force`, leaves what one
+    without an end does.
     """
 
     module: str

@@ -97,7 +97,7 @@ def wait_until_ready(client: httpx.Client, status: int) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 def test_its_database_goes_away_and_comes_back(tiny_artifact: Path, how: int) -> None:
-    """Under load, by a stop and by a crash: typed errors meanwhile, and it recovers by itself, with who was enrolled."""
+    """Under load, by a stop and by a crash: typed errors meanwhile; it recovers by itself, with who was enrolled."""
     pytest.importorskip("psycopg")
     from postgresql import running_server
 
