@@ -205,3 +205,15 @@ def test_the_command_measures(tiny_artifact: Path, tmp_path: Path) -> None:
     assert {one["loop"] for one in values["measured"]} == {"closed", "open"}
     assert not any(one["errors"] for one in values["measured"])
     assert "resident MB" in (tmp_path / "load.md").read_text()
+
+
+@pytest.mark.slow
+def test_several_services_are_measured_beside_one(tiny_artifact: Path, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    options = ["--clients", "5", "--kinds", "infer", "--seconds", "0.3", "--rounds", "1", "-o", str(tmp_path)]
+    command = [sys.executable, "-m", "efq.benchmarks.serving.several", str(tiny_artifact), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "several.json").read_text())["measured"]
+    assert {(one["variant"], one["errors"]) for one in measured} == {("1 x 2", 0), ("2 x 1", 0)}
+    assert all(one["rate"] > 0 for one in measured)
