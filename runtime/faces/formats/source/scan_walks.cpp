@@ -1,6 +1,7 @@
 // The ways of `jpeg_walks.py` over the Huffman codes of a JPEG's scan (ITU T.81, annexes F.2 and G.2), with its verdicts.
 // Behind the end of a segment the bits are zeros; no byte there is read. Every function may be called from several threads.
 #include <algorithm>
+#include <bitset>
 #include <cstdint>
 #include <cstring>
 
@@ -225,7 +226,7 @@ struct Walk {
         count++;
       }
       if (run) {
-        for (; count < end; count++) place += int64_t(history >> count & 1);
+        place += int64_t(std::bitset<64>(history >> count).count());
         run--;
       }
       if (over()) return WHOLE;
