@@ -121,7 +121,7 @@ def test_efq_doctor_says_what_it_needs(environment: dict[str, str]) -> None:
     assert result.returncode == 0, result.stderr
     assert "found under the bed" in result.stdout
     report = json.loads(run("-m", "efq.runtime.doctor_command", "--json", environment=environment).stdout)
-    assert list(report["targets"]) == ["ort-cpu", "openvino", "trt", "trt-rtx", "toy"]
+    assert list(report["targets"]) == ["ort-cpu", "openvino", "litert", "trt", "trt-rtx", "toy"]
     assert report["targets"]["toy"]["runs"] is True
 
 

@@ -57,6 +57,7 @@ def test_it_ends_when_it_is_told_to(tiny_artifact: Path, environment: dict[str, 
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # it may be ignored here, as under nohup
     ) as process:
         assert process.stdout is not None
         try:

@@ -12,7 +12,6 @@ import pytest
 
 from efq.runtime.backends.choice import cache_path
 from efq.runtime.doctor import examine
-from efq.runtime.machine import versions
 from efq.runtime.machine.versions import installed_versions
 
 
@@ -34,7 +33,7 @@ def only_gpu_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     install(tmp_path, "onnxruntime-gpu", "1.30")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(versions.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     return tmp_path
 
 

@@ -22,7 +22,7 @@ from efq.export.targets.litert.graph import write_litert
 from efq.export.targets.litert.reference import litert_embedding
 from efq.export.targets.target import Checked, ExportOptions, Prepared
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.artifact.model_check import read_checked
+from efq.runtime.artifact.model_check import check_model
 from efq.runtime.backends.model import Model, read_model
 from efq.runtime.errors import ParityError, UsageError
 from efq.runtime.faces.interface import USUAL, Interface
@@ -104,7 +104,7 @@ def litert_file(content: bytes, path: Path) -> bytes:
 def litert_plan(content: bytes, path: Path) -> Plan:
     """The integer steps that the file is written from. Raises as `litert_file` does."""
     try:
-        return compile_plan(read_checked(content, path))
+        return compile_plan(check_model(content, path))
     except UnsupportedNodeError as error:
         message = f"expected a graph that can be written for LiteRT, found none: {error}"
         raise UsageError(message) from error
