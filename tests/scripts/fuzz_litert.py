@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import pickle
 import random
 import subprocess
 import sys
@@ -23,13 +22,12 @@ from efq.runtime.errors import IncompatibleArtifactError
 from efq.runtime.litert.model_check import check_litert
 
 RUN = """
-import pickle, sys
+import pathlib, sys
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-with open(sys.argv[1], "rb") as file:
-    contents = pickle.load(file)
-for number, content in enumerate(contents):
+for number, path in enumerate(sorted(pathlib.Path(sys.argv[1]).iterdir())):
     print(number, flush=True)
+    content = path.read_bytes()
     try:
         interpreter = Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
@@ -45,9 +43,9 @@ SLOW = 5.0
 def run_in_litert(contents: list[bytes]) -> None:
     """Raises AssertionError for a file at which the process ended."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "contents.pickle")
-        path.write_bytes(pickle.dumps(contents))
-        done = subprocess.run([sys.executable, "-c", RUN, str(path)], capture_output=True, text=True, check=False)
+        for number, content in enumerate(contents):
+            Path(folder, f"{number:06}.tflite").write_bytes(content)
+        done = subprocess.run([sys.executable, "-c", RUN, folder], capture_output=True, text=True, check=False)
     last = int(done.stdout.split()[-1]) if done.stdout.split() else 0
     if done.returncode != 0:
         place = Path(tempfile.gettempdir(), "hole.tflite")
