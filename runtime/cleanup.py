@@ -23,6 +23,11 @@ _PR_SET_PDEATHSIG = 1
 _pending: dict[object, Callable[[], object]] = {}
 
 
+def undo_by_every_signal(undo: Callable[[], object]) -> None:
+    """Call `undo` whenever a signal ends the process, from now on. It may find nothing to do, and may not wait."""
+    _pending[object()] = undo
+
+
 @contextlib.contextmanager
 def undone_by_a_signal(undo: Callable[[], object]) -> Iterator[None]:
     """Call `undo` when a signal ends the process within the block. It may find nothing to do, and may not wait."""

@@ -29,6 +29,22 @@ from efq.runtime.gallery.stores.sqlite import connections, place
 from efq.runtime.gallery.stores.sqlite.store import SqliteStore
 from efq.runtime.gallery.stores.store import GalleryStore, StoreSize
 
+AMID_A_QUERY = """
+import signal, sys
+from pathlib import Path
+from efq.runtime.commands.signals import end_this_process
+from efq.runtime.gallery.stores.sqlite.connections import Connections
+from efq.runtime.gallery.stores.sqlite.place import hold
+end_this_process()
+path = Path(sys.argv[1])
+with Connections(path, hold(path)).writing() as connection:
+    connection.execute("DELETE FROM faces")
+    rows = connection.execute("SELECT id FROM embeddings, people")
+    rows.fetchone()
+    assert Path(f"{path}-wal").exists()
+    signal.raise_signal(signal.SIGINT)
+"""
+
 OTHER = [sys.executable, str(Path(__file__).parents[1] / "scripts" / "store_process.py")]
 
 
@@ -165,6 +181,16 @@ def test_a_locked_file(store: GalleryStore, path: Path, monkeypatch: pytest.Monk
         assert store.search(faces(3, seed=0))[0][0].person == "person 0000"
         writer.execute("ROLLBACK")
     store.enroll("Ada", faces(1, seed=1))
+
+
+def test_a_signal_amid_a_query_leaves_the_file_alone(path: Path) -> None:
+    with open_store(str(path)) as store:
+        enroll_many(store, 100)
+    done = subprocess.run([sys.executable, "-c", AMID_A_QUERY, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    with open_store(str(path)) as store:
+        assert store.size().faces == 100
 
 
 def test_processes_see_each_other(store: GalleryStore, path: Path) -> None:

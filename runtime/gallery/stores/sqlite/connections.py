@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from efq.runtime.errors import GalleryError, UsageError
 from efq.runtime.gallery.stores.sqlite import forks
+from efq.runtime.gallery.stores.sqlite.connection import Connection
 from efq.runtime.gallery.stores.sqlite.place import Identity, identity_of, release
 from efq.runtime.machine.forks import keep_for_ever
 
@@ -148,6 +149,7 @@ class Connections:
             isolation_level=None,
             timeout=BUSY_SECONDS,
             check_same_thread=False,
+            factory=Connection,
         )
         try:
             for pragma in ("synchronous = FULL", "temp_store = MEMORY", "cache_size = -1024", "trusted_schema = OFF"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from efq.runtime.errors import GalleryError, UsageError
 from efq.runtime.files import atomic_file
+from efq.runtime.gallery.stores.sqlite.connection import Connection
 from efq.runtime.gallery.stores.sqlite.schema import APPLICATION, SCHEMA_VERSION, STATEMENTS
 from efq.runtime.machine.forks import RenewedLock
 from efq.runtime.reading import kind_of_mode
@@ -121,7 +122,7 @@ def make_file(path: Path, record: tuple[object, ...]) -> None:
     try:
         with atomic_file(path, replace=False) as temporary:
             temporary.chmod(stat.S_IRUSR | stat.S_IWUSR)
-            with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            with contextlib.closing(sqlite3.connect(temporary, isolation_level=None, factory=Connection)) as connection:
                 for statement in STATEMENTS:
                     connection.execute(statement, record if "?" in statement else ())
             with temporary.open("rb") as file:
