@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import math
 import os
 import random
 import resource
@@ -53,17 +54,37 @@ def count_attempts(arguments: argparse.Namespace, attempt: Callable[[random.Rand
 
 def read_bounded(read: Callable[[], str], *, most_bytes: int, most_seconds: float = 1.0) -> str:
     """What `read` says that it found, or that an error of EFQ refused it; a hole begins so: more time or memory."""
-    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    try:
-        found = read()
-    except EfqError as error:
-        str(error).encode()
-        found = f"refused, {type(error).__name__}"
-    seconds = time.process_time() - start
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = ""
+
+    def attempt() -> None:
+        nonlocal found
+        try:
+            found = read()
+        except EfqError as error:
+            str(error).encode()
+            found = f"refused, {type(error).__name__}"
+
+    seconds = seconds_of(attempt, most=most_seconds)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     if seconds > most_seconds or grown > most_bytes:
         return f"HOLE: {found} in {seconds:.1f} s and {grown:,} bytes"
     return found
+
+
+def seconds_of(work: Callable[[], object], *, most: float, attempts: int = 3) -> float:
+    """Seconds of computing that `work` takes in this thread: the least of its runs; one within `most` is enough.
+
+    Whatever else the process does, a collection of garbage among it, is not what a limit is to hold.
+    """
+    least = math.inf
+    for _ in range(attempts):
+        start = time.thread_time()
+        work()
+        least = min(least, time.thread_time() - start)
+        if least <= most:
+            break
+    return least
 
 
 def print_counts(counts: collections.Counter[str]) -> None:

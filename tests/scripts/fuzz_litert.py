@@ -65,14 +65,14 @@ def main() -> None:
     accepted: list[bytes] = []
     for _ in range(options.count):
         content = mutated(draw.choice(originals), draw)
-        start = time.process_time()
+        start = time.thread_time()
         try:
             check_litert(content, PATH)
             accepted.append(content)
             found["accepted"] += 1
         except IncompatibleArtifactError:
             found["refused"] += 1
-        assert time.process_time() - start < SLOW
+        assert time.thread_time() - start < SLOW
         if len(accepted) == 500:
             run_in_litert(accepted)
             accepted = []

@@ -83,10 +83,10 @@ def test_fill_bytes_take_time_by_their_number(place: str) -> None:
     """Any number of bytes 255 may stand before a marker; ten thousand took seconds, by their square."""
     data, fill = image_file("jpeg"), b"\xff" * 3_000_000
     at = data.index(b"\xff\xda") + (0 if place == "header" else 14)
-    start = time.process_time()
+    start = time.thread_time()
     if place == "header":
         decode_image(data[:at] + fill + data[at:], name="face")
     else:
         with pytest.raises(UnreadableImageError):
             decode_image(data[:at] + fill + b"\0" + data[at:], name="face")
-    assert time.process_time() - start < 2
+    assert time.thread_time() - start < 2

@@ -105,10 +105,10 @@ def test_operators_of_other_domains_are_refused(tiny: onnx.ModelProto) -> None:
 def test_a_hundred_thousand_nodes_are_refused_at_once(tiny: onnx.ModelProto) -> None:
     chain = [helper.make_node("Relu", [f"r{i}" if i else "features"], [f"r{i + 1}"]) for i in range(100_000)]
     tiny.graph.node.extend(chain)
-    start = time.process_time()
+    start = time.thread_time()
     with raises_naming(IncompatibleArtifactError, "65,536"):
         check(tiny)
-    assert time.process_time() - start < QUICK
+    assert time.thread_time() - start < QUICK
 
 
 def test_paths_that_double_with_each_node_are_refused(tiny: onnx.ModelProto) -> None:
@@ -192,10 +192,10 @@ def test_a_second_graph_is_not_read_by_one_parser_and_left_by_another(tiny: onnx
     ],
 )
 def test_other_bytes_are_refused_at_once(content: bytes) -> None:
-    start = time.process_time()
+    start = time.thread_time()
     with raises_naming(IncompatibleArtifactError, PATH):
         check_model(content, PATH)
-    assert time.process_time() - start < QUICK
+    assert time.thread_time() - start < QUICK
 
 
 def packed(number: int, content: bytes) -> bytes:
@@ -219,10 +219,10 @@ def packed(number: int, content: bytes) -> bytes:
 )
 def test_many_small_things_are_refused_before_they_are_counted_to_the_end(inside: bytes) -> None:
     content = packed(7, inside)
-    start = time.process_time()
+    start = time.thread_time()
     with raises_naming(IncompatibleArtifactError, PATH):
         check_model(content, PATH)
-    assert time.process_time() - start < QUICK
+    assert time.thread_time() - start < QUICK
 
 
 def test_any_hostile_change_is_accepted_or_refused_in_words(originals: list[Original]) -> None:
@@ -230,12 +230,12 @@ def test_any_hostile_change_is_accepted_or_refused_in_words(originals: list[Orig
     for seed in range(40):
         draw = random.Random(seed)
         content, what = mutated_model(draw.choice(originals).model, draw)
-        start = time.process_time()
+        start = time.thread_time()
         try:
             check_model(content, PATH)
         except IncompatibleArtifactError as error:
             str(error).encode()
-        assert time.process_time() - start < QUICK, f"{seed} {what}"
+        assert time.thread_time() - start < QUICK, f"{seed} {what}"
 
 
 def test_a_port_of_another_type_or_shape_is_refused(tiny: onnx.ModelProto) -> None:
