@@ -12,10 +12,12 @@ import stat
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from efq.runtime.errors import EfqError, InputError
-from efq.runtime.file_kinds import kind_of_bytes
+
+if TYPE_CHECKING:
+    from efq.runtime.file_kinds import FileKind
 
 TEXT_LIMIT = 256 * 2**20  # a list of a million images has 50 MB
 
@@ -84,14 +86,14 @@ def decode_text(content: bytes, path: Path, *, expected: str, error_class: type[
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
-        kind = kind_of_bytes(content)
+        kind = _kind_of(content)
         found = kind.sentence if kind else f"byte {error.start} that is no UTF-8; save it as UTF-8"
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             found = "text in UTF-16; save it as UTF-8"
         message = f"expected {expected} at {path}, found {found}"
         raise error_class(message) from error
     if "\0" in text:
-        kind = kind_of_bytes(content)
+        kind = _kind_of(content)
         _refuse(path, expected, kind.sentence if kind else "binary data", error_class)
     return text
 
@@ -123,6 +125,12 @@ def sha256_file(path: Path, *, expected: str, limit: int = FILE_LIMIT, error_cla
     """The SHA-256 of a regular file of at most `limit` bytes, 64 hexadecimal digits. Raises as `open_regular`."""
     with open_regular(path, limit=limit, expected=expected, error_class=error_class) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _kind_of(content: bytes) -> FileKind | None:
+    from efq.runtime.file_kinds import kind_of_bytes  # its formats are for messages alone
+
+    return kind_of_bytes(content)
 
 
 def _refuse(path: Path, expected: str, found: str, error_class: type[EfqError]) -> NoReturn:

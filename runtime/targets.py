@@ -9,21 +9,31 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.model import Model
-from efq.runtime.backends.needs import onnxruntime_needs, openvino_needs
 from efq.runtime.backends.open import LITERT, NATIVE, ONNXRUNTIME, OPENVINO, open_on_cpu
 from efq.runtime.backends.target import OpenOptions, Target
 from efq.runtime.errors import UsageError
 from efq.runtime.extensions import load_extensions
-from efq.runtime.litert.needs import litert_needs
-from efq.runtime.machine.hardware import Hardware, Need
-from efq.runtime.tensorrt.needs import tensorrt_needs
+
+if TYPE_CHECKING:
+    from efq.runtime.machine.hardware import Hardware, Need
 
 __all__ = ["ENTRY_POINTS", "Artifact", "Hardware", "Model", "Need", "OpenOptions", "Target", "find_target", "targets"]
 
 ENTRY_POINTS = "efq.targets"
+
+
+def __getattr__(name: str) -> object:
+    """What only the needs of a target are made of is loaded when it is asked for."""
+    if name not in ("Hardware", "Need"):
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from efq.runtime.machine import hardware
+
+    return getattr(hardware, name)
 
 
 def _open_tensorrt(target: Target, artifact: Artifact, options: OpenOptions) -> Model:
@@ -38,13 +48,37 @@ def _open_litert(target: Target, artifact: Artifact, options: OpenOptions) -> Mo
     return open_litert(target, artifact, options)
 
 
+def _onnxruntime_needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
+    from efq.runtime.backends.needs import onnxruntime_needs  # each of these: efq-doctor asks, and no service
+
+    return onnxruntime_needs(target, hardware)
+
+
+def _openvino_needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
+    from efq.runtime.backends.needs import openvino_needs
+
+    return openvino_needs(target, hardware)
+
+
+def _litert_needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
+    from efq.runtime.litert.needs import litert_needs
+
+    return litert_needs(target, hardware)
+
+
+def _tensorrt_needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
+    from efq.runtime.tensorrt.needs import tensorrt_needs
+
+    return tensorrt_needs(target, hardware)
+
+
 _ROWS = (
     Target(
         name="ort-cpu",
         devices=("cpu",),
         backends=(ONNXRUNTIME, OPENVINO, NATIVE),
         open=open_on_cpu,
-        needs=onnxruntime_needs,
+        needs=_onnxruntime_needs,
         exporter="efq.export.targets.ort_cpu.target:TARGET",
     ),
     Target(
@@ -52,7 +86,7 @@ _ROWS = (
         devices=("cpu",),
         backends=(OPENVINO,),  # another runtime computes parts of its graph in float (PRelu behind a convolution)
         open=open_on_cpu,
-        needs=openvino_needs,
+        needs=_openvino_needs,
         exporter="efq.export.targets.openvino.target:TARGET",
         packages=("openvino",),
     ),
@@ -61,7 +95,7 @@ _ROWS = (
         devices=("cpu",),
         backends=(LITERT,),
         open=_open_litert,
-        needs=litert_needs,
+        needs=_litert_needs,
         exporter="efq.export.targets.litert.target:TARGET",
         packages=("ai-edge-litert",),
     ),
@@ -70,7 +104,7 @@ _ROWS = (
         devices=("cuda", "cpu"),
         backends=(ONNXRUNTIME, OPENVINO),
         open=_open_tensorrt,
-        needs=tensorrt_needs,
+        needs=_tensorrt_needs,
         exporter="efq.export.targets.tensorrt.target:TRT",
         symmetric_activations=True,
     ),
@@ -79,7 +113,7 @@ _ROWS = (
         devices=("cuda", "cpu"),
         backends=(ONNXRUNTIME, OPENVINO),
         open=_open_tensorrt,
-        needs=tensorrt_needs,
+        needs=_tensorrt_needs,
         exporter="efq.export.targets.tensorrt.target:TRT_RTX",
         symmetric_activations=True,
     ),

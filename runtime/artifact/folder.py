@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Self
 from efq.runtime.artifact.listing import check_inside, files_of, is_plain_name
 from efq.runtime.artifact.manifest import Manifest
 from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, SchemaError
-from efq.runtime.files import atomic_write_text
 from efq.runtime.probe.probe import PROBE_FILE, PROBE_IMAGE_FILE, Probe
 from efq.runtime.reading import decode_text, read_bytes, read_text, sha256_file
 
@@ -191,6 +190,8 @@ def write_checksums(directory: Path) -> None:
     The engine folder is left out: it is a cache that a machine may replace, with hashes in its own fingerprint. So is
     what EFQ never reads (`efq.runtime.artifact.listing`).
     """
+    from efq.runtime.files import atomic_write_text  # a service writes nothing
+
     lines = [f"{_sha256(directory, name)}  {name}\n" for name in _files_to_list(directory)]
     atomic_write_text(directory / CHECKSUMS_FILE, "".join(lines))
 

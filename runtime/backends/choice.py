@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.backends.model import Model
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, InputError, UsageError
-from efq.runtime.files import atomic_write_text, cache_folder
 from efq.runtime.machine.cpu import describe_cpu
 from efq.runtime.machine.versions import ONNXRUNTIME_PACKAGES, installed_versions
 from efq.runtime.reading import parse_json, read_text
@@ -128,6 +127,8 @@ def cache_path(model_sha256: str, *, backends: tuple[str, ...], threads: int, to
 
     None where there is no folder for it.
     """
+    from efq.runtime.files import cache_folder  # a service that names its backend starts without it
+
     packages = dict.fromkeys(("efq", *ONNXRUNTIME_PACKAGES, *backends))
     facts = {
         "format": FORMAT,
@@ -164,6 +165,8 @@ def write_choice(path: Path | None, choice: Choice) -> None:
     """Remember the choice; a folder that cannot be written only costs the next start a measurement."""
     if path is None:
         return
+    from efq.runtime.files import atomic_write_text  # as above
+
     try:
         atomic_write_text(path, choice.to_json())
     except UsageError as error:

@@ -23,7 +23,7 @@ from efq.runtime.backends.model import (
     runtime_failure,
     thread_count,
 )
-from efq.runtime.backends.onnxruntime_module import import_onnxruntime
+from efq.runtime.backends.onnxruntime_module import NAME, import_onnxruntime
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.threads.lifetime import Lifetime
 from efq.runtime.backends.threads.single_image import SingleImageThreads
@@ -51,7 +51,7 @@ class OnnxRuntimeModel:
     second time. Threads are bound to CPUs where there are as many as CPUs.
     """
 
-    name = "onnxruntime"
+    name = NAME
 
     def __init__(
         self,

@@ -8,6 +8,9 @@ from efq.runtime.backends.telemetry import switch_off_onnxruntime
 from efq.runtime.errors import MissingDependencyError
 from efq.runtime.machine.forks import loading
 
+NAME = "onnxruntime"
+"""Of the backend."""
+
 LEAST_VERSION = (1, 30)
 """Before it, `session.x64quantprecision` aborts the process on CPUs without VNNI (tried: 1.24.1, 1.29.0)."""
 

@@ -10,37 +10,47 @@ from typing import Any
 
 from efq.runtime.artifact.folder import MODEL_FILE, Artifact
 from efq.runtime.artifact.onnx_model import OnnxModel
+from efq.runtime.backends import onnxruntime_module, openvino_core
 from efq.runtime.backends.calls import embed_with
 from efq.runtime.backends.choice import Choice, cache_path, choose, is_installed, read_choice, write_choice
 from efq.runtime.backends.model import Model, model_of, thread_count
-from efq.runtime.backends.onnxruntime import OnnxRuntimeModel
-from efq.runtime.backends.openvino import OpenVinoModel
 from efq.runtime.backends.target import AUTOMATIC, OpenOptions, Target
 from efq.runtime.errors import DeviceError, IncompatibleArtifactError, UsageError
 from efq.runtime.litert import module as litert
 from efq.runtime.machine.forks import RenewedLock
 from efq.runtime.native.library import TRIED, instruction_sets, library_path
 
-ONNXRUNTIME, OPENVINO, NATIVE = OnnxRuntimeModel.name, OpenVinoModel.name, "native"
-LITERT = litert.NAME
+ONNXRUNTIME, OPENVINO, NATIVE, LITERT = onnxruntime_module.NAME, openvino_core.NAME, "native", litert.NAME
 Load = Callable[[str], Model]
 
 
+def _open_onnxruntime(*arguments: Any, **options: Any) -> Model:
+    from efq.runtime.backends.onnxruntime import OnnxRuntimeModel  # each of these: the others serve without it
+
+    return OnnxRuntimeModel(*arguments, **options)
+
+
+def _open_openvino(*arguments: Any, **options: Any) -> Model:
+    from efq.runtime.backends.openvino import OpenVinoModel
+
+    return OpenVinoModel(*arguments, **options)
+
+
 def _open_native(*arguments: Any, **options: Any) -> Model:
-    from efq.runtime.backends.native import NativeModel  # the others serve without its plan
+    from efq.runtime.backends.native import NativeModel
 
     return NativeModel(*arguments, **options)
 
 
 def _open_litert(*arguments: Any, **options: Any) -> Model:
-    from efq.runtime.litert.model import LiteRtModel  # the others serve without what reads its files
+    from efq.runtime.litert.model import LiteRtModel
 
     return LiteRtModel(*arguments, **options)
 
 
 BACKENDS: dict[str, Callable[..., Model]] = {
-    ONNXRUNTIME: OnnxRuntimeModel,
-    OPENVINO: OpenVinoModel,
+    ONNXRUNTIME: _open_onnxruntime,
+    OPENVINO: _open_openvino,
     NATIVE: _open_native,
     LITERT: _open_litert,
 }

@@ -26,7 +26,7 @@ from efq.runtime.backends.model import (
     runtime_failure,
     thread_count,
 )
-from efq.runtime.backends.openvino_core import core_of_process
+from efq.runtime.backends.openvino_core import NAME, core_of_process
 from efq.runtime.backends.saturation import products_saturate
 from efq.runtime.backends.threads.lifetime import Lifetime
 from efq.runtime.backends.threads.workers import Workers
@@ -42,7 +42,7 @@ class OpenVinoModel:
     them, a batch in parts, each in one thread.
     """
 
-    name = "openvino"
+    name = NAME
 
     def __init__(
         self,

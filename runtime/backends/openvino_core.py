@@ -23,6 +23,9 @@ from efq.runtime.backends.telemetry import CHOICE
 from efq.runtime.errors import MissingDependencyError
 from efq.runtime.machine.forks import keep_for_ever, loading
 
+NAME = "openvino"
+"""Of the backend."""
+
 Holder = TypeVar("Holder")
 
 _TELEMETRY = "openvino_telemetry"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.artifact.model_check import ModelCheck, check_model
 from efq.runtime.backends.model import Model
-from efq.runtime.machine.hardware import Hardware, Need
 from efq.runtime.progress import ShowProgress, no_progress
+
+if TYPE_CHECKING:  # a service asks no target what it needs
+    from efq.runtime.machine.hardware import Hardware, Need
 
 AUTOMATIC = "auto"
 """The backend that is asked for where none is named."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from efq.runtime.errors import UsageError
-from efq.runtime.lineage.licence import Licence
 
 CODE_LICENCE = "Apache-2.0"
 """Of EFQ."""
@@ -78,6 +77,8 @@ def inherited_licence(teacher: str, data: str) -> str:
 
     Of a teacher that nothing is known of, nothing is; faces of which nothing is known add nothing.
     """
+    from efq.runtime.lineage.licence import Licence  # a service reads a lineage and compares no licences
+
     own, faces = Licence.parse(teacher), Licence.parse(data)
     return own.and_also(faces).text if own.is_known and faces.is_known else own.text
 
@@ -89,6 +90,8 @@ def check_licence(licence: str, *, teacher: str, data: str, reason: str | None, 
     """
     if reason:
         return
+    from efq.runtime.lineage.licence import Licence  # as above
+
     label = Licence.parse(licence)
     for what, source in (("the teacher's licence", Licence.parse(teacher)), ("that of the faces", Licence.parse(data))):
         if (source.is_known or what == "the teacher's licence") and not label.keeps(source):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 from efq.runtime.backends.target import Target
 from efq.runtime.litert.module import import_litert
 from efq.runtime.machine.hardware import Hardware, Need, checked_need
@@ -14,6 +12,8 @@ def litert_needs(target: Target, hardware: Hardware) -> tuple[Need, ...]:
     (package,) = target.packages
 
     def version() -> str:
+        import importlib.metadata  # as in `installed_versions`
+
         import_litert()
         return importlib.metadata.version(package)
 
