@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,11 +113,12 @@ def _slopes(convolution: Convolution, slopes: Convolution) -> NDArray[np.float32
     if not is_single or len(convolution.bias) % outputs or grid != (convolution.zero_point,) * 2:
         return None
     weights = slopes.weights.reshape(-1)
-    wanted = _bytes_behind(slopes, weights.astype(np.float64) if slopes.bias.any() else weights.astype(np.float32))
     product = (weights * slopes.factors).astype(np.float32)
+    levels, highest = _levels(convolution.zero_point, of_all=bool(slopes.bias.any() or product.max() > 1))
+    wanted = _levels_behind(slopes, weights, levels, highest)
     found, left = product.copy(), np.arange(outputs)
     for tried in _near(product):
-        fits = _fits(tried[left], convolution.zero_point, wanted[left])
+        fits = _fits(tried[left], levels, highest, wanted[left])
         found[left[fits]] = tried[left[fits]]
         left = left[~fits]
         if not len(left):
@@ -136,27 +136,41 @@ def _near(numbers: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         yield above
 
 
-def _bytes_behind(slopes: Convolution, weights: NDArray[Any]) -> NDArray[np.float32]:
-    """For each channel and byte the larger of the byte and its product, (outputs, 256); sums are exact in `weights`."""
-    integers = (_BYTES - slopes.source_zero_point).astype(weights.dtype)
-    sums = integers * weights[:, np.newaxis] + slopes.bias[:, np.newaxis].astype(weights.dtype)
-    levels = sums.astype(np.float32, copy=False)
-    _to_bytes(np.multiply(levels, slopes.factors[:, np.newaxis], out=levels), slopes.zero_point)
-    return np.asarray(np.maximum(levels, _BYTES.astype(np.float32), out=levels))
+def _levels(zero_point: int, *, of_all: bool) -> tuple[NDArray[np.float32], np.float32]:
+    """Bytes less their zero point, and the highest of them; not `of_all` those below zero alone.
+
+    Without a bias and with no slope above 1, one of zero and more is its own maximum, whatever is tried near its slope.
+    """
+    levels = (_BYTES - zero_point).astype(np.float32)
+    return levels if of_all else levels[:zero_point], levels[-1]
 
 
-def _fits(slopes: NDArray[np.float32], zero_point: int, wanted: NDArray[np.float32]) -> NDArray[np.bool_]:
-    values = (_BYTES - zero_point).astype(np.float32)
-    found = values * slopes[:, np.newaxis]
-    _to_bytes(np.maximum(values, found, out=found), zero_point)
-    return np.asarray((found == wanted).all(1))
+def _levels_behind(
+    slopes: Convolution, weights: NDArray[np.int8], levels: NDArray[np.float32], highest: np.float32
+) -> NDArray[np.float32]:
+    """For each channel and level the larger of the level and its product, (outputs, levels)."""
+    if slopes.bias.any():
+        sums = levels.astype(np.float64) * weights[:, np.newaxis] + slopes.bias[:, np.newaxis]  # exact
+        found = sums.astype(np.float32)
+    else:
+        found = levels * weights.astype(np.float32)[:, np.newaxis]
+    np.multiply(found, slopes.factors[:, np.newaxis], out=found)
+    np.rint(found, out=found)
+    return _between(levels, found, highest)
 
 
-def _to_bytes(levels: NDArray[np.float32], zero_point: int) -> None:
-    """In their place: these are the largest arrays of a start."""
-    np.rint(levels, out=levels)
-    np.add(levels, np.float32(zero_point), out=levels)
-    np.clip(levels, 0, 255, out=levels)
+def _fits(
+    slopes: NDArray[np.float32], levels: NDArray[np.float32], highest: np.float32, wanted: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    found = levels * slopes[:, np.newaxis]
+    np.rint(found, out=found)
+    return np.asarray((_between(levels, found, highest) == wanted).all(1))
+
+
+def _between(levels: NDArray[np.float32], found: NDArray[np.float32], highest: np.float32) -> NDArray[np.float32]:
+    """`found` in its place, as these are the largest arrays of a start: at least `levels`, which no byte is below."""
+    np.maximum(levels, found, out=found)
+    return np.minimum(found, highest, out=found)
 
 
 def _single_pixels(plan: Plan, convolution: Convolution) -> Convolution:
