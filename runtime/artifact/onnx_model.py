@@ -302,15 +302,15 @@ def _name(values: Mapping[int, list[Value]], number: int) -> str:
 
 def _names(values: Sequence[Value]) -> tuple[str, ...]:
     _at_most(values, 256, "inputs or outputs of a node")
-    return tuple(_short(value) for value in values)
+    return tuple([_short(value) for value in values])
 
 
 def _short(value: Value) -> str:
-    data = _bytes(value)
-    if len(data) > LONGEST_NAME:
-        message = f"a name of {len(data):,} bytes, more than {LONGEST_NAME:,}"
+    assert isinstance(value, memoryview)
+    if len(value) > LONGEST_NAME:
+        message = f"a name of {len(value):,} bytes, more than {LONGEST_NAME:,}"
         raise DamagedMessageError(message)
-    return text(data)
+    return text(value)
 
 
 def _at_most(values: Sequence[Value], most: int, what: str) -> None:

@@ -49,10 +49,12 @@ def apply(node: Node, inputs: Sequence[Value]) -> Value:
     operator = OPERATORS.get(node.operator)
     expect(operator is not None, "an operator that EFQ does not write")
     assert operator is not None
-    form = "".join("a" if isinstance(value, Activation) else "c" for value in inputs)
-    expect(form in operator.forms, f"inputs of the kinds {form!r}, not {' or '.join(map(repr, operator.forms[:4]))}")
+    form = "".join(["a" if isinstance(value, Activation) else "c" for value in inputs])
+    if form not in operator.forms:
+        expect(False, f"inputs of the kinds {form!r}, not {' or '.join(map(repr, operator.forms[:4]))}")
     for name, value in node.attributes.items():
-        expect(operator.attributes.get(name) is type(value), f"the attribute {name} = {value!r:.80}")
+        if operator.attributes.get(name) is not type(value):
+            expect(False, f"the attribute {name} = {value!r:.80}")
     return operator.rule(node, inputs)
 
 

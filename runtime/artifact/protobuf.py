@@ -14,6 +14,7 @@ VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
 REFUSED = -1
 
 _LONGEST_VARINT = 10
+_UNENDED = 0x80  # the first byte of a varint that goes on
 _MOST_FIELDS = 2**16  # of one message: a graph has 16,000 at most
 _MOST_INTEGERS = 1024  # of one field
 
@@ -33,6 +34,9 @@ class Field(NamedTuple):
     name: str
     wire_type: int
     repeated: bool = False
+
+
+_UNKNOWN = Field("", REFUSED)
 
 
 def fields(data: memoryview) -> Iterator[tuple[int, int, Value]]:
@@ -55,7 +59,10 @@ def fields(data: memoryview) -> Iterator[tuple[int, int, Value]]:
             message = f"a field of number 0 at byte {place}"
             raise DamagedMessageError(message)
         if wire_type == BYTES:
-            size, place = _varint(data, place)
+            size = data[place] if place < end else _UNENDED
+            place += 1
+            if size > 0x7F:
+                size, place = _varint(data, place - 1)
         elif wire_type == VARINT:
             value, place = _varint(data, place)
             yield number, wire_type, value
@@ -80,18 +87,20 @@ def read_message(data: memoryview, kind: str, known: Mapping[int, Field]) -> dic
     """
     found: dict[int, list[Value]] = {}
     for number, wire_type, value in fields(data):
-        field = known.get(number)
-        if field is None or field.wire_type == REFUSED:
-            message = f"{field.name if field else f'field {number}'} in {kind}, which EFQ does not write"
+        name, wanted, repeated = known.get(number, _UNKNOWN)
+        if wanted == REFUSED:
+            message = f"{name or f'field {number}'} in {kind}, which EFQ does not write"
             raise DamagedMessageError(message)
-        if wire_type != field.wire_type and not (field.repeated and field.wire_type == VARINT and wire_type == BYTES):
-            message = f"{field.name} of {kind} in another wire type ({wire_type})"
+        if wire_type != wanted and not (repeated and wanted == VARINT and wire_type == BYTES):
+            message = f"{name} of {kind} in another wire type ({wire_type})"
             raise DamagedMessageError(message)
-        values = found.setdefault(number, [])
-        if values and not field.repeated:
-            message = f"{field.name} of {kind} twice"
+        if number not in found:
+            found[number] = [value]
+        elif repeated:
+            found[number].append(value)
+        else:
+            message = f"{name} of {kind} twice"
             raise DamagedMessageError(message)
-        values.append(value)
     return found
 
 
