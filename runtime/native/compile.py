@@ -13,9 +13,8 @@ import numpy as np
 from efq.runtime.artifact.onnx_model import UINT8, Node, OnnxModel
 from efq.runtime.native import elementwise, layers, movements
 from efq.runtime.native.constants import Constant, Quantized, fold, read_constant
-from efq.runtime.native.draft import Draft
 from efq.runtime.native.refusal import refuse
-from efq.runtime.native.steps import Grid, Maps, Maximum, Plan
+from efq.runtime.native.steps import Draft, Grid, Maps, Maximum, Plan
 from efq.runtime.native.values import Embedded, Levels, Numbers, Pending, Value, Weighted
 
 Kind = TypeVar("Kind")

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.onnx_model import Node
-from efq.runtime.native.draft import Draft
 from efq.runtime.native.refusal import refuse
-from efq.runtime.native.steps import Maps, Product, Sum, Table
+from efq.runtime.native.steps import Draft, Maps, Product, Sum, Table
 from efq.runtime.native.values import Levels, Numbers, Pending
 
 Function = Callable[[NDArray[np.float32]], NDArray[Any]]

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.native.frozen import frozen
 from efq.runtime.native.steps import Convolution, Maps, Maximum, Plan, Step, Sum, Table, Window
 
 _BYTES = np.arange(256)
 _NEIGHBOURS = 8  # float32 numbers on either side of a product that are tried in its place
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Layer(Step):
     """A convolution with what follows it: r = round(sum * factors), at least -zero_point; with slopes then
     round(max(r, r * slopes)); r + zero_point, between 0 and `highest`; then the sum, between 0 and `sum_highest`.

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from efq.runtime.artifact.graph_values import integers
 from efq.runtime.artifact.onnx_model import Node
 from efq.runtime.native.constants import Quantized
-from efq.runtime.native.draft import Draft
 from efq.runtime.native.refusal import refuse
-from efq.runtime.native.steps import AveragePool, Convolution, Embedding, Maps, MaxPool, Mean, Window
+from efq.runtime.native.steps import AveragePool, Convolution, Draft, Embedding, Maps, MaxPool, Mean, Window
 from efq.runtime.native.values import Levels, Numbers, Pending, Weighted
 
 LARGEST_SUM = 2**31 - 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+from efq.runtime.native.frozen import frozen
 from efq.runtime.native.steps import Embedding, Maps, Plan
 
 ALIGNMENT = 64
@@ -11,7 +10,7 @@ SLACK = 256
 """Bytes behind each map that a kernel may read, and never uses."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@frozen
 class Places:
     """`offsets` of maps (those of `Plan.place_of`) in memory of `size` bytes."""
 

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efq.runtime.artifact.onnx_model import Node
-from efq.runtime.native.draft import Draft
 from efq.runtime.native.refusal import refuse
-from efq.runtime.native.steps import Maps, Move, Part
+from efq.runtime.native.steps import Draft, Maps, Move, Part
 from efq.runtime.native.values import Levels, Value
 
 OPERATORS = ("Flatten", "Gather", "Pad", "Reshape", "Slice", "Transpose")

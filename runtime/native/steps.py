@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.native.frozen import frozen
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+
+@frozen
 class Maps:
     """Bytes that a step gives, of one image: uint8 (rows, columns, channels)."""
 
@@ -36,7 +38,7 @@ class Grid(NamedTuple):
     zero_point: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Window:
     """Where a step's window stands: `edges` are rows above, columns before, rows below, columns behind."""
 
@@ -55,7 +57,7 @@ class Window:
         return self.kernel == self.strides == (1, 1) and not any(self.edges)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Step:
     """`node` is the name of the graph's operator, for messages."""
 
@@ -68,7 +70,7 @@ class Step:
         return tuple(getattr(self, name) for name in ("source", "other") if getattr(self, name, None) is not None)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Convolution(Step):
     """round(sum * factors) + zero_point, between 0 and 255; sum = bias + sum of (source - source_zero_point) * weights.
 
@@ -90,7 +92,7 @@ class Convolution(Step):
         return self.target.rows * self.target.columns * self.weights.size
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Embedding(Step):
     """float32(sum) * scales, float32 (outputs,), then of unit length; sum as in a convolution that gives one position.
 
@@ -109,7 +111,7 @@ class Embedding(Step):
         return self.weights.size
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Sum(Step):
     """round(fma(source, ratio, fma(other, other_ratio, fixed))), between 0 and 255; fma rounds once, to float32."""
 
@@ -120,7 +122,7 @@ class Sum(Step):
     fixed: np.float32
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Product(Step):
     """round((source - its zero point) * (other - its zero point) * factor + zero_point), between 0 and 255.
 
@@ -135,7 +137,7 @@ class Product(Step):
     zero_point: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Maximum(Step):
     """The larger of two bytes."""
 
@@ -143,7 +145,7 @@ class Maximum(Step):
     other: Maps
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Table(Step):
     """table[source], uint8 (256,): any function of one byte."""
 
@@ -151,7 +153,7 @@ class Table(Step):
     table: NDArray[np.uint8]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Mean(Step):
     """round(sum of (source - source_zero_point) over all positions * factor) + zero_point, between 0 and 255."""
 
@@ -161,7 +163,7 @@ class Mean(Step):
     zero_point: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class MaxPool(Step):
     """The largest byte of each window; what is outside counts for nothing."""
 
@@ -169,7 +171,7 @@ class MaxPool(Step):
     window: Window
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class AveragePool(Step):
     """round(mean / scale) + zero_point, between 0 and 255.
 
@@ -186,7 +188,7 @@ class AveragePool(Step):
     zero_point: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Part:
     """A block of a source: its first row and column, every `steps`th of them, and which channels, in their order."""
 
@@ -196,7 +198,7 @@ class Part:
     channels: NDArray[np.int32]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@frozen
 class Move(Step):
     """Parts beside each other by channels, from row and column `at` on; all around is `filling`."""
 
@@ -211,7 +213,7 @@ class Move(Step):
         return tuple(part.source for part in self.parts)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@frozen
 class Plan:
     """A network: `images` are its input, uint8 (rows, columns, 3), the last step gives the embedding.
 
@@ -235,3 +237,12 @@ class Plan:
     def multiply_adds(self) -> int:
         """Of all layers, for one image: all of them in integers."""
         return sum(step.multiply_adds for step in self.steps if isinstance(step, Convolution | Embedding))
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class Draft:
+    """A plan that grows while its graph is read, see `Plan`."""
+
+    steps: list[Step] = dataclasses.field(default_factory=list)
+    reshaped: dict[Maps, Maps] = dataclasses.field(default_factory=dict)
+    grids: dict[Maps, set[Grid]] = dataclasses.field(default_factory=dict)
