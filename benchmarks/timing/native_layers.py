@@ -1,6 +1,7 @@
 """Where the time of EFQ's own kernels goes, beside the other runtimes: `python -m efq.benchmarks.timing.native_layers`.
 
-CPU time of the process, the backends in turn in each round, so that what else runs on the machine is the same for all.
+The backends are timed in turn in each round, so that what else runs on the machine is the same for all: in CPU time of
+the process on one thread, in wall time on several.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.benchmarks.timing.latency import SETTLE_SECONDS, time_in_turn
 from efq.runtime import Embedder
 from efq.runtime.artifact.model_check import check_model
 from efq.runtime.backends.choice import random_images
@@ -23,25 +27,34 @@ from efq.runtime.native.fusion import Layer, fuse
 from efq.runtime.native.library import NativePlan
 from efq.runtime.native.steps import Plan, Step
 
-CALLS = 4  # of one backend in a round
 PROFILES = 50
 
 
+@dataclasses.dataclass(frozen=True)
+class _Embedding:
+    """What is timed of an embedder: one call."""
+
+    embedder: Embedder
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        return images
+
+    def run(self, prepared: NDArray[Any]) -> object:
+        return self.embedder.embed(prepared)
+
+
 def times_in_turn(
-    artifact: Path, backends: Sequence[str], image: NDArray[np.uint8], rounds: int
+    artifact: Path, backends: Sequence[str], images: NDArray[np.uint8], *, threads: int, rounds: int
 ) -> NDArray[np.float64]:
-    """Seconds of CPU time of one image uint8 (1, H, W, 3) on one thread, (rounds, backends)."""
-    times = np.zeros((rounds, len(backends)))
+    """Seconds of a call with `images` uint8 (N, H, W, 3) on so many threads, (rounds, backends)."""
+    clock, settle = (time.process_time, 0.0) if threads == 1 else (time.perf_counter, SETTLE_SECONDS)
     with contextlib.ExitStack() as opened:
-        embedders = [opened.enter_context(Embedder.open(artifact, threads=1, backend=name)) for name in backends]
-        for number in range(rounds):
-            for place, embedder in enumerate(embedders):
-                embedder.embed(image)
-                start = time.process_time()
-                for _ in range(CALLS):
-                    embedder.embed(image)
-                times[number, place] = (time.process_time() - start) / CALLS
-    return times
+        candidates = {
+            name: _Embedding(opened.enter_context(Embedder.open(artifact, threads=threads, backend=name)))
+            for name in backends
+        }
+        times = time_in_turn(candidates, [images], rounds=rounds, settle=settle, clock=clock)
+    return np.array([times[name] for name in backends]).T
 
 
 def seconds_by_kind(plan: Plan, image: NDArray[np.uint8]) -> dict[str, tuple[int, float, int]]:
@@ -67,22 +80,25 @@ def _kind(step: Step) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print both."""
+    """Print both: times an image beside the first backend's, and those of the layers, for one image on one thread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--backends", nargs="+", default=["native", "onnxruntime"])
+    parser.add_argument("--batch", type=int, default=1, help="images of a call")
+    parser.add_argument("--threads", type=int, default=1, help="of a call")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args(arguments)
     path = options.artifact / "model.onnx"
     plan = fuse(compile_plan(check_model(path.read_bytes(), path)))
     with Embedder.open(options.artifact, threads=1, backend=options.backends[0]) as embedder:
-        image = random_images(embedder.contract)[:1]
-    times = times_in_turn(options.artifact, options.backends, image, options.rounds)
+        drawn = random_images(embedder.contract)
+    images = drawn[np.arange(options.batch) % len(drawn)]
+    times = times_in_turn(options.artifact, options.backends, images, threads=options.threads, rounds=options.rounds)
     for place, backend in enumerate(options.backends):
         ratios = np.quantile(times[:, place] / times[:, 0], [0.25, 0.5, 0.75])
-        milliseconds = np.median(times[:, place]) * 1e3
+        milliseconds = np.median(times[:, place]) * 1e3 / options.batch
         print(f"{backend:12s} {milliseconds:7.3f} ms, {ratios[1]:.2f} x (quartiles {ratios[0]:.2f}, {ratios[2]:.2f})")
-    for kind, (count, seconds, work) in seconds_by_kind(plan, image[0]).items():
+    for kind, (count, seconds, work) in seconds_by_kind(plan, drawn[0]).items():
         print(f"{count:3d} {kind:40s} {seconds * 1e6:8.1f} us, {work / seconds / 1e9:6.1f} multiply-adds a nanosecond")
 
 

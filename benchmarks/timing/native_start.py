@@ -19,15 +19,18 @@ from numpy.typing import NDArray
 
 from efq.runtime.errors import EfqError
 
-_SERVE = """
-image = (numpy.arange(height * width * 3) * 37 % 251).astype(numpy.uint8).reshape(1, height, width, 3)
-Embedder.open(sys.argv[1], threads=1, backend={!r}).embed(image)
-"""
 _OPENED = """
 import sys, numpy
 from efq.runtime import Artifact, Embedder
-contract = Artifact.open(sys.argv[1]).manifest.input
-height, width = contract.height, contract.width
+Artifact.open(sys.argv[1])
+"""
+_SERVE = """
+import sys, numpy
+from efq.runtime import Embedder
+embedder = Embedder.open(sys.argv[1], threads=1, backend={!r})
+height, width = embedder.contract.height, embedder.contract.width
+image = (numpy.arange(height * width * 3) * 37 % 251).astype(numpy.uint8).reshape(1, height, width, 3)
+embedder.embed(image)
 """
 _REPORT = """
 import time
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
     base = {"python, numpy": "import numpy", "and an artifact": _OPENED}
-    programs = base | {name: _OPENED + _SERVE.format(name) for name in options.backends}
+    programs = base | {name: _SERVE.format(name) for name in options.backends}
     medians = {name: np.median(rows, 0) for name, rows in start(programs, options.artifact, options.rounds).items()}
     least, first = medians["python, numpy"], medians[options.backends[0]]
     for name, found in medians.items():

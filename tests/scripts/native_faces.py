@@ -1,6 +1,6 @@
 """EFQ's own kernels on real faces, beside the integer reference: how many bytes of embeddings and maps differ.
 
-    python tests/scripts/native_faces.py student.pt --faces FACES [--list FILE] [--most 100] [--maps 4]
+    python tests/scripts/native_faces.py student.pt --faces FACES [--list FILE] [--most 100] [--maps 4] [--sets avx2]
 
 Each embedding, on every instruction set that runs here, is compared with that of the student computed in integers
 (`efq.export.references.integer`) and brought to unit length as the last step of a plan says; of the first `--maps`
@@ -67,10 +67,10 @@ def reference_embeddings(student: Student, images: Images) -> Iterator[Embedding
         yield np.asarray(raw / np.sqrt(squares), np.float32)
 
 
-def compare_embeddings(student: Student, plan: Plan, images: Images) -> dict[str, Count]:
+def compare_embeddings(student: Student, plan: Plan, images: Images, sets: Sequence[str]) -> dict[str, Count]:
     """By instruction set."""
     fused = fuse(plan)
-    natives = {name: NativePlan(fused, name) for name in instruction_sets()}
+    natives = {name: NativePlan(fused, name) for name in sets}
     memories = {name: native.new_memory() for name, native in natives.items()}
     counts = {name: Count() for name in natives}
     for number, wanted in enumerate(reference_embeddings(student, images)):
@@ -82,10 +82,10 @@ def compare_embeddings(student: Student, plan: Plan, images: Images) -> dict[str
     return counts
 
 
-def compare_maps(plan: Plan, images: Images) -> dict[str, Count]:
+def compare_maps(plan: Plan, images: Images, sets: Sequence[str]) -> dict[str, Count]:
     """By instruction set, of all images."""
     fused = fuse(plan)
-    natives = {name: NativePlan(fused, name, shared=False) for name in instruction_sets()}
+    natives = {name: NativePlan(fused, name, shared=False) for name in sets}
     counts = {name: Count() for name in natives}
     for image in images:
         wanted: dict[Maps, Images] = {}
@@ -107,11 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", type=Path, help="a file of the faces to take")
     parser.add_argument("--most", type=int, help="faces, of all; these are drawn")
     parser.add_argument("--maps", type=int, default=4, help="faces whose maps are compared, too")
+    parser.add_argument("--sets", nargs="+", choices=instruction_sets(), default=instruction_sets())
     options = parser.parse_args(arguments)
     student = load_student(options.student)
     faces = open_faces(options.faces, listing=options.list, contract=student.contract, max_images=options.most)
     plan, images = plan_of(student), faces.images
-    embeddings, maps = compare_embeddings(student, plan, images), compare_maps(plan, images[: options.maps])
+    maps = compare_maps(plan, images[: options.maps], options.sets)
+    embeddings = compare_embeddings(student, plan, images, options.sets)
     for name, count in embeddings.items():
         print(f"{name}: embeddings of {len(images):,} faces: {count}; maps of {options.maps}: {maps[name]}")
     return int(any(count.different for count in (*embeddings.values(), *maps.values())))

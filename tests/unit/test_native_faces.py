@@ -54,7 +54,7 @@ def test_a_map_that_differs_is_told(
     original = native_faces.NativePlan.read
 
     def changed(*given: object) -> object:
-        found = original(*given)  # type: ignore[arg-type]
+        found = original(*given)
         found[0, 0, 0] ^= 1
         return found
 
