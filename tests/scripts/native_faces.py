@@ -110,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", nargs="+", choices=instruction_sets(), default=instruction_sets())
     options = parser.parse_args(arguments)
     student = load_student(options.student)
-    faces = open_faces(options.faces, listing=options.list, contract=student.contract, max_images=options.most)
+    faces = open_faces(
+        options.faces, listing=options.list, contract=student.contract, max_images=options.most, resize=True
+    )
     plan, images = plan_of(student), faces.images
     maps = compare_maps(plan, images[: options.maps], options.sets)
     embeddings = compare_embeddings(student, plan, images, options.sets)
