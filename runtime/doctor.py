@@ -7,6 +7,7 @@ from typing import Any
 
 from efq.runtime.backends.onnxruntime_module import import_onnxruntime
 from efq.runtime.errors import DeviceError, MissingDependencyError, UsageError
+from efq.runtime.faces.formats import compiled_walks
 from efq.runtime.machine.cache import CacheReport, examine_cache
 from efq.runtime.machine.cpu import Cpu
 from efq.runtime.machine.hardware import Gpu, Hardware, Need, find_hardware
@@ -45,11 +46,13 @@ class Report:
     """What was found; `gpu_problem` says why there are no GPUs, None when there are.
 
     `kernels`: instruction sets of EFQ's own kernels that run here, the fastest first; none where they were not built.
+    jpeg_walk: whether JPEGs are checked in C++; where that was not built, or does not load, Python does it, slowly.
     """
 
     versions: dict[str, str]
     providers: tuple[str, ...]
     kernels: tuple[str, ...]
+    jpeg_walk: bool
     cpu: Cpu
     gpus: tuple[Gpu, ...]
     gpu_problem: str | None
@@ -84,6 +87,7 @@ def examine() -> Report:
         versions=installed_versions(dict.fromkeys((*_VERSIONS, *packages))),
         providers=_providers(),
         kernels=_kernels(),
+        jpeg_walk=compiled_walks.load_library() is not None,
         cpu=hardware.cpu,
         gpus=hardware.gpus,
         gpu_problem=hardware.gpu_problem,

@@ -38,6 +38,8 @@ def _page(report: Report, named: TargetReport | None) -> str:
     lines += [f"  {name} {version}" for name, version in report.versions.items()]
     lines += ["ONNX Runtime providers", f"  {', '.join(report.providers) or 'none'}"]
     lines += ["EFQ's own kernels", f"  {', '.join(report.kernels) or 'not built: they need a C++17 compiler'}"]
+    walk = "in C++" if report.jpeg_walk else "in Python, ten times as long: not built, it needs a C++17 compiler"
+    lines += ["the check of JPEGs", f"  {walk}"]
     isa = "unknown" if report.cpu.isa is None else ", ".join(report.cpu.isa)
     lines += ["CPU", f"  {report.cpu.name}, {report.cpu.cores} logical cores usable, instruction sets: {isa}"]
     lines += [f"  {report.cpu.dot_product_class}", "GPUs"]

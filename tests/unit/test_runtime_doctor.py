@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,7 @@ from efq.runtime import doctor
 from efq.runtime.backends import needs
 from efq.runtime.doctor_command import main
 from efq.runtime.errors import MissingDependencyError
+from efq.runtime.faces.formats import compiled_walks
 from efq.runtime.machine.cpu import describe_cpu
 from efq.runtime.native.library import instruction_sets, library_path
 from efq.runtime.targets import targets
@@ -85,3 +88,22 @@ def test_the_instruction_sets_of_efqs_own_kernels(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "instruction_sets", refuse)
     assert doctor.examine().kernels == ()
     names(CliRunner().invoke(main, []).stdout, "not built")
+
+
+def test_whether_jpegs_are_checked_in_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lines() -> list[str]:
+        return CliRunner().invoke(main, []).stdout.splitlines()
+
+    built = compiled_walks.library_path() is not None
+    assert doctor.examine().jpeg_walk == built
+    assert json.loads(CliRunner().invoke(main, ["--json"]).stdout)["jpeg_walk"] == built
+    (found,) = [line for before, line in itertools.pairwise(lines()) if before == "the check of JPEGs"]
+    names(found, "C++" if built else "not built")
+    broken = tmp_path / "scan_walks.so"
+    broken.write_bytes(b"no library")
+    for path in (None, broken):
+        monkeypatch.setattr(compiled_walks, "library_path", lambda path=path: path)
+        monkeypatch.setattr(compiled_walks, "load_library", compiled_walks.load_library.__wrapped__)
+        assert not doctor.examine().jpeg_walk
+        names("\n".join(lines()), "in Python", "compiler")
+        monkeypatch.undo()
