@@ -160,6 +160,16 @@ def test_bodies_in_chunks(port: int) -> None:
         assert rest(connection).startswith(b"HTTP/1.1 200")
 
 
+def test_a_body_of_two_lengths(port: int) -> None:
+    smuggled = b"0\r\n\r\nGET /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    lengths = b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n" % len(smuggled)
+    with connect(port) as connection:
+        connection.sendall(HEAD + lengths + smuggled)
+        answer = rest(connection)
+    assert envelope(answer) == (400, "bad_http")
+    assert answer.count(b"HTTP/1.1") == 1, "nothing behind it is answered"
+
+
 @pytest.mark.parametrize("length", [b"Content-Length: 130000\r\n", b"Transfer-Encoding: chunked\r\n"])
 def test_a_body_that_is_too_large_is_read_to_its_end(port: int, length: bytes) -> None:
     body = b"x" * 130_000 if b"Content" in length else b"1fbd0\r\n" + b"x" * 130_000 + b"\r\n0\r\n\r\n"

@@ -7,12 +7,14 @@ import json
 import logging
 import re
 import struct
+import urllib.parse
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from artifacts import make_artifact
 from services import App, app_of, face_png, image
@@ -23,6 +25,7 @@ from efq.runtime.service.settings import Limits
 
 JSON = {"Content-Type": "application/json"}
 KEY = "a key of the API".replace(" ", "-")
+UNSEEN = (" ", "\u3000 ", "a\u2028b", "nnA\u202e", "\u2066a")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +190,7 @@ def test_queries(app: App, query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a\x00b", "a\nb", "\ud800", "\x85", "", "x" * 5_000, ".", "..", "a/../b", "/a", "a//b", "a/"]
+    "name", ["a\x00b", "a\nb", "\ud800", "\x85", "", "x" * 5_000, ".", "..", "a/../b", "/a", "a//b", "a/", *UNSEEN]
 )
 def test_names_that_are_none(app: App, name: str) -> None:
     answer = app(
@@ -196,6 +199,15 @@ def test_names_that_are_none(app: App, name: str) -> None:
     assert answer.status_code == 422, answer.text
     assert answer.json()["error"]["code"] in ("invalid_name", "invalid_request")
     assert app.store.size().faces == 0
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_who_has_a_name_that_is_not_seen_can_be_erased(app: App, name: str) -> None:
+    rows = np.eye(2, app.engine.model.embedding_size, dtype=np.float32)
+    app.store.enroll(name, rows[:1])  # as from a gallery's file
+    address = f"/v1/people/{urllib.parse.quote(name, safe='')}"
+    assert app("GET", address).json()["person"] == name
+    assert app("DELETE", address).json() == {"person": name, "faces": 1}
 
 
 def test_names_in_addresses(app: App) -> None:

@@ -19,7 +19,7 @@ from efq.runtime.service.api.answers import (
     json_answer,
 )
 from efq.runtime.service.api.bodies import json_body
-from efq.runtime.service.api.names import check_person
+from efq.runtime.service.api.names import check_new_person, check_person
 from efq.runtime.service.api.reading import call_of, embed_request
 from efq.runtime.service.api.requests import EnrollRequest, Image
 from efq.runtime.service.engine import FaceEngine
@@ -116,10 +116,7 @@ class _PeopleRoutes:
 
 def _checked_images(body: EnrollRequest) -> list[Image]:
     """The images, once it is found that what they are enrolled as can be. Raises ApiError."""
-    check_person(body.person)
-    if any(part in ("", ".", "..") for part in body.person.split("/")):
-        message = "expected as person a name that can stand in an address: no empty part, '.' or '..' between slashes"
-        raise ApiError(422, "invalid_name", message)
+    check_new_person(body.person)
     if body.faces is not None:
         for face in body.faces:
             check_person(face)

@@ -43,6 +43,7 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         _check_text(scope)
+        _check_framing(scope)
         if not self._digests:
             self._check_host(scope)
             _check_origin(scope)
@@ -83,6 +84,13 @@ def _check_text(scope: Scope) -> None:
             urllib.parse.unquote_to_bytes(part).decode("utf-8")
         except UnicodeDecodeError as error:
             raise ApiError(400, "bad_address", "expected UTF-8, percent-encoded, in the address") from error
+
+
+def _check_framing(scope: Scope) -> None:
+    """Raise ApiError for a body of two lengths: a proxy in front may have taken the other one (RFC 9112, 6.3)."""
+    if header(scope, b"transfer-encoding") is not None and header(scope, b"content-length") is not None:
+        message = "expected a body in chunks or of a length, found both Transfer-Encoding and Content-Length"
+        raise ApiError(400, "bad_http", message, {"Connection": "close"})
 
 
 def _check_origin(scope: Scope) -> None:
