@@ -145,6 +145,9 @@ def check_names(
     Raises InputError.
     """
     array = np.asarray(names)
+    if not isinstance(names, np.ndarray) and any(isinstance(name, str) and name.endswith("\0") for name in names):
+        message = f"expected {what} that are lines of text, found one that ends with a zero, which arrays would lose"
+        raise InputError(message)
     if array.shape != (count,) or array.dtype.kind != "U":
         message = f"expected {count} texts as {what} of the gallery, found {array.shape} of type {array.dtype}"
         raise InputError(message)

@@ -124,6 +124,8 @@ def test_a_threshold_keeps_strangers_out(store: GalleryStore) -> None:
         store.search(rows, threshold=0.5, fmr=1e-2)
     with raises_naming(UsageError, 0):
         store.search(rows, 0)
+    with raises_naming(UsageError, 1.5):
+        store.search(rows, 1.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -255,7 +257,7 @@ def test_nothing_is_made_unless_asked_for(place: str) -> None:
     open_store(place, create=False).close()
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "\0", "x" * 1025, "\ud800"])
+@pytest.mark.parametrize("name", ["", "a\nb", "\0", "Ada\0", "x" * 1025, "\ud800"])
 def test_names_that_are_none(store: GalleryStore, name: str) -> None:
     row = faces(1, seed=0)
     calls = (

@@ -190,7 +190,8 @@ def test_queries(app: App, query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a\x00b", "a\nb", "\ud800", "\x85", "", "x" * 5_000, ".", "..", "a/../b", "/a", "a//b", "a/", *UNSEEN]
+    "name",
+    ["a\x00b", "Ada\x00", "a\nb", "\ud800", "\x85", "", "x" * 5_000, ".", "..", "a/../b", "/a", "a//b", "a/", *UNSEEN],
 )
 def test_names_that_are_none(app: App, name: str) -> None:
     answer = app(

@@ -191,7 +191,7 @@ class GalleryStore(abc.ABC):
 
         Raises UsageError for a k that is not 1 to `MOST_MATCHES`, both of threshold and FMR, and as `FmrThresholds.at`.
         """
-        if not 1 <= k <= MOST_MATCHES:
+        if not (isinstance(k, (int, np.integer)) and 1 <= k <= MOST_MATCHES):
             message = f"expected to search for 1 to {MOST_MATCHES} matches, found {k}"
             raise UsageError(message)
         least = self._threshold(threshold, fmr)
