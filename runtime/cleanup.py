@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +83,11 @@ def descendants() -> list[int]:
     return found
 
 
-def kill_descendants(but: Collection[int] = ()) -> None:
-    """Kill them, `but` for some."""
-    for process in descendants():
-        if process not in but:
-            with contextlib.suppress(OSError):
-                os.kill(process, signal.SIGKILL)
+def kill_all(processes: Iterable[int]) -> None:
+    """Kill processes, those that are still there."""
+    for process in processes:
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
 
 
 def end_with_parent() -> None:

@@ -12,66 +12,75 @@ import dataclasses
 import importlib
 import logging
 import os
-import re
-import signal
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from efq.runtime import errors
 from efq.runtime.backends.model import thread_count
 from efq.runtime.backends.telemetry import CHOICE
 from efq.runtime.bulk.record import Outcome
 from efq.runtime.bulk.shards import embed_shard
+from efq.runtime.bulk.workers.children import begin_as_child
 from efq.runtime.bulk.workers.pool import Submit, part_workers
 from efq.runtime.bulk.workers.task import BulkTask
-from efq.runtime.cleanup import descendants, kill_descendants, undone_by_a_signal
-from efq.runtime.errors import DeviceError, EfqError, MissingDependencyError, UsageError
-from efq.runtime.files import temporary_folder
-from efq.runtime.progress import ShowProgress, no_progress
+from efq.runtime.cleanup import descendants, kill_all
+from efq.runtime.errors import DeviceError, EfqError, MissingDependencyError, error_class
 
-LOCAL, RUNNING = "local", "auto"
+LOCAL = "local"
 
-_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:]+\]:[0-9]{1,5}")
 _OBJECT_STORE = 80_000_000  # bytes, of a cluster of this run: 75 MiB is the least that Ray takes
-_LONGEST_FOLDER = 42  # bytes: Ray puts sockets below, whose paths have 107 at most
+_AUTHENTICATION, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
-def check_address(address: str) -> None:
-    """Raise UsageError for what names no cluster."""
-    if address not in (LOCAL, RUNNING) and not _ADDRESS.fullmatch(address):
-        message = f"expected HOST:PORT of a Ray cluster, {RUNNING} or {LOCAL} after --ray, found {address[:100]!r}"
-        raise UsageError(message)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Joined:
+    """Said when a cluster has been joined. address: HOST:PORT of its head."""
+
+    address: str
+    actors: int
+    share: str
 
 
-def embed_on_ray(
-    task: BulkTask, shards: Sequence[int], *, address: str, cpus: int, progress: ShowProgress = no_progress
-) -> Iterator[Outcome]:
-    """Embed `shards` on the cluster at `address`, and yield what came of each when it is written.
+def drive(
+    task: BulkTask, shards: Sequence[int], address: str, cpus: int, folder: Path | None, pipe: Connection
+) -> None:
+    """What the child of `ray_run` does: embed `shards`, and send what came of each, None at the end, or an error.
 
-    cpus: of an actor, where the artifact runs on CPUs; otherwise an actor has a GPU. Raises what embedding does there,
-    MissingDependencyError without Ray, UsageError for an address that is none, DeviceError for a cluster that cannot be
-    reached, has no such share, or fails.
+    folder: for the files of a cluster of this run.
     """
-    check_address(address)
-    ray = import_ray(address)
-    with _connected(ray, address):
+    begin_as_child()
+    try:
+        for answer in _embed(task, shards, address, cpus, folder):
+            pipe.send(answer)
+        pipe.send(None)
+    except EfqError as error:
+        pipe.send(error)
+
+
+def _embed(
+    task: BulkTask, shards: Sequence[int], address: str, cpus: int, folder: Path | None
+) -> Iterator[Joined | Outcome]:
+    ray = _import_ray(address)
+    with _connected(ray, address, folder):
         share = {"num_cpus": cpus} if task.in_processes else {"num_gpus": 1}
         actors = min(_actors(ray, share), len(shards))
-        logging.getLogger(__name__).info("%d actors embed, each with %s", actors, _words(share))
+        yield Joined(address=ray.get_runtime_context().gcs_address, actors=actors, share=_words(share))
         task = dataclasses.replace(task, workers=cpus, in_processes=False)
         yield from _results(ray, task, shards, actors, share)
 
 
-def import_ray(address: str) -> Any:
+def _import_ray(address: str) -> Any:
     """`ray`, with `ray.data`, for a cluster there. Raises MissingDependencyError when it does not load."""
     if os.environ.get(CHOICE) != "1":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == LOCAL:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # or it would listen on every network of the machine
+        _set_own_token()
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is raised
     try:
         importlib.import_module("ray.data")
@@ -79,6 +88,12 @@ def import_ray(address: str) -> Any:
     except ImportError as error:
         message = f"this needs Ray, which cannot be imported ({error}); install it with: pip install 'efq[ray]'"
         raise MissingDependencyError(message) from error
+
+
+def _set_own_token() -> None:
+    """A token for a cluster of this run: Ray would keep one of its own making in the user's home."""
+    if os.environ.setdefault(_AUTHENTICATION, "token") == "token" and _TOKEN_FILE not in os.environ:
+        os.environ.setdefault(_TOKEN, secrets.token_hex(32))
 
 
 class ShardEmbedder:
@@ -126,17 +141,13 @@ def _results(
     try:
         for row in rows.iter_rows():
             if row["kind"]:
-                raise _error_of(row["kind"], row["error"])
+                raise error_class(str(row["kind"]))(str(row["error"]))
             yield Outcome(images=int(row["images"]), faces=int(row["faces"]), failed=int(row["failed"]))
-    except ray.exceptions.RayError as error:
-        message = f"expected the Ray cluster to embed the shards, found: {str(error)[:1000]}"
+    except EfqError:
+        raise
+    except Exception as error:  # Ray raises more than its own RayError where a cluster fails
+        message = f"expected the Ray cluster to embed the shards, found: {type(error).__name__}: {str(error)[:1000]}"
         raise DeviceError(message) from error
-
-
-def _error_of(kind: str, text: str) -> EfqError:
-    """What an actor raised, as it would have been raised here."""
-    found = getattr(errors, kind, EfqError)
-    return found(text) if isinstance(found, type) and issubclass(found, EfqError) else EfqError(text)
 
 
 def _actors(ray: Any, share: Mapping[str, int]) -> int:
@@ -156,54 +167,49 @@ def _words(share: Mapping[str, int]) -> str:
 
 
 @contextlib.contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
+def _connected(ray: Any, address: str, folder: Path | None) -> Iterator[None]:
     """Join the cluster, or start one on this machine that hears nobody else, and leave it at the end."""
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
-    with contextlib.ExitStack() as stack:
-        if address == LOCAL:
-            options |= {
-                "num_cpus": thread_count(None),
-                "object_store_memory": _OBJECT_STORE,
-                "_node_ip_address": "127.0.0.1",
-                "_temp_dir": str(_short(stack.enter_context(temporary_folder("ray")))),
-            }
-            stack.enter_context(undone_by_a_signal(kill_descendants))  # Ray's own agents outlive what started them
-        else:
-            del options["include_dashboard"]
-        older = descendants()
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if folder is not None:
+        options |= {
+            "include_dashboard": False,
+            "num_cpus": thread_count(None),
+            "object_store_memory": _OBJECT_STORE,
+            "_node_ip_address": "127.0.0.1",
+            "_temp_dir": str(folder),
+        }
+    with _stderr_held() as said:
         try:
-            with _own_signals():
-                ray.init(address=address, **options)
+            ray.init(address=address, **options)
         except Exception as error:  # Ray raises Exception itself where it does not start
-            ray.shutdown()
-            if address == LOCAL:
-                kill_descendants(but=older)  # what was started of it
+            kill_all(descendants())  # what was started of it
+            reason = ": ".join(filter(None, (str(error)[:500], _last_line(said))))
             message = (
-                f"expected a Ray cluster ({address}), found none that answers: {str(error)[:500]}; one that "
-                "asks for a token takes it with RAY_AUTH_MODE=token"
+                f"expected a Ray cluster ({address}), found none that answers: {reason}; one that asks for a token "
+                f"takes it with {_AUTHENTICATION}=token and {_TOKEN} or {_TOKEN_FILE}"
             )
             raise DeviceError(message) from error
-        stack.callback(ray.shutdown)
-        yield
-
-
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the handler of SIGTERM, in the place of which Ray sets its own."""
-    before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        if before is not None and signal.getsignal(signal.SIGTERM) is not before:
-            signal.signal(signal.SIGTERM, before)
+        ray.shutdown()
 
 
-def _short(folder: Path) -> Path:
-    """Raises UsageError for a folder whose path is too long for Ray's sockets."""
-    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
-        message = (
-            f"expected a folder for temporary files with a short path for Ray, found {tempfile.gettempdir()}; set "
-            "TMPDIR to /tmp or the like"
-        )
-        raise UsageError(message)
-    return folder
+@contextlib.contextmanager
+def _stderr_held() -> Iterator[IO[bytes]]:
+    """What this process writes to stderr, in a file: Ray's libraries say there why they do not join, once a second."""
+    with tempfile.TemporaryFile() as file:
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def _last_line(file: IO[bytes]) -> str:
+    """The last line, without time and place."""
+    file.seek(0)
+    lines = file.read().decode(errors="replace").splitlines() or [""]
+    return lines[-1].rpartition("] ")[2][:300]

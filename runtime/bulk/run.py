@@ -75,10 +75,9 @@ def embed_in_bulk(settings: BulkSettings, *, progress: ShowProgress = no_progres
     """
     import_pyarrow()
     if settings.ray is not None:
-        from efq.runtime.bulk.ray_cluster import check_address, import_ray
+        from efq.runtime.bulk.ray_run import check_ray
 
-        check_address(settings.ray)
-        import_ray(settings.ray)
+        check_ray(settings.ray)
     folder = BulkFolder(settings.output)
     with folder.locked():
         record = _begun(settings, folder, progress)
@@ -199,7 +198,7 @@ def _embed(
 def _runner(settings: BulkSettings) -> Callable[..., Iterator[Outcome]]:
     if settings.ray is None:
         return embed_shards
-    from efq.runtime.bulk.ray_cluster import embed_on_ray
+    from efq.runtime.bulk.ray_run import embed_on_ray
 
     return functools.partial(embed_on_ray, address=settings.ray, cpus=settings.threads or 1)
 

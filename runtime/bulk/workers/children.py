@@ -30,7 +30,7 @@ class Children:
         self._processes: list[BaseProcess] = []
         self._pipes: list[Connection] = []
         context = multiprocessing.get_context("spawn")  # a fork would come without the threads of this process
-        with _signals_held():  # also from what starts, which would print a traceback
+        with signals_held():  # also from what starts, which would print a traceback
             for _ in range(task.workers):
                 here, there = context.Pipe()
                 process = context.Process(target=_serve, args=(task, there), daemon=True)
@@ -89,7 +89,8 @@ def children(task: BulkTask) -> Iterator[Children]:
 
 
 @contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
+    """Signals that a terminal sends to a group of processes wait, also for those that are started here."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -100,8 +101,8 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(task: BulkTask, pipe: Connection) -> None:
-    """What a child does until its pipe is closed."""
+def begin_as_child() -> None:
+    """What a child does first: it leaves signals and messages to its parent, and ends with it."""
     for number in _HELD:
         signal.signal(number, signal.SIG_IGN)  # the parent ends this process
     if hasattr(signal, "pthread_sigmask"):
@@ -111,6 +112,11 @@ def _serve(task: BulkTask, pipe: Connection) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
         os._exit(1)
+
+
+def _serve(task: BulkTask, pipe: Connection) -> None:
+    """What a child does until its pipe is closed."""
+    begin_as_child()
     opened: OpenTask | None = None
     with contextlib.ExitStack() as stack, contextlib.suppress(EOFError, OSError):
         while True:
