@@ -67,15 +67,16 @@ def running(process: subprocess.Popen[Any]) -> Iterator[None]:
             process.wait()
 
 
-def descendants() -> list[int]:
-    """Every process that this one started, and those that they did, by number (Linux; elsewhere none)."""
+def descendants(of: int | None = None) -> list[int]:
+    """Every process that one started, this one unless another is named, and those that they did, by number (Linux;
+    elsewhere none)."""
     parents: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             parent = int(status.read_text(errors="replace").rpartition(")")[2].split()[1])
             parents.setdefault(parent, []).append(int(status.parent.name))
     found: list[int] = []
-    waiting = [os.getpid()]
+    waiting = [os.getpid() if of is None else of]
     while waiting:
         children = parents.get(waiting.pop(), [])
         waiting += children

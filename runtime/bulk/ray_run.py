@@ -27,7 +27,7 @@ from efq.runtime.bulk.ray_cluster import LOCAL, Joined, drive
 from efq.runtime.bulk.record import Outcome
 from efq.runtime.bulk.workers.children import signals_held
 from efq.runtime.bulk.workers.task import BulkTask
-from efq.runtime.cleanup import descendants, kill_all, undone_at_the_end
+from efq.runtime.cleanup import descendants, kill_all, undone_by_a_signal
 from efq.runtime.errors import DeviceError, MissingDependencyError, UsageError
 from efq.runtime.files import temporary_folder
 from efq.runtime.progress import ShowProgress, no_progress
@@ -112,20 +112,23 @@ class _Driver:
 @contextlib.contextmanager
 def _driver(task: BulkTask, shards: Sequence[int], address: str, cpus: int, folder: Path | None) -> Iterator[_Driver]:
     """A child that ends with the block, with all that it started, and with this process however it ends."""
-    older = descendants()
     context = multiprocessing.get_context("spawn")  # a fork would come without the threads of this process
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=drive, args=(task, tuple(shards), address, cpus, folder, there))
 
     def kill() -> None:
-        kill_all(set(descendants()) - set(older))
+        if process.pid is not None:
+            kill_all([process.pid, *descendants(process.pid)])
 
-    with undone_at_the_end(kill), contextlib.closing(here):
+    with contextlib.closing(here), undone_by_a_signal(kill):
         with signals_held():  # also from what starts, which would print a traceback
             process.start()
         there.close()
-        yield _Driver(process, here, address)
-    process.join()
+        try:
+            yield _Driver(process, here, address)
+        finally:
+            kill()
+            process.join()
 
 
 def _check_still_there(cluster: str) -> None:

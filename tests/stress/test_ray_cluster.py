@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -223,7 +224,7 @@ def test_something_else_that_listens(runs: Runs, tmp_path: Path, monkeypatch: py
         result = CliRunner().invoke(main, words)
     assert result.exit_code == DeviceError.exit_code, result.output
     names(result.stderr.splitlines()[-1], address, "within 5 s")
-    assert descendants() == []
+    assert multiprocessing.active_children() == []
 
 
 def test_nothing_that_listens(runs: Runs) -> None:
