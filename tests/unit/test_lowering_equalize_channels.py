@@ -8,7 +8,7 @@ from networks import MEAN, NETWORKS, STD, random_images, randomize, relative_dif
 from torch import fx, nn
 
 from efq.toolchain.graph.from_torch import trace
-from efq.toolchain.graph.operations import WEIGHTED
+from efq.toolchain.graph.operations import WEIGHTED, ClippedRelu
 from efq.toolchain.graph.traversal import module_of
 from efq.toolchain.lowering.absorb_affine import absorb_affine
 from efq.toolchain.lowering.equalize_channels import equalize_channels
@@ -94,6 +94,30 @@ def test_a_dead_channel_is_not_blown_up() -> None:
     assert all(float(parameter.detach().abs().max()) < 1e4 for parameter in graph.parameters())
 
 
-def test_relu6_and_residuals_are_left_alone() -> None:
+@pytest.mark.parametrize("bounded", [nn.ReLU6(), ClippedRelu(0.8)])
+def test_channels_behind_a_bound_are_widened_up_to_the_widest(bounded: nn.Module) -> None:
+    first = nn.Conv2d(3, 6, 3)
+    network = randomize(nn.Sequential(first, bounded, nn.Conv2d(6, 4, 3), nn.Flatten()))
+    with torch.no_grad():
+        first.weight.mul_(torch.tensor([100, 1, 0.5, 0.3, 1e-4, 0])[:, None, None, None])
+        first.bias.copy_(torch.tensor([0, 0, 0, 0, 0, -1]))
+    graph, before = prepared(network), prepared(network)
+    assert equalize_channels(graph, IMAGES).changed == 1
+    assert relative_difference(graph, before, IMAGES) < 1e-5
+    found, narrow = (behind_the_bound(each) for each in (graph, before))
+    assert found[0] == narrow[0]  # what reaches the bound stays
+    assert torch.allclose(found[1:4], found[0])
+    assert torch.allclose(found[4:], 16 * narrow[4:])  # nearly dead, and dead
+
+
+def behind_the_bound(graph: fx.GraphModule) -> torch.Tensor:
+    """The ranges of the channels that an activation with a bound gives, on the images."""
+    ranges = Ranges(graph)
+    ranges.run(IMAGES)
+    (name,) = (name for name, module in graph.named_modules() if isinstance(module, nn.ReLU6 | ClippedRelu))
+    return ranges.found[name]
+
+
+def test_what_a_pool_or_a_sum_reads_is_left_alone() -> None:
     graph = prepared(randomize(NETWORKS["pooling"]()))
     assert equalize_channels(graph, IMAGES).changed == 0
