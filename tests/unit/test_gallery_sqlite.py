@@ -35,6 +35,7 @@ from pathlib import Path
 from efq.runtime.commands.signals import end_this_process
 from efq.runtime.gallery.stores.sqlite.connections import Connections
 from efq.runtime.gallery.stores.sqlite.place import hold
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 end_this_process()
 path = Path(sys.argv[1])
 with Connections(path, hold(path)).writing() as connection:
