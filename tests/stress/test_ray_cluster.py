@@ -161,11 +161,15 @@ def test_a_cluster_writes_the_same_bytes(cluster: Cluster, runs: Runs, address: 
     assert cluster.process.poll() is None, "it is left as it was"
 
 
-@pytest.mark.parametrize("address", ["HOST:PORT", "auto"])
-@pytest.mark.parametrize(
-    "environment",
-    [{}, {"RAY_AUTH_MODE": "token"}, WITH_TOKEN | {"RAY_AUTH_TOKEN": "cd34" * 16}],
-    ids=["none", "no token", "a wrong token"],
+@pytest.mark.parametrize(  # Ray takes twenty seconds to say that a token is missing or wrong
+    ("address", "environment"),
+    [
+        ("HOST:PORT", {}),
+        ("HOST:PORT", {"RAY_AUTH_MODE": "token"}),
+        ("auto", {"RAY_AUTH_MODE": "token"}),
+        ("HOST:PORT", WITH_TOKEN | {"RAY_AUTH_TOKEN": "cd34" * 16}),
+    ],
+    ids=["none", "no token", "auto, no token", "a wrong token"],
 )
 def test_a_token_is_asked_for(cluster: Cluster, runs: Runs, address: str, environment: dict[str, str]) -> None:
     found = cluster.address if address == "HOST:PORT" else address
