@@ -39,6 +39,7 @@ from efq.toolchain.graph.operations import (
     QuantizedLinear,
     SelectChannels,
 )
+from efq.toolchain.lowering.quantization.compensate_rounding import compensate_rounding
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.student import load_student, save_student
 
@@ -215,7 +216,7 @@ def outcome(graph: fx.GraphModule, draw: random.Random, folder: Path) -> str:
     with torch.no_grad():
         wanted = graph(images)
     try:
-        student = make_graph_student(graph, height=HEIGHT, width=WIDTH, images=16, **recipe)
+        student = make_graph_student(graph, height=HEIGHT, width=WIDTH, images=16, float_share=0.5, **recipe)
     except EfqError as error:
         check_words(error)
         return f"refused before training ({type(error).__name__}): {error}"
@@ -225,6 +226,7 @@ def outcome(graph: fx.GraphModule, draw: random.Random, folder: Path) -> str:
             difference = float((student.network(images) - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
         set_enabled(student.network, enabled=True)
         assert difference < 1e-3, f"lowered, the float function differs by {difference}"
+    compensate_rounding(student.network, images)
     save_student(student, folder / "student.pt")
     student = load_student(folder / "student.pt")
     found = find_target(target)

@@ -106,7 +106,7 @@ def test_quantizers_switched_off_leave_the_float_function(name: str, symmetric: 
     with torch.no_grad():
         graph.get_submodule("normalization").bias.zero_()  # type: ignore[union-attr,operator]
         wanted = graph(IMAGES)
-    student = make_graph_student(graph, images=8, symmetric_activations=symmetric)
+    student = make_graph_student(graph, images=8, symmetric_activations=symmetric, float_share=0.5)
     set_enabled(student.network, enabled=False)
     with torch.no_grad():
         found = student.network(IMAGES)

@@ -28,6 +28,7 @@ from efq.toolchain.losses import (
     feature_loss,
     impostor_thresholds,
 )
+from efq.toolchain.lowering.quantization.compensate_rounding import compensate_rounding
 from efq.toolchain.lowering.quantization.start_ranges import start_ranges
 from efq.toolchain.quantizers import set_enabled
 from efq.toolchain.recipes.recipe import Recipe
@@ -79,7 +80,7 @@ class Trainer:
         )
         self.batches = Batches(faces, sampler, recipe.augmentation, seed=seed, processes=processes)
         self.metric: EvaluationMetricLoss | None = self._make_metric() if recipe.metric_weight > 0 else None
-        self.float_steps = int(recipe.steps * recipe.float_share)
+        self.float_steps = recipe.float_steps
         self._progress = progress if processes.leads else no_progress
         self._weights_first = recipe.float_phase == "activations"
         self.step = 0
@@ -178,8 +179,14 @@ class Trainer:
     def _start_quantizers(self) -> None:
         """Let the quantizers, off until now, start from the weights as they are and the activations of some faces."""
         _logger.info("quantizers on at step %d", self.step)
-        images = draw_images(self.faces, self.recipe.calibration_images, self.seed)
-        start_ranges(self.network, torch.from_numpy(images).to(self.processes.device), weights=not self._weights_first)
+        drawn = draw_images(self.faces, self.recipe.calibration_images, self.seed)
+        images = torch.from_numpy(drawn).to(self.processes.device)
+        start_ranges(self.network, images, weights=not self._weights_first)
+        if self.recipe.starts_with_float_weights:
+            compensate_rounding(self.network, images)
+        if self.processes.world_size > 1:
+            for parameter in self.network.parameters():  # ties of rounding need not fall alike everywhere
+                torch.distributed.broadcast(parameter.detach(), 0)
 
     def _average(self, values: dict[str, float]) -> None:
         for name, value in values.items():

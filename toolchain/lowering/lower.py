@@ -112,6 +112,7 @@ def lower_graph(graph: fx.GraphModule, recipe: Recipe, images: Tensor) -> Loweri
         run("insert_quantizers", insert_quantizers(graph, recipe))
     run("start_ranges", start_ranges(graph, images))
     run("keep_sensitive", keep_sensitive(graph, recipe, fitting))
-    run("compensate_rounding", compensate_rounding(graph, fitting))
+    if not recipe.starts_with_float_weights:
+        run("compensate_rounding", compensate_rounding(graph, fitting))
     to_channels_last(graph)
     return LoweringReport(changed=changed, notes=tuple(notes), activations=activations)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from efq.toolchain.quantizers.arithmetic import dequantize, quantize
+from efq.toolchain.quantizers.draws import draw_values
 
 SMALLEST_SCALE = 1e-8
 _SHARES = torch.linspace(0.3, 1.0, 36)
@@ -32,7 +33,7 @@ def search_tensor_range(samples: Tensor, lowest: int, highest: int, *, with_zero
 
     Without a zero point the grid is symmetric around 0 (or starts at 0 where `lowest` is 0).
     """
-    values = _thin(samples.detach().flatten().float())
+    values = draw_values(samples.detach().float(), _SAMPLE_LIMIT, torch.Generator().manual_seed(0))
     smallest, largest = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if lowest == 0:
         candidates = [(share * largest / highest, 0) for share in _SHARES.tolist()]
@@ -59,11 +60,3 @@ def _squared_error(values: Tensor, scale: float, zero_point: int, lowest: int, h
     step = torch.tensor(scale)
     restored = dequantize(quantize(values, step, float(zero_point), lowest, highest), step, float(zero_point))
     return float((restored - values).square().sum())
-
-
-def _thin(values: Tensor) -> Tensor:
-    """At most _SAMPLE_LIMIT values, evenly spaced, with the extremes kept."""
-    if values.numel() <= _SAMPLE_LIMIT:
-        return values
-    stride = values.numel() // _SAMPLE_LIMIT + 1
-    return torch.cat([values[::stride], values.min()[None], values.max()[None]])

@@ -138,6 +138,16 @@ class Recipe:
         """The bits of the widest grid that weights are put on."""
         return FULL_BITS if self.full_range or self.symmetric_activations else REDUCED_BITS
 
+    @property
+    def float_steps(self) -> int:
+        """The first steps, which train with quantizers that pass floats through."""
+        return int(self.steps * self.float_share)
+
+    @property
+    def starts_with_float_weights(self) -> bool:
+        """Whether weights are put on their grid after the float steps only."""
+        return self.float_steps > 0 and self.float_phase == "all"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` reads them."""
         values = dataclasses.asdict(self)

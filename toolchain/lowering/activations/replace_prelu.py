@@ -25,6 +25,7 @@ from efq.toolchain.graph.scaling import scale_input, scale_output
 from efq.toolchain.graph.traversal import module_of, producer, replace_module, weighted_users
 from efq.toolchain.lowering.activations.activation_fit import ReluFit, fit_plain_relu, fit_relu, fit_slope
 from efq.toolchain.lowering.reconstruct import reconstruct
+from efq.toolchain.quantizers.draws import draw_rows
 
 ACTIVATIONS = ("relu", "leaky", "prelu")
 _ROWS = 8_192
@@ -67,9 +68,9 @@ def relu_fit_errors(network: fx.GraphModule, images: Tensor) -> dict[str, tuple[
 
 
 def rows_of(values: Tensor) -> Tensor:
-    """(M, C) evenly spread positions of (N, C, H, W) or (N, C)."""
+    """(M, C) positions of (N, C, H, W) or (N, C), drawn at random; of tensors of one shape the same."""
     rows = values.permute(0, 2, 3, 1).flatten(0, 2) if values.dim() == 4 else values
-    return rows[:: max(1, rows.shape[0] // _ROWS)]
+    return draw_rows(rows, _ROWS, torch.Generator().manual_seed(0))
 
 
 class _Walk:

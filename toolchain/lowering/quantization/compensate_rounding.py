@@ -1,10 +1,10 @@
-"""Round weights of fewer than 7 bits so that the rounding errors of one output cancel on real inputs.
+"""Round weights so that the rounding errors of one output cancel on real inputs.
 
 Frantar et al. 2022 (GPTQ): the inputs of a layer are taken one after another; each weight is rounded to the grid, and
 the weights of the inputs still to come move by what least squares says makes up for the error, given the inputs' second
 moments over faces. No labels, no gradient; seconds for a MobileFaceNet.
 
-Requires: inserted and started quantizers. Ensures: every layer of fewer than 7 bits has weights that lie on its grid,
+Requires: inserted and started quantizers. Ensures: every layer with a quantizer has weights that lie on its grid,
 rounded for the inputs that the student itself, quantized up to there, gives it.
 """
 
@@ -19,11 +19,11 @@ from torch.nn import functional
 
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.graph.pass_result import PassResult
-from efq.toolchain.recipes.recipe import REDUCED_BITS
 
 _FACES = 64
 _POSITIONS = 6000  # inputs of a layer that its moments are summed over
 _DAMPING = 0.01  # of the mean second moment, added to each
+_COLUMNS = 64  # of the weights, rounded before those behind them are moved
 
 SYSTEM = (1_000, 5_000)
 """Inputs of one output whose errors make up for each other: as many as there are positions, but within these.
@@ -50,32 +50,30 @@ class _Rounding(fx.Interpreter):
         self.generator = torch.Generator().manual_seed(0)
 
     def has_work(self) -> bool:
-        return any(_is_narrow(module) for module in self.submodules.values())
+        return any(_is_quantized(module) for module in self.submodules.values())
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module = self.fetch_attr(target)
-        if _is_narrow(module):
+        if _is_quantized(module):
             _round_layer(module, _inputs_of(module, args[0], self.generator))
             self.changed += 1
         return super().call_module(target, args, kwargs)
 
 
-def _is_narrow(module: Any) -> bool:
-    if not isinstance(module, QuantizedConv2d | QuantizedLinear) or module.weight_quantizer is None:
-        return False
-    return module.weight_quantizer.bits < REDUCED_BITS
+def _is_quantized(module: Any) -> bool:
+    return isinstance(module, QuantizedConv2d | QuantizedLinear) and module.weight_quantizer is not None
 
 
 def _inputs_of(module: QuantizedConv2d | QuantizedLinear, values: Tensor, generator: torch.Generator) -> Tensor:
     """(positions, groups, inputs of one output) float64, a random sample of what `module` multiplies its weights by."""
     if isinstance(module, QuantizedLinear):
-        return values[:, None].double()
+        return values[:, None]
     wanted = max(_POSITIONS, 4 * module.weight[0].numel())
     height, width = (-(-size // stride) for size, stride in zip(values.shape[2:], module.stride, strict=True))
     values = values[: max(1, -(-4 * wanted // (height * width)))]
     patches = functional.unfold(values, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
     rows = patches.reshape(len(values), module.groups, -1, patches.shape[2]).permute(0, 3, 1, 2).flatten(0, 1)
-    return rows[torch.randperm(len(rows), generator=generator)[:wanted]].double()
+    return rows[torch.randperm(len(rows), generator=generator)[:wanted]]
 
 
 def _round_layer(module: QuantizedConv2d | QuantizedLinear, inputs: Tensor) -> None:
@@ -96,14 +94,24 @@ def _round_layer(module: QuantizedConv2d | QuantizedLinear, inputs: Tensor) -> N
 def _rounded(weights: Tensor, inputs: Tensor, on_grid: Callable[[Tensor], Tensor]) -> Tensor:
     """(groups, outputs, n) weights on their grid, for (positions, groups, n) inputs."""
     weights = weights.clone()
-    factors = _inverse_factors(torch.einsum("ngi,ngj->gij", inputs, inputs) / len(inputs))
-    rounded = torch.empty_like(weights)
+    factors = _inverse_factors(torch.einsum("ngi,ngj->gij", inputs, inputs).double() / len(inputs))
+    for start in range(0, weights.shape[2], _COLUMNS):
+        end = min(start + _COLUMNS, weights.shape[2])
+        errors = _round_columns(weights[:, :, start:end], factors[:, start:end, start:end], on_grid)
+        weights[:, :, end:] -= errors @ factors[:, start:end, end:]
+    return weights
+
+
+def _round_columns(weights: Tensor, factors: Tensor, on_grid: Callable[[Tensor], Tensor]) -> Tensor:
+    """Round (groups, outputs, columns) in place; the errors (same shape) that later columns have to make up for."""
+    errors = torch.empty_like(weights)
     for place in range(weights.shape[2]):
-        column = weights[:, :, place]
-        rounded[:, :, place] = on_grid(column)
-        error = (column - rounded[:, :, place]) / factors[:, None, place, place]
-        weights[:, :, place:] -= error[:, :, None] * factors[:, None, place, place:]
-    return rounded
+        column = weights[:, :, place].clone()
+        weights[:, :, place] = on_grid(column)
+        error = (column - weights[:, :, place]) / factors[:, None, place, place]
+        weights[:, :, place + 1 :] -= error[:, :, None] * factors[:, None, place, place + 1 :]
+        errors[:, :, place] = error
+    return errors
 
 
 def _inverse_factors(moments: Tensor) -> Tensor:

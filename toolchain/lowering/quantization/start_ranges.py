@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from efq.toolchain.graph.operations import WEIGHTED
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.quantizers import ActivationQuantizer, set_enabled
+from efq.toolchain.quantizers.draws import draw_values
 
 _VALUES_A_BATCH = 40_000
 _BATCH = 32
@@ -23,12 +24,12 @@ _BATCH = 32
 def start_ranges(network: fx.GraphModule, images: Tensor, *, weights: bool = True) -> PassResult:
     """Search in place over `images` uint8 (N, H, W, 3); `weights` False leaves the weights quantized as they are."""
     quantizers = [module for module in network.modules() if isinstance(module, ActivationQuantizer)]
+    generator = torch.Generator().manual_seed(0)
     samples: dict[ActivationQuantizer, list[Tensor]] = {quantizer: [] for quantizer in quantizers}
 
     def record(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(module, ActivationQuantizer)
-        values = inputs[0].flatten()
-        samples[module].append(values[:: max(1, values.numel() // _VALUES_A_BATCH)].clone())
+        samples[module].append(draw_values(inputs[0], _VALUES_A_BATCH, generator))
 
     hooks = [quantizer.register_forward_pre_hook(record) for quantizer in quantizers]
     set_enabled(network, enabled=False, weights=not weights)
