@@ -11,6 +11,7 @@ from efq.toolchain.graph.from_torch import trace
 from efq.toolchain.graph.operations import WEIGHTED, ClippedRelu
 from efq.toolchain.graph.traversal import module_of
 from efq.toolchain.lowering.absorb_affine import absorb_affine
+from efq.toolchain.lowering.channel_groups import channel_groups
 from efq.toolchain.lowering.equalize_channels import equalize_channels
 from efq.toolchain.lowering.fold_batchnorm import fold_batchnorm
 
@@ -48,7 +49,9 @@ class Ranges(fx.Interpreter):
         return result
 
 
-@pytest.mark.parametrize(("name", "changed"), [("bottleneck", 7), ("preactivation", 3), ("convolution-head", 2)])
+@pytest.mark.parametrize(
+    ("name", "changed"), [("bottleneck", 8), ("preactivation", 4), ("convolution-head", 2), ("pooling", 2)]
+)
 def test_float_function_is_unchanged(name: str, changed: int) -> None:
     network = randomize(NETWORKS[name]())
     spread_channels(network)
@@ -118,6 +121,56 @@ def behind_the_bound(graph: fx.GraphModule) -> torch.Tensor:
     return ranges.found[name]
 
 
-def test_what_a_pool_or_a_sum_reads_is_left_alone() -> None:
-    graph = prepared(randomize(NETWORKS["pooling"]()))
-    assert equalize_channels(graph, IMAGES).changed == 0
+class Residual(nn.Module):
+    """A stem, two blocks whose outputs are added to what they read, an activation between, and a pooled head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 6, 3, 2), nn.Linear(6, 5)
+        self.blocks = nn.ModuleList(nn.Conv2d(6, 6, 3, 1, 1) for _ in range(2))
+        self.prelu, self.pool = nn.PReLU(6), nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        first = self.stem(images)
+        second = self.prelu(first + self.blocks[0](first))
+        third = second + self.blocks[1](second)
+        return self.head(torch.flatten(self.pool(third), 1))  # type: ignore[no-any-return]
+
+
+def test_summed_tensors_have_one_factor_a_channel_with_room_in_none() -> None:
+    network = randomize(Residual())
+    with torch.no_grad():
+        network.stem.weight.mul_(torch.logspace(-1, 1, 6)[:, None, None, None])
+    graph, before = prepared(network), prepared(network)
+    (group,) = channel_groups(graph)
+    assert (len(group.writers), len(group.readers)) == (3, 3)
+    wide = Ranges(before)
+    wide.run(IMAGES)
+    assert equalize_channels(graph, IMAGES).changed == 1
+    assert relative_difference(graph, before, random_images(8, seed=5)) < 1e-4
+    found = Ranges(graph)
+    found.run(IMAGES)
+    for ranges, room_is_left in ((wide, True), (found, False)):
+        room = [reach.max() / reach for reach in (_reach(graph, ranges, node) for node in group.tensors)]
+        assert bool((torch.stack(room).amin(0) > 1.001).any()) == room_is_left
+
+
+def _reach(graph: fx.GraphModule, ranges: Ranges, node: fx.Node) -> torch.Tensor:
+    reach = ranges.found[str(node.target)]
+    if not isinstance(module_of(graph, node), nn.PReLU):
+        return reach
+    return torch.maximum(reach, ranges.found[str(node.all_input_nodes[0].target)])
+
+
+def test_what_a_gate_or_a_concatenation_reads_is_left_alone() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.gate, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(8, 4, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps = self.stem(images)
+            gated = maps * torch.sigmoid(self.gate(maps.mean((2, 3), keepdim=True)))
+            return self.head(torch.cat([maps, gated], 1)).flatten(1)  # type: ignore[no-any-return]
+
+    assert channel_groups(prepared(randomize(Gated()))) == []
