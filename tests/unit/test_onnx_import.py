@@ -117,6 +117,21 @@ def test_floats_of_other_widths(tmp_path: Path, kind: int) -> None:
         assert compare_with_onnx(found, torch.randn(2, 3, 9, 10)) is not None
 
 
+def test_weights_of_16_bits_in_constant_nodes(tmp_path: Path) -> None:
+    """ONNX Runtime's embeddings of such a file are rounded in each layer, and no error of the importer."""
+    weights = [random(*shape, seed=place).astype(np.float16) for place, shape in enumerate([(32, 3, 3, 3), (16, 1792)])]
+    nodes = [
+        node("Constant", [], "w", value=numpy_helper.from_array(weights[0], "")),
+        node("Constant", [], "k", value=numpy_helper.from_array(weights[1], "")),
+        node("Conv", ["x", "w"], "c"),
+        node("Flatten", ["c"], "f"),
+        node("Gemm", ["f", "k"], transB=1),
+    ]
+    found = imported(model(nodes, shape=["N", 3, 9, 10], kind=TensorProto.FLOAT16), tmp_path)
+    assert any("16" in note for note in found.notes)
+    assert compare_with_onnx(found, torch.randn(4, 3, 9, 10, generator=torch.Generator().manual_seed(0))) is not None
+
+
 @pytest.mark.parametrize("axis", [0, 1, None])
 def test_weights_of_whole_numbers(tmp_path: Path, axis: int | None) -> None:
     stored = np.random.default_rng(0).integers(-127, 128, (20, 3, 3, 3)).astype(np.int8)

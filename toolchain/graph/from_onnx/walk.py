@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from onnx import NodeProto, TensorProto
+from onnx import AttributeProto, NodeProto, TensorProto
 from torch import fx
 
 from efq.toolchain.graph.from_onnx.builder import BATCH, Activation, GraphBuilder, Value
@@ -169,5 +169,9 @@ def _refuse_quantized(model: OnnxModel) -> None:
 
 
 def is_narrow(model: OnnxModel) -> bool:
-    """Whether weights are stored in 16 bits."""
-    return any(tensor.data_type in _NARROW for tensor in model.initializers.values())
+    """Whether the image, weights, constants or conversions are of 16 bits."""
+    attributes = [attribute for node in model.nodes for attribute in node.attribute]
+    kinds = {tensor.data_type for tensor in model.initializers.values()}
+    kinds |= {attribute.t.data_type for attribute in attributes if attribute.type == AttributeProto.TENSOR}
+    kinds |= {attribute.i for attribute in attributes if attribute.name == "to"}
+    return not kinds.union([model.image.type.tensor_type.elem_type]).isdisjoint(_NARROW)
