@@ -27,6 +27,7 @@ _WEIGHTS = {
     "g": random(128, 16),
     "mean": np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1),
     "std": np.array([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1),
+    "places": np.array([2, 1, 0]),
     "three": np.ones(3),
     "mu": np.array([130.0, 110, 100]),
     "nil": np.array([0.1, 0, -0.1]),
@@ -61,11 +62,15 @@ def test_a_file_that_says_nothing_is_fed_as_insightface_does(tmp_path: Path) -> 
     assert teacher.normalized(random_images(2, size=112)).shape == (2, 16)
 
 
+SWAP = node("Gather", ["x", "places"], "o", axis=1)
+SWAP_LATER = node("Gather", ["o", "places"], "a", axis=1)
 INSIDE: dict[str, tuple[list[NodeProto], str]] = {
     "of bytes": ([node("Sub", ["x", "s"], "a"), node("Mul", ["a", "m"], "b")], "rgb,0..255"),
     "by names alone": ([node("Sub", ["x", "zero"], "a"), node("Mul", ["a", "one"], "b")], "rgb,0..255"),
     "by a scale": ([node("Mul", ["x", "m"], "b")], "rgb,0..255"),
     "of each channel": ([node("Sub", ["x", "mean"], "a"), node("Div", ["a", "std"], "b")], "rgb,0..1"),
+    "of BGR": ([SWAP, node("Sub", ["o", "mean"], "a"), node("Div", ["a", "std"], "b")], "rgb,0..1"),
+    "of BGR later": ([node("Sub", ["x", "mean"], "o"), SWAP_LATER, node("Div", ["a", "std"], "b")], "rgb,0..1"),
     "of -1 to 1": ([node("Add", ["x", "one"], "a"), node("Div", ["a", "two"], "b")], "rgb,-1..1"),
     "by a BatchNorm": ([node("BatchNormalization", ["x", "three", "three", "mu", "var"], "b")], "rgb,0..255"),
     "behind a BatchNorm": ([node("BatchNormalization", ["x", "three", "three", "nil", "three"], "b")], "rgb,-1..1"),

@@ -13,6 +13,8 @@ from torch import Tensor, fx, nn
 _Affine = tuple[Tensor, Tensor]
 """a and b of a * x + b, float64 (3,)."""
 
+_NOTHING: _Affine = (torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+
 _STEPS: dict[Any, Callable[[_Affine, Tensor], _Affine]] = {
     operator.add: lambda affine, number: (affine[0], affine[1] + number),
     operator.sub: lambda affine, number: (affine[0], affine[1] - number),
@@ -23,7 +25,7 @@ _STEPS: dict[Any, Callable[[_Affine, Tensor], _Affine]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InnerNormalization:
-    """(x - mean) / std, a channel each, at the input of a network."""
+    """(x - mean) / std, a channel each, at the input of a network, in the order its first layer reads them in."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -35,7 +37,7 @@ def find_normalization(network: fx.GraphModule) -> InnerNormalization | None:
     A BatchNorm that reads the image counts where it is the first: its statistics say what the image is like.
     """
     affine, last = _chain(network)
-    if last.op == "placeholder":
+    if affine is None:
         layer = _only_reader(last)
         module = network.get_submodule(str(layer.target)) if layer is not None and layer.op == "call_module" else None
         affine = _of_batch_norm(module) if isinstance(module, nn.BatchNorm2d) else None
@@ -46,17 +48,29 @@ def find_normalization(network: fx.GraphModule) -> InnerNormalization | None:
 
 
 def _chain(network: fx.GraphModule) -> tuple[_Affine | None, fx.Node]:
-    """What sums and products with constants make of the image, and the last of them."""
+    """What sums and products with constants make of the image, and the last of them; RGB may become BGR on the way."""
     last = next(node for node in network.graph.nodes if node.op == "placeholder")
-    affine: _Affine = (torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
-    while (reader := _only_reader(last)) is not None and reader.target in _STEPS and len(reader.args) == 2:
-        number = _constant(network, reader, last)
-        if number is None:
+    affine: _Affine | None = None
+    while (reader := _only_reader(last)) is not None:
+        order = _order_of_channels(network, reader)
+        number = _constant(network, reader, last) if reader.target in _STEPS and len(reader.args) == 2 else None
+        turned = reader.target in (operator.sub, operator.truediv) and reader.args[0] is not last
+        if order is None and (number is None or turned):
             break
-        if reader.args[0] is not last and reader.target in (operator.sub, operator.truediv):
-            break
-        affine, last = _STEPS[reader.target](affine, number), reader
-    return (None if last.op == "placeholder" else affine), last
+        if number is not None:
+            affine = _STEPS[reader.target](affine or _NOTHING, number)
+        elif affine is not None:
+            affine = affine[0][order], affine[1][order]
+        last = reader
+    return affine, last
+
+
+def _order_of_channels(network: fx.GraphModule, node: fx.Node) -> Tensor | None:
+    """The places that `node` takes its three channels from, each once; None where it does something else."""
+    if node.target is not torch.index_select or node.args[1] != 1 or not isinstance(node.args[2], fx.Node):
+        return None
+    places: Tensor = getattr(network, str(node.args[2].target))
+    return places if sorted(places.tolist()) == [0, 1, 2] else None
 
 
 def _only_reader(node: fx.Node) -> fx.Node | None:
