@@ -116,3 +116,24 @@ def test_inputs_that_are_always_zero() -> None:
     network = alone(layer, 4)
     compensate_rounding(network, torch.zeros(16, 8))
     assert bool(layer.weight.isfinite().all())
+
+
+def test_inputs_that_are_not_finite_round_to_nearest() -> None:
+    """A layer that overflows is the teacher check's to refuse, not a factorization's to fail at."""
+    layer = QuantizedConv2d(4, 4, 3, 1, 1, groups=2)
+    network = alone(layer, 7)
+    assert layer.weight_quantizer is not None
+    nearest = layer.weight_quantizer(layer.weight).detach()
+    values = random_rows(8, 4, 6, 6)
+    values[0, 0] = torch.inf
+    compensate_rounding(network, values)
+    assert torch.allclose(layer.weight[:2], nearest[:2], atol=1e-6)
+    assert bool(layer.weight.isfinite().all())
+
+
+@torch.no_grad()
+def test_moments_in_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ROWS", 8)
+    inputs = random_rows(50, 2, 20)
+    wanted = torch.einsum("ngi,ngj->gij", inputs, inputs).double() / 50
+    assert torch.allclose(module._moments(inputs).triu(), wanted.triu(), atol=1e-6)

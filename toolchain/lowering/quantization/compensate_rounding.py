@@ -23,7 +23,8 @@ from efq.toolchain.graph.pass_result import PassResult
 _FACES = 64
 _POSITIONS = 6000  # inputs of a layer that its moments are summed over
 _DAMPING = 0.01  # of the mean second moment, added to each
-_COLUMNS = 64  # of the weights, rounded before those behind them are moved
+_COLUMNS = 64  # of the weights, whose moves for all before them are one product
+_ROWS = 512  # of the second moments, summed at once
 
 SYSTEM = (1_000, 5_000)
 """Inputs of one output whose errors make up for each other: as many as there are positions, but within these.
@@ -65,7 +66,7 @@ def _is_quantized(module: Any) -> bool:
 
 
 def _inputs_of(module: QuantizedConv2d | QuantizedLinear, values: Tensor, generator: torch.Generator) -> Tensor:
-    """(positions, groups, inputs of one output) float64, a random sample of what `module` multiplies its weights by."""
+    """(positions, groups, inputs of one output), a random sample of what `module` multiplies its weights by."""
     if isinstance(module, QuantizedLinear):
         return values[:, None]
     wanted = max(_POSITIONS, 4 * module.weight[0].numel())
@@ -92,32 +93,44 @@ def _round_layer(module: QuantizedConv2d | QuantizedLinear, inputs: Tensor) -> N
 
 
 def _rounded(weights: Tensor, inputs: Tensor, on_grid: Callable[[Tensor], Tensor]) -> Tensor:
-    """(groups, outputs, n) weights on their grid, for (positions, groups, n) inputs."""
-    weights = weights.clone()
-    factors = _inverse_factors(torch.einsum("ngi,ngj->gij", inputs, inputs).double() / len(inputs))
-    for start in range(0, weights.shape[2], _COLUMNS):
-        end = min(start + _COLUMNS, weights.shape[2])
-        errors = _round_columns(weights[:, :, start:end], factors[:, start:end, start:end], on_grid)
-        weights[:, :, end:] -= errors @ factors[:, start:end, end:]
-    return weights
+    """(groups, outputs, n) weights on their grid, for (positions, groups, n) inputs.
+
+    With moments R R^T, R upper triangular, the mean square of an output's error is that of d R, d = weights - rounded.
+    A weight is rounded from where it makes its own place of d R zero, for which those before it are enough.
+    """
+    shares = _factors(_moments(inputs))
+    shares /= shares.diagonal(dim1=1, dim2=2)[:, None].clone()
+    weights = weights.mT.contiguous()  # all outputs' weights for one input are read together
+    rounded, errors = torch.empty_like(weights), torch.empty_like(weights)
+    for start in range(0, weights.shape[1], _COLUMNS):
+        block = slice(start, min(start + _COLUMNS, weights.shape[1]))
+        moves = shares[:, :start, block].mT @ errors[:, :start]
+        for place in range(block.start, block.stop):
+            rounded[:, place] = on_grid(weights[:, place] + moves[:, place - start])
+            errors[:, place] = weights[:, place] - rounded[:, place]
+            moves += shares[:, place, block, None] * errors[:, place, None]
+    return rounded.mT
 
 
-def _round_columns(weights: Tensor, factors: Tensor, on_grid: Callable[[Tensor], Tensor]) -> Tensor:
-    """Round (groups, outputs, columns) in place; the errors (same shape) that later columns have to make up for."""
-    errors = torch.empty_like(weights)
-    for place in range(weights.shape[2]):
-        column = weights[:, :, place].clone()
-        weights[:, :, place] = on_grid(column)
-        error = (column - weights[:, :, place]) / factors[:, None, place, place]
-        weights[:, :, place + 1 :] -= error[:, :, None] * factors[:, None, place, place + 1 :]
-        errors[:, :, place] = error
-    return errors
+def _moments(inputs: Tensor) -> Tensor:
+    """(groups, n, n) float64 means of products of (positions, groups, n) inputs: their upper triangles."""
+    positions, groups, size = inputs.shape
+    values = inputs.transpose(0, 1)
+    moments = inputs.new_zeros(groups, size, size)
+    for start in range(0, size, _ROWS):
+        rows = slice(start, start + _ROWS)
+        moments[:, rows, start:] = values[:, :, rows].mT @ values[:, :, start:]
+    return moments.double().div_(positions)
 
 
-def _inverse_factors(moments: Tensor) -> Tensor:
-    """The upper Cholesky factors of the inverses of (groups, n, n) moments."""
-    damping = moments.diagonal(dim1=1, dim2=2).mean(1) * _DAMPING + 1e-8
-    damped = moments + torch.diag_embed(damping[:, None].expand(-1, moments.shape[1]))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    factors: Tensor = torch.linalg.cholesky(inverse, upper=True)
+def _factors(moments: Tensor) -> Tensor:
+    """The upper triangular R of R R^T, for (groups, n, n) moments, of which the upper triangles are read.
+
+    Where there is none, as inputs are not finite, the identity: weights are rounded to nearest.
+    """
+    diagonal = moments.diagonal(dim1=1, dim2=2)
+    diagonal += diagonal.mean(1, keepdim=True) * _DAMPING + 1e-8
+    turned, failed = torch.linalg.cholesky_ex(moments.flip(1, 2))
+    factors: Tensor = turned.flip(1, 2)
+    factors[(failed != 0) | ~factors.isfinite().flatten(1).all(1)] = torch.eye(moments.shape[1], dtype=moments.dtype)
     return factors
