@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import flag, number, path_of, text
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import MODEL_FILE, Artifact
 from efq.runtime.artifact.manifest import Manifest
@@ -89,18 +90,22 @@ class Embedder:
         Raises IncompatibleArtifactError, SchemaError or ChecksumError for an artifact that cannot be used, EngineError
         for an engine that does not fit and `rebuild` not given, EngineBuildError when building fails, DeviceError for
         a device its target does not run on or that is not there, MissingDependencyError when TensorRT, a CUDA package
-        or OpenVINO is needed and not installed, UsageError for a thread count below one or an unknown backend.
+        or OpenVINO is needed and not installed, UsageError for a thread count below one, an unknown backend, and
+        arguments of another type or range.
         """
+        if not callable(progress):
+            message = f"expected progress to be a function, as efq.runtime.progress has them, found {progress!r:.100}"
+            raise UsageError(message)
         # Its folder is found again after the process, or a child, has gone to another one.
-        artifact = Artifact.open(Path(directory).absolute())
+        artifact = Artifact.open(path_of(directory, "an artifact's folder").absolute())
         target = _target_of(artifact)
         options = OpenOptions(
             device=_chosen_device(target, device),
             threads=threads,
-            backend=backend,
-            tolerance=tolerance,
-            rebuild=rebuild,
-            lean=lean,
+            backend=text(backend, "a backend by its name"),
+            tolerance=number(tolerance, "a tolerance of 0 to 2", least=0, most=2),
+            rebuild=flag(rebuild, "rebuild"),
+            lean=flag(lean, "lean"),
             progress=progress,
         )
         return cls(artifact, open_model(target, artifact, options), options)
@@ -246,7 +251,7 @@ def _target_of(artifact: Artifact) -> Target:
 def _chosen_device(target: Target, device: str | None) -> str:
     """The device to run on. Raises DeviceError for one the target does not run on."""
     kinds = target.devices
-    chosen = kinds[0] if device is None else device
+    chosen = kinds[0] if device is None else text(device, f"a device by its name, as {kinds[0]!r}")
     if chosen.partition(":")[0] not in kinds:
         message = (
             f"expected device {kinds[0]!r}, which an artifact for target {target.name!r} runs on, found {device!r}; "

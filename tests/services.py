@@ -99,7 +99,7 @@ class MemoryStore(GalleryStore):
         self._ready()
         return StoreSize(people=len({person for person, _ in self._faces.values()}), faces=len(self._faces))
 
-    def faces_of(self, person: str) -> tuple[str, ...]:
+    def _faces_of(self, person: str) -> tuple[str, ...]:
         self._ready()
         return tuple(sorted(face for face, (who, _) in self._faces.items() if who == person))
 

@@ -48,7 +48,8 @@ class InputContract:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From plain values. Raises SchemaError for unknown or missing keys."""
         names = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != names:
-            message = f"expected the input contract keys {sorted(names)}, found {sorted(values)}"
+        if not isinstance(values, Mapping) or set(values) != names:
+            found = sorted(map(str, values)) if isinstance(values, Mapping) else repr(values)[:100]
+            message = f"expected the input contract keys {sorted(names)}, found {found}"
             raise SchemaError(message)
         return cls(**values)

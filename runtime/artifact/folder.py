@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from efq.runtime.arguments import path_of
 from efq.runtime.artifact.listing import check_inside, files_of, is_plain_name
 from efq.runtime.artifact.manifest import Manifest
-from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, SchemaError
+from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, SchemaError, UsageError
 from efq.runtime.probe.probe import PROBE_FILE, PROBE_IMAGE_FILE, Probe
 from efq.runtime.reading import decode_text, read_bytes, read_text, sha256_file
 
@@ -70,9 +71,9 @@ class Artifact:
         """Read and verify the artifact in `directory`.
 
         Raises IncompatibleArtifactError when there is none, SchemaError for a manifest that does not fit,
-        ChecksumError when a file is missing, differs from its recorded hash or has none.
+        ChecksumError when a file is missing, differs from its recorded hash or has none; UsageError for no path.
         """
-        directory = Path(directory)
+        directory = path_of(directory, "an artifact's folder")
         _check_is_folder(directory)
         content = _read(directory, MANIFEST_FILE, SchemaError)
         path = directory / MANIFEST_FILE
@@ -85,8 +86,11 @@ class Artifact:
     def read(self, name: str) -> bytes:
         """The bytes of a listed file: what was verified, whatever became of the folder.
 
-        Raises ChecksumError when that is gone or was changed since.
+        Raises ChecksumError when that is gone or was changed since, UsageError for a name that is not listed.
         """
+        if not (isinstance(name, str) and name in self.checksums):
+            message = f"expected one of the files {', '.join(self.checksums)}, by its name, found {name!r:.100}"
+            raise UsageError(message)
         content = _read(self.directory, name, ChecksumError)
         found = hashlib.sha256(content).hexdigest()
         _check_hash(self.directory / name, expected=self.checksums[name], found=found)

@@ -38,6 +38,7 @@ class FileSchema:
 
     def parse(self, text: str) -> dict[str, Any]:
         """The object that the file's text holds: plain values, finite, whole numbers of 64 bits, `DEEPEST` at most."""
+        self.expect(isinstance(text, str), self.file, "its text", text)
         try:
             values = parse_json(text, f"JSON in {self.file}", error_class=SchemaError)
         except SchemaError as error:

@@ -10,9 +10,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import whole_number
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import LARGEST_MODEL, Artifact
-from efq.runtime.errors import DeviceError, EfqError, IncompatibleArtifactError, UsageError
+from efq.runtime.errors import DeviceError, EfqError, IncompatibleArtifactError
 from efq.runtime.machine.cpu import usable_cores
 from efq.runtime.reading import read_bytes
 
@@ -82,10 +83,7 @@ def read_model(path: Path) -> bytes:
 
 def thread_count(threads: int | None) -> int:
     """`threads`, or the number of CPUs the process may run on for None. Raises UsageError for one below one."""
-    if threads is not None and threads < 1:
-        message = f"expected at least one thread, found {threads}"
-        raise UsageError(message)
-    return usable_cores() if threads is None else threads
+    return usable_cores() if threads is None else whole_number(threads, "at least one thread", least=1)
 
 
 def runtime_failure(

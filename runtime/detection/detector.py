@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import number, path_of, whole_number
 from efq.runtime.detection.canvas import fit_canvas
 from efq.runtime.detection.detections import Detections, suppress
 from efq.runtime.detection.families import find_family
@@ -45,8 +46,8 @@ class Detector:
         Raises IncompatibleArtifactError for a file that is no such detector, UsageError for a size that cannot be,
         MissingDependencyError without ONNX Runtime.
         """
-        path = Path(path)
-        _check_size(size)
+        path = path_of(path, "a detector file")
+        size = _checked_size(size)
         content = read_detector(path)
         network = OnnxDetectorNetwork(content, path, threads=threads)
         with contextlib.ExitStack() as refused:
@@ -78,9 +79,10 @@ class Detector:
         something else than its family does.
         """
         _check_photo(photo)
-        least = self._family.min_score if min_score is None else min_score
-        if not 0 < least <= 1:
-            message = f"expected a least score above 0 and at most 1, found {least}"
+        expected = "a least score above 0 and at most 1"
+        least = self._family.min_score if min_score is None else number(min_score, expected, least=0, most=1)
+        if not least:
+            message = f"expected {expected}, found {least}"
             raise UsageError(message)
         canvas = fit_canvas(photo, *self._size)
         outputs = self._network.run(self._family.feed(canvas.image))
@@ -109,9 +111,13 @@ class Detector:
         self.close()
 
 
-def _check_size(size: int | None) -> None:
-    if size is not None and (size not in SIZES or size % _MULTIPLE):
-        message = f"expected a size of {SIZES[0]} to {SIZES[-1]} pixels, a multiple of {_MULTIPLE}, found {size}"
+def _checked_size(size: int | None) -> int | None:
+    if size is None:
+        return None
+    expected = f"a size of {SIZES[0]} to {SIZES[-1]} pixels, a multiple of {_MULTIPLE}"
+    size = whole_number(size, expected, least=SIZES[0], most=SIZES[-1])
+    if size % _MULTIPLE:
+        message = f"expected {expected}, found {size}"
         raise UsageError(message)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import flag, path_of
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import InputError
 from efq.runtime.faces.alignment import align
@@ -88,14 +89,14 @@ class Aligner:
     ) -> None:
         contract_points(contract)
         self._contract = contract
-        self._file = Path(landmarks_file)
+        self._file = path_of(landmarks_file, "a file of landmarks")
         self._landmarks = read_landmarks(self._file)
-        self._exif_orientation = exif_orientation
+        self._exif_orientation = None if exif_orientation is None else flag(exif_orientation, "exif_orientation")
         self._seen = SeenLandmarks()
 
     def __call__(self, path: Path | str) -> NDArray[np.uint8]:
         """The face of an image: uint8 (H, W, 3), RGB. Raises UnreadableImageError, InputError for its landmarks."""
-        path = Path(path)
+        path = path_of(path, "an image file")
         found = self._landmarks.get(path.resolve())
         if found is None:
             message = f"expected the landmarks of {path} in {self._file}, found none; add a row for it"

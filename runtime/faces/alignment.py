@@ -114,7 +114,8 @@ def _check_image(image: NDArray[np.uint8]) -> None:
 def _checked_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     expected = f"expected landmarks (5, 2) or (N, 5, 2), x and y in pixels, finite and below {_FARTHEST:,.0f}"
     try:
-        points = np.asarray(landmarks, np.float64)
+        points = np.asarray(landmarks)
+        points = points.astype(np.float64, casting="same_kind" if points.dtype.kind == "c" else "unsafe")
     except (TypeError, ValueError) as error:
         message = f"{expected}, found {landmarks!r}"
         raise InputError(message) from error

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import flag, path_of, whole_number
 from efq.runtime.artifact.contract import InputContract
-from efq.runtime.errors import InputError, UnreadableImageError
+from efq.runtime.errors import InputError, UnreadableImageError, UsageError
 from efq.runtime.faces.formats.exif import orientation_of
 from efq.runtime.faces.formats.problem import DamagedImageError
 from efq.runtime.faces.formats.table import FORMATS, ImageFormat
@@ -33,9 +34,11 @@ _NAMES = "JPEG, PNG, WebP, BMP or TIFF"
 def read_image(path: Path | str, *, exif_orientation: bool = True) -> NDArray[np.uint8]:
     """Decode an image file to uint8 (H, W, 3), RGB; otherwise as `decode_image`.
 
-    Raises UnreadableImageError for a file that is missing, no regular file, no image, damaged or too large.
+    Raises UnreadableImageError for a file that is missing, no regular file, no image, damaged or too large,
+    UsageError for what is no path.
     """
-    return decode_image(read_image_bytes(Path(path)), name=str(path), exif_orientation=exif_orientation)
+    place = path_of(path, "an image file")
+    return decode_image(read_image_bytes(place), name=str(place), exif_orientation=exif_orientation)
 
 
 def read_image_bytes(path: Path) -> bytes:
@@ -51,7 +54,11 @@ def read_image_bytes(path: Path) -> bytes:
 
 
 def decode_image(
-    data: bytes, *, name: str, exif_orientation: bool = True, most_pixels: int = MOST_PIXELS
+    data: bytes | bytearray | memoryview,
+    *,
+    name: str,
+    exif_orientation: bool = True,
+    most_pixels: int = MOST_PIXELS,
 ) -> NDArray[np.uint8]:
     """Decode the bytes of a JPEG, PNG, WebP, BMP or TIFF file to uint8 (H, W, 3), RGB; `name` is for the message.
 
@@ -60,10 +67,14 @@ def decode_image(
     record says, as it is shown, unless `exif_orientation` is False: then it is as stored.
 
     Raises UnreadableImageError for bytes that are no such image, an image that is damaged or ends early as far as can
-    be told (docs/api.md), and one of more than `most_pixels`, before anything of that size is made.
+    be told (docs/photos.md), and one of more than `most_pixels`, before anything of that size is made; UsageError for
+    arguments of another type.
     """
     import cv2
 
+    data = _bytes_of(data)
+    most_pixels = whole_number(most_pixels, "most_pixels of 1 and more", least=1)
+    exif_orientation = flag(exif_orientation, "exif_orientation")
     found = _format_of(data[:FIRST_BYTES], name)
     try:
         size = found.size(data)
@@ -93,6 +104,18 @@ def decode_image(
     if found.turned != exif_orientation:
         picture = upright(picture, orientation) if exif_orientation else stored(picture, orientation)
     return np.ascontiguousarray(picture)
+
+
+def _bytes_of(data: object) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, bytearray | memoryview):
+        return bytes(data)
+    message = (
+        f"expected the bytes of an image file, found {type(data).__name__}; read_image reads a file by its path, and "
+        "numpy's tobytes() makes bytes of an array that holds a file"
+    )
+    raise UsageError(message)
 
 
 def image_orientation(data: bytes, *, name: str) -> int:

@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import instance_of
+from efq.runtime.arguments import text as checked_text
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import SchemaError, UsageError
 from efq.runtime.faces.normalization import NORMALIZATIONS, Normalization, mean_and_std, text_of
@@ -58,6 +60,8 @@ class Interface:
         if self.batch is not None and not (type(self.batch) is int and 1 <= self.batch <= LARGEST_BATCH):
             message = f"expected a fixed batch of 1 to {LARGEST_BATCH} images, found {self.batch!r}"
             raise UsageError(message)
+        if self.normalization is not None:
+            instance_of(self.normalization, Normalization, "a Normalization, or Interface.parse of a text")
         if self.is_float == (self.normalization is None):
             raise _unknown(self.form, "no normalization" if self.is_float else self.normalization)
         if self.normalization is not None and not _is_exact(self.normalization):
@@ -70,6 +74,7 @@ class Interface:
     @classmethod
     def parse(cls, text: str) -> Self:
         """From a form and what else is not usual, with commas between them. Raises UsageError for other text."""
+        checked_text(text, "the text of an interface")
         first, *parts = (part.strip().lower() for part in text.split(","))
         values: dict[str, Any] = {"form": first}
         for part in parts:
@@ -172,8 +177,8 @@ class Interface:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From plain values. Raises SchemaError for unknown or missing keys, and for values that do not fit."""
-        if set(values) != {"form", "color_order", "normalization", "batch"}:
-            message = f"expected the interface keys batch, color_order, form, normalization, found {sorted(values)}"
+        if not isinstance(values, Mapping) or set(values) != {"form", "color_order", "normalization", "batch"}:
+            message = f"expected the interface keys batch, color_order, form, normalization, found {values!r:.200}"
             raise SchemaError(message)
         try:
             return cls(**(dict(values) | {"normalization": _normalization(values["normalization"])}))

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import instance_of
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.errors import UsageError
 from efq.runtime.faces.template import ARCFACE_TEMPLATE
@@ -75,8 +76,10 @@ def alignment_of(name: str, height: int, width: int) -> str:
 def contract_points(contract: InputContract) -> NDArray[np.float64]:
     """Where the five landmarks lie in the crops of a contract: float64 (5, 2), x and y in pixels.
 
-    Raises UsageError for a template that is not known, or that crops of its size do not have.
+    Raises UsageError for a template that is not known, or that crops of its size do not have, and for what is no
+    contract.
     """
+    instance_of(contract, InputContract, "the contract of an artifact, as Embedder.contract is")
     name, height, width = contract.alignment, contract.height, contract.width
     if name in TEMPLATES and TEMPLATES[name].fits(height, width):
         return TEMPLATES[name].points(height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from efq.runtime.arguments import path_of
 from efq.runtime.bulk.folder import is_bulk_folder
 from efq.runtime.bulk.gallery import read_gallery_parquet
 from efq.runtime.errors import InputError
@@ -24,7 +25,7 @@ def read_gallery(path: Path | str, *, model: EmbeddingModel | None = None) -> Ga
 
     Raises InputError for a file that is no gallery, or of another model than `model`; SchemaError for its record.
     """
-    path = Path(path)
+    path = path_of(path, "a gallery's file")
     if is_bulk_folder(path):
         return _checked(read_gallery_parquet(path), path, model)
     with open_regular(path, limit=FILE_LIMIT, expected=EXPECTED) as file:

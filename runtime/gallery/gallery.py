@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import instance_of
 from efq.runtime.errors import InputError
 from efq.runtime.gallery.record import GalleryRecord
 
@@ -64,6 +65,7 @@ class Gallery:
         Raises InputError for shapes that do not fit, embeddings that are not finite or of length 0, names that are
         empty, too long or hold characters of control, a face that is there twice, and hashes that are none.
         """
+        instance_of(record, GalleryRecord, "the record of a gallery, a GalleryRecord")
         unit = unit_rows(embeddings, normalize=normalize)
         count, size = unit.shape
         if size != record.model.embedding_size:
@@ -101,7 +103,7 @@ class Gallery:
 
 def unit_rows(embeddings: NDArray[np.floating], *, normalize: bool) -> NDArray[np.float32]:
     """(N, d) float32 rows of unit length. Raises InputError as `Gallery.of` does."""
-    array = np.asarray(embeddings)
+    array = rows_of(embeddings)
     if array.ndim != 2 or array.dtype not in (np.float16, np.float32, np.float64) or not array.size:
         message = f"expected embeddings of shape (N, d), float16, float32 or float64, found {array.shape} {array.dtype}"
         raise InputError(message)
@@ -130,6 +132,15 @@ def unit_rows(embeddings: NDArray[np.floating], *, normalize: bool) -> NDArray[n
     return result
 
 
+def rows_of(embeddings: object) -> NDArray[Any]:
+    """An array of them, of whatever shape. Raises InputError for rows of several lengths."""
+    try:
+        return np.asarray(embeddings)
+    except (TypeError, ValueError) as error:
+        message = f"expected embeddings of shape (N, d), floats, found {type(embeddings).__name__}: {error}"
+        raise InputError(message) from error
+
+
 def row_lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     """(N,) lengths of (N, d) rows, in float64; infinite or no number where they have none."""
     exact = rows.astype(np.float64)
@@ -144,7 +155,8 @@ def check_names(
 
     Raises InputError.
     """
-    array = np.asarray(names)
+    names = names if isinstance(names, np.ndarray) else _texts(names, what, count)
+    array = np.asarray(names, None if len(names) else np.str_)
     if not isinstance(names, np.ndarray) and any(isinstance(name, str) and name.endswith("\0") for name in names):
         message = f"expected {what} that are lines of text, found one that ends with a zero, which arrays would lose"
         raise InputError(message)
@@ -165,6 +177,16 @@ def check_names(
         )
         raise InputError(message)
     return array
+
+
+def _texts(names: object, what: str, count: int) -> list[str]:
+    """A list of texts only: an array of text would take numbers among them as such."""
+    is_list = isinstance(names, Iterable) and not isinstance(names, str | bytes)
+    listed = list(names) if is_list else [None]  # type: ignore[call-overload]
+    if not all(isinstance(name, str) for name in listed):
+        message = f"expected {count} texts as {what} of the gallery, found {repr(names)[:100]}"
+        raise InputError(message)
+    return listed
 
 
 def is_name(text: str) -> bool:

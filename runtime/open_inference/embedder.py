@@ -16,12 +16,13 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import flag, number, path_of, text, whole_number
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.backends.answers import fault_of
 from efq.runtime.backends.choice import random_images
 from efq.runtime.embedder import LARGEST_BATCH
-from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, InputError, ServerError, UsageError
+from efq.runtime.errors import ChecksumError, IncompatibleArtifactError, InputError, ServerError
 from efq.runtime.faces.batch import check_images
 from efq.runtime.faces.interface import Interface
 from efq.runtime.gallery.record import EmbeddingModel
@@ -32,6 +33,8 @@ from efq.runtime.open_inference.remote_model import RemoteModel, check_answer, f
 
 TIMEOUT = 30.0
 TRIES = 4
+
+_SHORTEST, _LONGEST = 1e-3, 1_000_000  # seconds of a timeout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,19 +98,16 @@ class RemoteEmbedder:
         IncompatibleArtifactError for one with another model (ProbeError by its embedding), and as `Artifact.open`;
         UsageError for options that cannot be, or where neither an artifact nor the server says what it is fed.
         """
-        if timeout <= 0 or tries < 1:
-            message = f"expected a timeout above zero and at least one try, found {timeout} s and {tries}"
-            raise UsageError(message)
         options = _Options(
-            url=url,
-            model=model,
-            version=version,
-            artifact=artifact if artifact is None or isinstance(artifact, Artifact) else str(Path(artifact).absolute()),
-            interface=Interface.parse(interface) if isinstance(interface, str) else interface,
-            api_key=api_key,
-            binary=binary,
-            timeout=timeout,
-            tries=tries,
+            url=text(url, "the address of a server as text"),
+            model=None if model is None else text(model, "a model by its name"),
+            version=None if version is None else text(version, "a version as text"),
+            artifact=_place_of(artifact),
+            interface=_interface_of(interface),
+            api_key=None if api_key is None else text(api_key, "an API key as text"),
+            binary=None if binary is None else flag(binary, "binary"),
+            timeout=number(timeout, f"a timeout of {_SHORTEST} to {_LONGEST:,} s", least=_SHORTEST, most=_LONGEST),
+            tries=whole_number(tries, "at least one try", least=1),
         )
         return cls._opened(options)
 
@@ -240,6 +240,18 @@ class RemoteEmbedder:
             "damaged, or the interface it is fed by is not its own"
         )
         raise ServerError(message)
+
+
+def _place_of(artifact: Path | str | Artifact | None) -> str | Artifact | None:
+    if artifact is None or isinstance(artifact, Artifact):
+        return artifact
+    return str(path_of(artifact, "an artifact's folder").absolute())
+
+
+def _interface_of(interface: Interface | str | None) -> Interface | None:
+    if interface is None or isinstance(interface, Interface):
+        return interface
+    return Interface.parse(text(interface, "an interface, or its text"))
 
 
 _embedders: weakref.WeakSet[RemoteEmbedder] = weakref.WeakSet()

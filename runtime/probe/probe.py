@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from efq.runtime.arguments import number
 from efq.runtime.artifact.contract import InputContract
 from efq.runtime.artifact.schema import FileSchema
 from efq.runtime.errors import InputError, ProbeError, SchemaError
@@ -60,7 +61,7 @@ class Probe:
             )
             raise InputError(message)
         cosine = float(found @ self.embedding.astype(np.float64)) / length
-        least = self.least_cosine if least_cosine is None else least_cosine
+        least = self.least_cosine if least_cosine is None else number(least_cosine, "a cosine", least=-1, most=1)
         if not cosine >= least:
             message = (
                 f"expected for the probe image from {where} the embedding it had at export, a cosine of at least "

@@ -21,7 +21,7 @@ from messages import raises_naming
 from store_reference import Reference
 from stores import MODEL, SIZE, faces, open_store
 
-from efq.runtime.errors import EfqError, GalleryError
+from efq.runtime.errors import EfqError, GalleryError, UsageError
 from efq.runtime.gallery.gallery import Gallery
 from efq.runtime.gallery.record import GalleryRecord
 from efq.runtime.gallery.stores.index.grid import Grid
@@ -287,6 +287,12 @@ def test_places_that_are_no_gallery(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == before
     with pytest.raises(EfqError):
         open_store(str(tmp_path / "text" / "gallery.db"))
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with raises_naming(UsageError, tmp_path / "typo"):
+        open_store(str(tmp_path / "typo" / "people.db"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_newer_schema(path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -345,3 +346,59 @@ def test_an_export_of_many_is_whole(store: GalleryStore) -> None:
     store.add(Gallery.of(rows, names, names, GalleryRecord(model=MODEL)))
     seen = [name for part in store.export() for name in part.people.tolist()]
     assert seen == names
+
+
+@pytest.mark.parametrize(
+    "value", ["0.5", b"0.5", True, np.True_, float("nan"), [0.5], np.array([0.5, 0.5]), 1j], ids=repr
+)
+def test_thresholds_and_rates_are_numbers(store: GalleryStore, value: Any) -> None:
+    row = faces(1, seed=1)
+    store.enroll("Ada", row)
+    for options in ({"threshold": value}, {"fmr": value}):
+        with pytest.raises(UsageError, match="expected a"):
+            store.verify("Ada", row[0], **options)
+        with pytest.raises(UsageError, match="expected a"):
+            store.search(row, **options)
+    for call in (lambda: store.search(row, value), lambda: store.people(limit=value)):
+        with pytest.raises(UsageError, match="expected to"):
+            call()
+
+
+def test_numbers_of_numpy_are_taken(store: GalleryStore) -> None:
+    row = faces(1, seed=1)
+    store.enroll("Ada", row)
+    for threshold in (np.float64(0.5), np.float32(0.5), np.int64(0)):
+        found = store.verify("Ada", row[0], threshold=threshold)  # type: ignore[arg-type]
+        assert found is not None
+        assert (found.accepted is True, type(found.threshold)) == (True, float)
+    assert store.search(row, np.int64(1), fmr=np.float64(1e-2))[0][0].person == "Ada"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [None, 0, b"Ada", ["Ada"]], ids=repr)
+def test_names_that_are_no_text(store: GalleryStore, name: Any) -> None:
+    row = faces(1, seed=1)
+    store.enroll("0", row)
+    calls: list[Callable[[], object]] = [
+        lambda: store.faces_of(name),
+        lambda: store.verify(name, row[0], threshold=0),
+        lambda: store.remove(name),
+        lambda: store.enroll(name, row),
+    ]
+    for call in calls:
+        with pytest.raises(InputError):
+            call()
+    assert store.size() == StoreSize(people=1, faces=1)
+
+
+def test_a_list_of_faces_is_no_text(store: GalleryStore) -> None:
+    rows = faces(2, seed=1)
+    for given in ("ab", 5, ["a", 1], [None, None]):
+        with pytest.raises(InputError, match="as faces of the gallery"):
+            store.enroll("Ada", rows, faces=given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected embeddings"):
+        store.enroll("Ada", [rows[0], rows[1][:3]])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="expected a Gallery"):
+        store.add("gallery.npz")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="expected a name to list people after"):
+        store.people(after=None)  # type: ignore[arg-type]
+    assert store.size() == StoreSize(people=0, faces=0)

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
+from efq.runtime.arguments import flag, instance_of, path_of
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.errors import UsageError
 from efq.runtime.gallery.models import model_of
@@ -70,29 +71,41 @@ def open_gallery(
 ) -> GalleryStore:
     """Open the people who are enrolled at `place` with the model of an artifact, or make a gallery there.
 
-    place: a file (SQLite), "postgresql://USER@HOST/DATABASE" or "qdrant://HOST:PORT/COLLECTION" ("qdrants" with TLS).
-    An artifact's certificate gives the thresholds for FMRs. record: of a new gallery, where it is to hold embeddings of
-    another model that probes of this one may search, as that of a file of `efq-migrate --by compatible` says.
+    place: a file (SQLite) in a folder that is there, "postgresql://USER@HOST/DATABASE" or
+    "qdrant://HOST:PORT/COLLECTION" ("qdrants" with TLS). An artifact's certificate gives the thresholds for FMRs.
+    record: of a new gallery, where it is to hold embeddings of another model that probes of this one may search, as
+    that of a file of `efq-migrate --by compatible` says.
 
     Raises IncompatibleArtifactError for people enrolled with another model whose probes no certificate allows,
-    GalleryError for a database that cannot be used, UsageError for another template, or where there is no gallery and
-    not `create`; MissingDependencyError without the package for that kind of database.
+    GalleryError for a database that cannot be used, UsageError for another template, where there is no gallery and
+    not `create` or no folder to make it in, and for arguments of another type; MissingDependencyError
+    without the package for that kind of database.
     """
-    text = str(place)
+    text = place if isinstance(place, str) else str(path_of(place, "a gallery, or its address"))
     if not text.strip() or "\0" in text:
         message = f"expected a file or an address of a gallery, found {text[:100]!r}"
         raise UsageError(message)
-    if template is not None and template not in TEMPLATES:
-        message = f"expected a template of {', '.join(TEMPLATES)}, found {template!r}"
+    if template is not None and not (isinstance(template, str) and template in TEMPLATES):
+        message = f"expected a template of {', '.join(TEMPLATES)}, found {repr(template)[:100]}"
         raise UsageError(message)
     if isinstance(artifact, EmbeddingModel):
         model, thresholds = artifact, FmrThresholds()
     else:
+        instance_of(artifact, Artifact, "an artifact, as Artifact.open(FOLDER) and Embedder.artifact are")
         model, thresholds = model_of(artifact), FmrThresholds.of(artifact)
-    record = GalleryRecord(model=model) if record is None else record
+    if record is None:
+        record = GalleryRecord(model=model)
+    instance_of(record, GalleryRecord, "the record of a gallery, as read_gallery(FILE).record is")
     record.check_probes(model)
     store = _kind_of(text).open(
-        StoreOptions(place=text, model=model, record=record, thresholds=thresholds, template=template, create=create)
+        StoreOptions(
+            place=text,
+            model=model,
+            record=record,
+            thresholds=thresholds,
+            template=template,
+            create=flag(create, "create"),
+        )
     )
     store.opened_for = model
     return store

@@ -17,8 +17,9 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from efq.runtime.arguments import instance_of, number, text, whole_number
 from efq.runtime.errors import InputError, UsageError
-from efq.runtime.gallery.gallery import LONGEST_NAME, Gallery, check_names, unit_rows
+from efq.runtime.gallery.gallery import LONGEST_NAME, Gallery, check_names, rows_of, unit_rows
 from efq.runtime.gallery.record import EmbeddingModel, GalleryRecord
 from efq.runtime.gallery.stores.thresholds import FmrThresholds
 
@@ -80,8 +81,8 @@ class GalleryStore(abc.ABC):
     """Enrolled people by the embeddings of one model. Opened by `open_gallery`.
 
     Embeddings are float16, float32 or float64 of unit length, (N, d) with d the model's; probes likewise, (P, d).
-    Raises, besides what each call says: InputError for arrays and names that are not so, UsageError once closed,
-    GalleryError where the database fails.
+    Raises, besides what each call says: InputError for arrays and names that are not so, UsageError once closed and for
+    other arguments of another type or range, GalleryError where the database fails.
     """
 
     kind: str
@@ -128,11 +129,13 @@ class GalleryStore(abc.ABC):
         model than the gallery's.
         """
         self._record.check_same(self.opened_for)
-        count = len(np.asarray(embeddings)) if np.ndim(embeddings) else 0
+        embeddings = rows_of(embeddings)
+        count = len(embeddings) if embeddings.ndim else 0
         if count > MOST_FACES_AT_ONCE:
             message = f"expected at most {MOST_FACES_AT_ONCE:,} faces at once, found {count:,}; split them"
             raise UsageError(message)
-        names = [new_face() for _ in range(count)] if faces is None else list(faces)
+        check_name(person, "person")
+        names = [new_face() for _ in range(count)] if faces is None else faces
         added = Gallery.of(embeddings, [person] * count, names, self._record, hashes=hashes)
         self._enroll([added])
         return tuple(added.faces.tolist())
@@ -142,6 +145,7 @@ class GalleryStore(abc.ABC):
 
         Raises IncompatibleArtifactError for embeddings of another model, InputError for faces enrolled already.
         """
+        instance_of(gallery, Gallery, "a Gallery, as read_gallery and export give it")
         self._record.check_same(gallery.record.model)
         self._enroll([gallery])
         return len(gallery)
@@ -169,7 +173,7 @@ class GalleryStore(abc.ABC):
         if least is None:
             message = "expected a threshold, or an FMR, to verify at, found neither"
             raise UsageError(message)
-        probes = self._probes(np.asarray(probe)[None])
+        probes = self._probes(rows_of(probe)[None])
         templates = self._templates_of(person)
         if templates is None:
             return None
@@ -191,9 +195,7 @@ class GalleryStore(abc.ABC):
 
         Raises UsageError for a k that is not 1 to `MOST_MATCHES`, both of threshold and FMR, and as `FmrThresholds.at`.
         """
-        if not (isinstance(k, (int, np.integer)) and 1 <= k <= MOST_MATCHES):
-            message = f"expected to search for 1 to {MOST_MATCHES} matches, found {k}"
-            raise UsageError(message)
+        k = whole_number(k, f"to search for 1 to {MOST_MATCHES} matches", least=1, most=MOST_MATCHES)
         least = self._threshold(threshold, fmr)
         found = self._search(self._probes(probes), k)
         if least is None:
@@ -204,16 +206,14 @@ class GalleryStore(abc.ABC):
     def size(self) -> StoreSize:
         """How many people and faces are enrolled now."""
 
-    @abc.abstractmethod
     def faces_of(self, person: str) -> tuple[str, ...]:
         """The faces of a person in the order of their names; empty for somebody who is not enrolled."""
+        return self._faces_of(check_name(person, "person"))
 
     def people(self, *, after: str = "", limit: int = 100) -> list[Person]:
         """At most `limit` people whose names come after that one, in the order of code points of their names."""
-        if not 1 <= limit <= MOST_LISTED:
-            message = f"expected to list 1 to {MOST_LISTED:,} people at once, found {limit}"
-            raise UsageError(message)
-        if after:
+        limit = whole_number(limit, f"to list 1 to {MOST_LISTED:,} people at once", least=1, most=MOST_LISTED)
+        if text(after, "a name to list people after"):
             check_name(after, "person")
         return self._people(after, limit)
 
@@ -248,6 +248,9 @@ class GalleryStore(abc.ABC):
     def _remove(self, person: str, face: str | None) -> int: ...
 
     @abc.abstractmethod
+    def _faces_of(self, person: str) -> tuple[str, ...]: ...
+
+    @abc.abstractmethod
     def _templates_of(self, person: str) -> NDArray[np.float32] | None:
         """What a probe is compared with, (T, d); None for somebody who is not enrolled."""
 
@@ -271,10 +274,9 @@ class GalleryStore(abc.ABC):
             raise UsageError(message)
         if fmr is not None:
             return self._thresholds.at(fmr)
-        if threshold is not None and not -1 <= threshold <= 1:
-            message = f"expected a threshold of -1 to 1, found {threshold}"
-            raise UsageError(message)
-        return threshold
+        if threshold is not None:
+            return number(threshold, "a threshold of -1 to 1", least=-1, most=1)
+        return None
 
 
 def check_name(name: str, what: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
+from efq.runtime.arguments import number
 from efq.runtime.artifact.folder import Artifact
 from efq.runtime.certificate.certificate import Certificate
 from efq.runtime.errors import UsageError
@@ -30,8 +31,10 @@ class FmrThresholds:
 
         Raises UsageError where none so low was certified.
         """
-        if not 0 < fmr < 1:
-            message = f"expected an FMR between 0 and 1, such as 1e-4, found {fmr}"
+        expected = "an FMR between 0 and 1, such as 1e-4"
+        fmr = number(fmr, expected, least=0, most=1)
+        if fmr in (0, 1):
+            message = f"expected {expected}, found {fmr}"
             raise UsageError(message)
         for measured, threshold in self.points:
             if measured <= fmr * (1 + 1e-9):

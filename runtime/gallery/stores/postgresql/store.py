@@ -78,7 +78,7 @@ class PostgresqlStore(GalleryStore):
         people, faces = self._connections.read(count, "count people")
         return StoreSize(people=people, faces=faces)
 
-    def faces_of(self, person: str) -> tuple[str, ...]:
+    def _faces_of(self, person: str) -> tuple[str, ...]:
         def read(connection: Connection) -> list[tuple[str]]:
             return connection.execute(
                 "SELECT f.name FROM faces f JOIN people p ON p.id = f.person WHERE p.key = %s ORDER BY f.name",

@@ -74,7 +74,7 @@ class QdrantStore(GalleryStore):
         people += sum(1 for person in hidden.people if self.faces_of(person))
         return StoreSize(people=people, faces=faces)
 
-    def faces_of(self, person: str) -> tuple[str, ...]:
+    def _faces_of(self, person: str) -> tuple[str, ...]:
         found = searching.visible_faces(self._faces, self._journal, person)
         return tuple(text_of(point, "face") for point in found)
 

@@ -117,8 +117,12 @@ def check_disk(path: Path) -> None:
 def make_file(path: Path, record: tuple[object, ...]) -> None:
     """Write a new database with that row of `gallery`, readable by this user alone: whole or not at all, and durably.
 
-    Where another process made one meanwhile, that one stays. Raises UsageError where it cannot be written.
+    Where another process made one meanwhile, that one stays. Raises UsageError where it cannot be written, and where
+    its folder is not there: a name that was mistyped makes no second, empty gallery elsewhere.
     """
+    if not path.parent.is_dir():
+        message = f"expected a folder at {path.parent} to make the gallery {path.name} in, found none; make it first"
+        raise UsageError(message)
     try:
         with atomic_file(path, replace=False) as temporary:
             temporary.chmod(stat.S_IRUSR | stat.S_IWUSR)

@@ -66,8 +66,7 @@ class SqliteStore(GalleryStore):
             ).fetchone()
         return StoreSize(people=people, faces=faces)
 
-    def faces_of(self, person: str) -> tuple[str, ...]:
-        """As `GalleryStore.faces_of`."""
+    def _faces_of(self, person: str) -> tuple[str, ...]:
         with self._connections.reading() as connection:
             found = connection.execute(
                 "SELECT name FROM faces WHERE person = (SELECT id FROM people WHERE name = ?) ORDER BY name", (person,)
