@@ -119,6 +119,7 @@ def _checked_size(size: int | None) -> int | None:
     if size % _MULTIPLE:
         message = f"expected {expected}, found {size}"
         raise UsageError(message)
+    return size
 
 
 def _side(fixed: int | str, size: int | None, path: Path) -> int:

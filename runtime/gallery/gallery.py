@@ -181,12 +181,12 @@ def check_names(
 
 def _texts(names: object, what: str, count: int) -> list[str]:
     """A list of texts only: an array of text would take numbers among them as such."""
-    is_list = isinstance(names, Iterable) and not isinstance(names, str | bytes)
-    listed = list(names) if is_list else [None]  # type: ignore[call-overload]
-    if not all(isinstance(name, str) for name in listed):
-        message = f"expected {count} texts as {what} of the gallery, found {repr(names)[:100]}"
-        raise InputError(message)
-    return listed
+    if isinstance(names, Iterable) and not isinstance(names, str | bytes):
+        listed = list(names)
+        if all(isinstance(name, str) for name in listed):
+            return listed
+    message = f"expected {count} texts as {what} of the gallery, found {repr(names)[:100]}"
+    raise InputError(message)
 
 
 def is_name(text: str) -> bool:

@@ -44,6 +44,7 @@ SURFACE = {
         *("Aligner", "decode_image", "read_image"),
         *("RemoteEmbedder", "ServerError"),
     },
+    "runtime.arguments": {"flag", "instance_of", "number", "path_of", "text", "whole_number"},
     "runtime.artifact": set(),
     "runtime.backends": set(),
     "runtime.backends.threads": set(),

@@ -73,7 +73,7 @@ def test_flags_paths_and_kinds() -> None:
             call()
 
 
-@pytest.mark.parametrize("place", [None, 1, b"artifact", ["artifact"], object()], ids=repr)
+@pytest.mark.parametrize("place", [None, 1, b"artifact", ["artifact"], object()], ids=type)
 def test_places_that_are_no_paths(
     place: Any, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
