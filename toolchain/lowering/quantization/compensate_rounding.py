@@ -132,5 +132,6 @@ def _factors(moments: Tensor) -> Tensor:
     diagonal += diagonal.mean(1, keepdim=True) * _DAMPING + 1e-8
     turned, failed = torch.linalg.cholesky_ex(moments.flip(1, 2))
     factors: Tensor = turned.flip(1, 2)
-    factors[(failed != 0) | ~factors.isfinite().flatten(1).all(1)] = torch.eye(moments.shape[1], dtype=moments.dtype)
+    none = (failed != 0) | ~factors.isfinite().flatten(1).all(1)
+    factors[none] = torch.eye(moments.shape[1], dtype=moments.dtype, device=moments.device)
     return factors
