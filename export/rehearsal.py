@@ -42,8 +42,8 @@ _logger = logging.getLogger(__name__)
 def rehearse(teacher: Teacher, recipe: Recipe, target: str, *, allow_float: bool = False) -> None:
     """Lower `teacher` by `recipe` on two drawn images, write the student, read it, export it for `target`, open that.
 
-    Its steps are those of the real student: what one of them refuses is known at once. Its numbers mean nothing, and
-    refuse nothing. No engine is built. A teacher that embeds the two images alike, or not at all, is left to
+    Its steps are those of the real student: what one of them refuses is known at once. Its numbers mean little, and
+    are warned of only. No engine is built. A teacher that embeds the two images alike, or not at all, is left to
     `check_teacher`, which sees faces. Raises LoweringError, UsageError or CoverageError, as the steps do;
     `allow_float` is that of `export_student`. Where this machine lacks what the target needs, a warning says so.
     """
@@ -56,8 +56,8 @@ def rehearse(teacher: Teacher, recipe: Recipe, target: str, *, allow_float: bool
             _rehearse(teacher, recipe, target, folder, allow_float=allow_float)
     except (MissingDependencyError, DeviceError) as error:
         _logger.warning("not rehearsed: %s", error)
-    except ParityError as error:  # of weights that two drawn images made
-        _logger.info("rehearsed for %s up to the comparison of embeddings, which says nothing yet: %s", target, error)
+    except ParityError as error:  # of weights that two drawn images made: those of faces may be nearer, or not
+        _logger.warning("an untrained student's artifact for %s is off, a trained one's may not be: %s", target, error)
     except (EfqError, OSError, MemoryError):
         raise
     except Exception as error:

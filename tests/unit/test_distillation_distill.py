@@ -90,9 +90,9 @@ def mean_cosine(student: Student, teacher: Teacher) -> float:
 )
 def test_the_student_comes_closer_to_the_teacher(teacher: Teacher, options: dict[str, float], tmp_path: Path) -> None:
     started = distill(teacher, FACES, recipe(steps=0, **options), tmp_path / "started.pt")
-    finished = distill(teacher, FACES, recipe(steps=60, **options), tmp_path / "finished.pt")
+    finished = distill(teacher, FACES, recipe(steps=120, **options), tmp_path / "finished.pt")
     before, after = mean_cosine(started, teacher), mean_cosine(finished, teacher)
-    assert 1 - after < 0.9 * (1 - before)
+    assert 1 - after < 0.8 * (1 - before)
     assert {"loss", "genuine", "impostor"} & set(finished.training) == (
         {"loss", "genuine", "impostor"} if "metric_weight" in options else {"loss"}
     )

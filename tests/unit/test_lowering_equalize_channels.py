@@ -174,3 +174,21 @@ def test_what_a_gate_or_a_concatenation_reads_is_left_alone() -> None:
             return self.head(torch.cat([maps, gated], 1)).flatten(1)  # type: ignore[no-any-return]
 
     assert channel_groups(prepared(randomize(Gated()))) == []
+
+
+def test_what_is_summed_behind_a_flatten_is_left_alone() -> None:
+    """There a channel of the maps has many places, and a layer's output one."""
+
+    class Flattened(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.side = nn.Conv2d(3, 4, 3, 14), nn.Linear(16, 16)
+            self.head = nn.Linear(16, 5)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            flat = torch.flatten(self.stem(images), 1)
+            return self.head(flat + self.side(flat))  # type: ignore[no-any-return]
+
+    graph = prepared(randomize(Flattened()))
+    assert channel_groups(graph) == []
+    assert equalize_channels(graph, IMAGES).changed == 0

@@ -70,13 +70,13 @@ def _tied(network: fx.GraphModule, start: fx.Node) -> set[fx.Node]:
 
 
 def _group(network: fx.GraphModule, tied: set[fx.Node]) -> ChannelGroup | None:
-    """None where anything but layers writes or reads the tensors."""
+    """None where anything but layers writes or reads the tensors, or one is tied to what is behind a Flatten."""
     writers, readers, tensors = [], [], []
     for node in (node for node in network.graph.nodes if node in tied):
         module = module_of(network, node)
         if isinstance(module, WEIGHTED):
             writers.append(module)
-        elif not isinstance(module, _PASSING):
+        elif not isinstance(module, _PASSING) or (isinstance(module, Flatten) and not tied.isdisjoint(node.users)):
             return None
         for user in node.users:
             reader = module_of(network, user)

@@ -4,8 +4,8 @@ Frantar et al. 2022 (GPTQ): the inputs of a layer are taken one after another; e
 the weights of the inputs still to come move by what least squares says makes up for the error, given the inputs' second
 moments over faces. No labels, no gradient; seconds for a MobileFaceNet.
 
-Requires: inserted and started quantizers. Ensures: every layer with a quantizer has weights that lie on its grid,
-rounded for the inputs that the student itself, quantized up to there, gives it.
+Requires: inserted and started quantizers. Ensures: every convolution and linear layer with a quantizer has weights
+that lie on its grid, rounded for the inputs that the student itself, quantized up to there, gives it.
 """
 
 from __future__ import annotations
