@@ -62,6 +62,7 @@ class Cpu:
     def dot_product_class(self) -> str:
         """What figures of one CPU say of another: "no VNNI", "VNNI, 64 pairs of bytes a cycle", the same with 128, ...
 
+        With ", AMX" where products of matrices are computed, too.
         Without the number where the model is not known; "dotprod" and "no dotprod" on ARM; "unknown".
         """
         if self.dot_products is None:
@@ -69,7 +70,7 @@ class Cpu:
         if not self.dot_products:
             return "no dotprod" if self.architecture in _ARM else "no VNNI"
         pairs = "" if self.pairs_per_cycle is None else f", {self.pairs_per_cycle} pairs of bytes a cycle"
-        return self.dot_products + pairs
+        return self.dot_products + pairs + (", AMX" if self.isa and "amx_int8" in self.isa else "")
 
 
 def describe_cpu(cpuinfo: Path = _CPUINFO) -> Cpu:

@@ -2,7 +2,7 @@
 
 A core with two 512-bit units does 128 (VPDPBUSD, four products in each 32-bit lane), one whose units are 256 bits wide
 or that has a single 512-bit one does 64. EPYC of families 25 and 26 were measured (docs/performance.md, the floors of
-docs/benchmarks.md); the others are listed by the number of their units, and were not.
+docs/benchmarks.md), and one of Intel's with AMX; the others are listed by the number of their units, and were not.
 """
 
 from __future__ import annotations
@@ -33,5 +33,6 @@ def pairs_per_cycle(vendor: str, family: int, model: int, isa: Set[str]) -> int 
             return 128
         return 64 if model in _ZEN5_NARROW else None
     if (vendor, family) == (_INTEL, 6):
-        return 128 if model in _INTEL_TWO_UNITS else 64 if model in _INTEL_ONE_UNIT else None
+        # Those with AMX have two units; a virtual machine may name the model of another.
+        return 128 if model in _INTEL_TWO_UNITS or "amx_int8" in isa else 64 if model in _INTEL_ONE_UNIT else None
     return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # whether there is a library is asked where other runtimes se
     from efq.runtime.native.steps import Maps, Plan
 
 LIBRARY = "kernels"
-TRIED = frozenset({"avx2", "avx512-vnni"})
+TRIED = frozenset({"amx-int8", "avx512-vnni", "avx-vnni", "avx2"})
 """Instruction sets whose kernels have run on CPUs that have them; others serve where they are asked for."""
 
 _FOLDER = Path(__file__).parent

@@ -206,6 +206,29 @@ def test_of_convolutions(shape: Shape) -> None:
     check(plan(source, steps), random_maps(random, source))
 
 
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(kernel=(1, 1)),
+        Window(kernel=(1, 1), strides=(2, 2)),
+        Window(kernel=(3, 3), edges=(1, 1, 1, 1)),
+        Window(kernel=(3, 3), edges=(1, 1, 1, 1), strides=(2, 2)),
+        Window(kernel=(2, 3), edges=(1, 0, 2, 1), strides=(2, 1)),
+        Window(kernel=(3, 2), edges=(0, 1, 2, 0), dilations=(2, 1)),
+    ],
+)
+def test_of_many_pixels_and_outputs(window: Window) -> None:
+    """So many that a layer has several units of each kind, whole ones and parts."""
+    random = np.random.default_rng(17)
+    source = Maps(rows=21, columns=19, channels=70)
+    reach = [dilation * (size - 1) for dilation, size in zip(window.dilations, window.kernel, strict=True)]
+    rows = (source.rows + window.edges[0] + window.edges[2] - reach[0] - 1) // window.strides[0] + 1
+    columns = (source.columns + window.edges[1] + window.edges[3] - reach[1] - 1) // window.strides[1] + 1
+    target = Maps(rows=rows, columns=columns, channels=130)
+    layer = convolution(random, source, target, window, largest=127)
+    check(plan(source, [layer, end(random, target)]), random_maps(random, source))
+
+
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize(("depthwise", "zero_point"), [(False, 0), (True, 77), (False, 255), (True, 255)])
 def test_of_exact_prelus(depthwise: bool, zero_point: int, bfloat16: bool) -> None:

@@ -76,6 +76,7 @@ def test_unknown_system_is_said_to_be_unknown(tmp_path: Path) -> None:
         ("GenuineIntel", 6, 106, {"avx512_vnni"}, 128),
         ("GenuineIntel", 6, 143, {"avx512_vnni", "avx_vnni", "amx_int8"}, 128),
         ("GenuineIntel", 6, 140, {"avx512_vnni"}, 64),
+        ("GenuineIntel", 6, 167, {"avx512_vnni", "avx_vnni", "amx_int8"}, 128),
         ("GenuineIntel", 6, 151, {"avx2", "avx_vnni"}, 64),
         ("GenuineIntel", 6, 175, {"avx2", "avx_vnni"}, None),
         ("GenuineIntel", 6, 1, {"avx512_vnni"}, None),
@@ -91,6 +92,7 @@ def test_pairs_of_bytes_a_cycle(vendor: str, family: int, model: int, isa: set[s
     [
         (X86, "x86_64", "VNNI, 128 pairs of bytes a cycle"),
         (X86.replace("AuthenticAMD", "Unheard"), "x86_64", "VNNI"),
+        (X86.replace("avx512_bf16", "amx_int8"), "x86_64", "VNNI, 128 pairs of bytes a cycle, AMX"),
         (OLD, "x86_64", "no VNNI"),
         (ARM, "aarch64", "dotprod"),
         (ARM.replace("asimddp", ""), "aarch64", "no dotprod"),

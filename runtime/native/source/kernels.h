@@ -1,4 +1,6 @@
 // The kernels of one instruction set; `vectors.h` says which. Included once by each file that is named after one.
+#include <algorithm>
+
 #include "layer.h"
 #include "vectors.h"
 
@@ -76,23 +78,9 @@ template <bool WIDE> INLINE Weights weights_of(const Layer& layer, size_t fours,
           size_t(layer.pairs[tile]), fours};
 }
 
-template <int M, bool WIDE, bool SLOPES, bool ADDS>
-INLINE void tile(const Dense& d, const Ending& e, size_t position, size_t start) {
-  const uint8_t* x[M];
-  size_t row = position / d.columns, column = position % d.columns;
-#pragma GCC unroll 8
-  for (int m = 0; m < M; m++) {
-    x[m] = d.x + row * d.next + column * d.pixel;
-    if (++column == d.columns) { column = 0; row++; }
-  }
-  vi sums[M][NR];
-#pragma GCC unroll 8
-  for (int n = 0; n < NR; n++) {
-    const vi b = load(e.bias + start + n * LANES);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; m++) sums[m][n] = b;
-  }
-  add_all<M, WIDE>(sums, x, weights_of<WIDE>(d.layer, d.fours, start));
+// The sums of M pixels that lie one behind the other, the first at `position`, to bytes of the target.
+template <int M, bool SLOPES, bool ADDS>
+INLINE void finish(vi (&sums)[M][NR], const Dense& d, const Ending& e, size_t position, size_t start) {
 #pragma GCC unroll 8
   for (int n = 0; n < NR; n++)
 #pragma GCC unroll 8
@@ -125,6 +113,26 @@ INLINE void tile(const Dense& d, const Ending& e, size_t position, size_t start)
   }
 }
 
+template <int M, bool WIDE, bool SLOPES, bool ADDS>
+INLINE void tile(const Dense& d, const Ending& e, size_t position, size_t start) {
+  const uint8_t* x[M];
+  size_t row = position / d.columns, column = position % d.columns;
+#pragma GCC unroll 8
+  for (int m = 0; m < M; m++) {
+    x[m] = d.x + row * d.next + column * d.pixel;
+    if (++column == d.columns) { column = 0; row++; }
+  }
+  vi sums[M][NR];
+#pragma GCC unroll 8
+  for (int n = 0; n < NR; n++) {
+    const vi b = load(e.bias + start + n * LANES);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) sums[m][n] = b;
+  }
+  add_all<M, WIDE>(sums, x, weights_of<WIDE>(d.layer, d.fours, start));
+  finish<M, SLOPES, ADDS>(sums, d, e, position, start);
+}
+
 // Units from the first tile of outputs to the last, each of all its pixels.
 template <bool WIDE, bool SLOPES, bool ADDS> void dense_units(const Dense& d, const Ending& e, size_t first, size_t end) {
   for (size_t start = first / d.blocks * TILE, block = first % d.blocks; first < end; start += TILE, block = 0)
@@ -139,12 +147,17 @@ const uint8_t* source_of(const Layer& layer, const Call& call) {
   return layer.before.run ? call.shared + layer.copy : call.arena + layer.step.source;
 }
 
-void dense(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+Dense dense_of(const Layer& layer, const Call& call, size_t fours) {
   const Step& s = layer.step;
   const size_t columns = size_t(s.target_columns), positions = size_t(s.target_rows) * columns;
-  const Dense d{layer, source_of(layer, call), call.arena + s.target,
-                is_pointwise(s) ? positions : columns, size_t(s.stride_columns) * size_t(s.channels),
-                width_of(s) * size_t(s.stride_rows), fours_of(s), size_t(s.outputs), positions, blocks_of(s, MR)};
+  return {layer, source_of(layer, call), call.arena + s.target,
+          is_pointwise(s) ? positions : columns, size_t(s.stride_columns) * size_t(s.channels),
+          width_of(s) * size_t(s.stride_rows), fours, size_t(s.outputs), positions, blocks_of(s, MR)};
+}
+
+void dense(const Layer& layer, const Call& call, uint8_t*, size_t first, size_t end) {
+  const Step& s = layer.step;
+  const Dense d = dense_of(layer, call, fours_of(s));
   const Ending e = ending_of(layer, call.arena);
   const int form = (layer.wide ? 4 : 0) + (s.slopes ? 2 : 0) + (s.adds ? 1 : 0);
   switch (form) {

@@ -13,6 +13,13 @@
 #define HAS_NEON 0
 #endif
 
+// AMX: of Linux, which is asked for its registers, and of assemblers that know it.
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define HAS_AMX 1
+#else
+#define HAS_AMX 0
+#endif
+
 constexpr size_t ALIGNMENT = 64;
 constexpr size_t SLACK = 256;  // bytes that kernels may read beyond what they use
 
@@ -40,6 +47,7 @@ struct Layer {
   Work before, work, after;         // one after the other; the first and last may be none
   size_t shared = 0, own = 0;       // bytes of scratch
   size_t copy = 0;                  // in the shared ones, of the source, where `before` makes one
+  size_t beyond = 0;                // bytes behind the maps that may be read
   // Of a fast kernel: in the order its vectors read them, zero points folded into the bias.
   Buffer<int8_t> packed_weights;
   Buffer<int32_t> packed_bias;
@@ -47,6 +55,13 @@ struct Layer {
   Buffer<int32_t> offsets;          // of a dense kernel: of each four inputs, for each tile
   std::vector<int32_t> pairs;       // of each tile: so many fours, two by two, are added in 16 bits first
   bool wide = false;                // weights of 8 bits in two parts, where products saturate
+};
+
+// A dense kernel of matrices: of so many pixels and fours of inputs at once, of a block of pixels in a unit.
+struct Tiling {
+  Run run;
+  size_t pixels, fours, block;
+  size_t own;       // bytes of scratch
 };
 
 // An instruction set: how its vectors lie, and its kernels.
@@ -57,8 +72,9 @@ struct Kernels {
   bool saturates;   // its products of bytes, where weights exceed 64
   Run dense, depthwise, whole, embedding;
   uint8_t flip = 0;  // 128 where they multiply signed bytes only: those of a source less 128
+  const Tiling* tiling = nullptr;  // for dense layers of many pixels
 };
-extern const Kernels AVX2, AVX_VNNI, AVX512_VNNI, EMULATED512, NEON_DOTPROD, NEON_I8MM;
+extern const Kernels AVX2, AVX_VNNI, AVX512_VNNI, AMX_INT8, EMULATED512, EMULATED_AMX, NEON_DOTPROD, NEON_I8MM;
 
 bool prepare(Layer& layer, const Kernels& kernels);  // whether one of them took the layer
 void prepare_plain(Layer& layer);
@@ -79,7 +95,23 @@ inline size_t blocks_of(const Step& s, size_t pixels) {
 inline size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 // Bytes from one row of a dense layer's source to the next, its edges included.
 inline size_t width_of(const Step& s) { return size_t(s.columns + s.before + s.behind) * size_t(s.channels); }
-// Fours of bytes that a dense kernel reads for one output.
-inline size_t fours_of(const Step& s) {
-  return rounded_up(size_t(s.kernel_columns) * size_t(s.channels), 4) / 4 * size_t(s.kernel_rows);
+// Fours of bytes that a dense kernel reads for one output, in each row of its window a multiple of `together`.
+inline size_t fours_of(const Step& s, size_t together = 1) {
+  return rounded_up(size_t(s.kernel_columns) * size_t(s.channels), 4 * together) / 4 * size_t(s.kernel_rows);
+}
+
+// A dense layer's pixels where windows lie at one distance from each other: rows of `line`, of which the first `columns` are
+// the target's. With strides of 1 a line is a row of the source, otherwise a multiple of the pixels of a tile.
+struct Lines {
+  size_t rows, columns, line;
+  size_t count() const { return (rows - 1) * line + columns; }
+  size_t blocks(size_t pixels) const { return (count() + pixels - 1) / pixels; }
+  size_t place(size_t at, size_t next, size_t pixel) const { return at / line * next + at % line * pixel; }
+};
+
+inline Lines lines_of(const Step& s, size_t pixels) {
+  const size_t rows = size_t(s.target_rows), columns = size_t(s.target_columns);
+  if (is_pointwise(s)) return {1, rows * columns, rows * columns};
+  if (s.stride_rows == 1 && s.stride_columns == 1) return {rows, columns, width_of(s) / size_t(s.channels)};
+  return {rows, columns, rounded_up(columns, pixels)};
 }

@@ -12,6 +12,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if HAS_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif HAS_NEON
 #include <sys/auxv.h>
 #endif
@@ -46,6 +50,16 @@ bool has_avx_vnni() {
 bool has_avx512_vnni() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
 }
+#if HAS_AMX
+// Its registers are asked for once for the process, all of its threads (Linux 5.16: Documentation/arch/x86/xstate.rst).
+bool has_amx_int8() {
+  constexpr long REQUEST = 0x1023, TILES = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  unsigned a, b, c, d;
+  const bool of_cpu = has_avx512_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
+  static const bool given = of_cpu && !syscall(SYS_arch_prctl, REQUEST, TILES);
+  return given;
+}
+#endif
 #elif HAS_NEON
 // HWCAP_ASIMDDP and HWCAP2_I8MM of Linux's asm/hwcap.h, which older systems' headers lack.
 bool has_dotprod() { return getauxval(AT_HWCAP) >> 20 & 1; }
@@ -54,10 +68,14 @@ bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1); }
 
 const Set SETS[] = {
 #if defined(__x86_64__)
+#if HAS_AMX
+  {"amx-int8", &AMX_INT8, has_amx_int8},
+#endif
   {"avx512-vnni", &AVX512_VNNI, has_avx512_vnni},
   {"avx-vnni", &AVX_VNNI, has_avx_vnni},
   {"avx2", &AVX2, has_avx2},
-  {"emulated512", &EMULATED512, has_avx2},  // for tests; never taken by itself
+  {"emulated512", &EMULATED512, has_avx2},  // for tests, as the next; never taken by themselves
+  {"emulated-amx", &EMULATED_AMX, has_avx2},
 #elif HAS_NEON
   {"neon-i8mm", &NEON_I8MM, has_i8mm},
   {"neon-dotprod", &NEON_DOTPROD, has_dotprod},
@@ -224,7 +242,7 @@ EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
     const bool fast = plan->set->kernels && prepare(layer, *plan->set->kernels);
     if (fast) std::vector<int8_t>().swap(layer.weights);  // packed by now
     else prepare_plain(layer);
-    plan->shared = std::max(plan->shared, layer.shared);
+    plan->shared = std::max({plan->shared, layer.shared, layer.beyond});  // these lie behind the maps
     plan->own = std::max(plan->own, layer.own);
     if (step->kind == EMBEDDING) plan->outputs = size_t(step->outputs);
     plan->layers.push_back(std::move(layer));

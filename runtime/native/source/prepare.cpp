@@ -84,9 +84,9 @@ size_t pair_up(const std::vector<uint8_t>& lanes, size_t width, std::vector<size
 }
 
 // [tile][four inputs][1 or 2 parts][vector][lane][4]
-void pack_dense(Layer& layer, const Order& order, bool saturates) {
+void pack_dense(Layer& layer, const Order& order, bool saturates, size_t fours) {
   const Step& s = layer.step;
-  const size_t run = size_t(s.kernel_columns) * size_t(s.channels), fours = fours_of(s), of_row = fours / size_t(s.kernel_rows);
+  const size_t run = size_t(s.kernel_columns) * size_t(s.channels), of_row = fours / size_t(s.kernel_rows);
   const size_t parts = layer.wide ? 2 : 1, block = order.tile() * 4, width = order.tile() * 2;
   layer.packed_weights = buffer<int8_t>(order.padded() * fours * 4 * parts);
   layer.offsets = buffer<int32_t>(order.padded() / order.tile() * fours);
@@ -166,6 +166,50 @@ template <uint8_t FLIP> void with_edges(const Layer& layer, const Call& call, ui
   }
 }
 
+constexpr size_t FEWEST_PIXELS = 8;  // of a layer that matrices take
+
+// None where most of a matrix would be empty.
+const Tiling* tiling_of(const Step& s, const Kernels& kernels) {
+  const Tiling* tiling = kernels.tiling;
+  if (!tiling || s.kind != CONVOLUTION || size_t(s.target_rows) * size_t(s.target_columns) < FEWEST_PIXELS) return nullptr;
+  return fours_of(s, tiling->fours) <= 2 * fours_of(s) ? tiling : nullptr;
+}
+
+// Bytes of a source, its edges included, and beyond it that a kernel of matrices reads.
+size_t reach_of(const Step& s, const Tiling& tiling) {
+  const Lines lines = lines_of(s, tiling.pixels);
+  const size_t last = rounded_up(lines.count(), tiling.pixels) - 1, width = width_of(s);
+  return lines.place(last, width * size_t(s.stride_rows), size_t(s.stride_columns) * size_t(s.channels)) +
+         size_t(s.kernel_rows - 1) * size_t(s.dilation_rows) * width + fours_of(s, tiling.fours) / size_t(s.kernel_rows) * 4;
+}
+
+void prepare_dense(Layer& layer, const Kernels& kernels, const Order& order) {
+  const Step& s = layer.step;
+  const size_t tiles = order.padded() / order.tile(), rows = size_t(s.rows + s.above + s.below);
+  const Tiling* tiling = tiling_of(s, kernels);
+  size_t reach = rows * width_of(s);
+  if (s.kind == EMBEDDING) {
+    layer.work = {kernels.embedding, tiles};
+    layer.after = {embed};
+    layer.shared = order.padded() * sizeof(int32_t);
+  } else if (tiling) {
+    layer.work = {tiling->run, tiles * lines_of(s, tiling->pixels).blocks(tiling->block)};
+    layer.own = tiling->own;
+    reach = std::max(reach, reach_of(s, *tiling));
+  } else {
+    layer.work = {kernels.dense, tiles * blocks_of(s, size_t(kernels.pixels))};
+  }
+  if (has_edges(s) || kernels.flip) {
+    layer.before = {kernels.flip ? with_edges<128> : with_edges<0>, rows, EDGE_ROWS};
+    layer.copy = rounded_up(layer.shared, ALIGNMENT);
+    layer.shared = layer.copy + reach + SLACK;
+  } else {
+    layer.beyond = reach - rows * width_of(s);
+  }
+  pack_dense(layer, order, kernels.saturates, fours_of(s, tiling ? tiling->fours : 1));
+  pack_constants(layer, order, kernels.flip);
+}
+
 }  // namespace
 
 bool prepare(Layer& layer, const Kernels& kernels) {
@@ -181,22 +225,7 @@ bool prepare(Layer& layer, const Kernels& kernels) {
     if (!fits) return false;
     const size_t reach = width_of(s) * size_t(s.dilation_rows) * size_t(s.kernel_rows);
     if (reach > size_t(INT32_MAX)) return false;
-    const size_t tiles = dense.padded() / dense.tile();
-    if (s.kind == EMBEDDING) {
-      layer.work = {kernels.embedding, tiles};
-      layer.after = {embed};
-      layer.shared = dense.padded() * sizeof(int32_t);
-    } else {
-      layer.work = {kernels.dense, tiles * blocks_of(s, size_t(kernels.pixels))};
-    }
-    if (has_edges(s) || kernels.flip) {
-      const size_t rows = size_t(s.rows + s.above + s.below);
-      layer.before = {kernels.flip ? with_edges<128> : with_edges<0>, rows, EDGE_ROWS};
-      layer.copy = rounded_up(layer.shared, ALIGNMENT);
-      layer.shared = layer.copy + rows * width_of(s) + SLACK;
-    }
-    pack_dense(layer, dense, kernels.saturates);
-    pack_constants(layer, dense, kernels.flip);
+    prepare_dense(layer, kernels, dense);
     return true;
   }
   if (!depthwise || s.dilation_rows != 1 || s.dilation_columns != 1) return false;
