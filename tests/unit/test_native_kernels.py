@@ -229,6 +229,21 @@ def test_of_many_pixels_and_outputs(window: Window) -> None:
     check(plan(source, [layer, end(random, target)]), random_maps(random, source))
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 6])
+def test_of_many_weights_that_several_images_go_through_together(count: int) -> None:
+    random = np.random.default_rng(count)
+    source, *maps = (Maps(rows=4, columns=4, channels=channels) for channels in (32, 512, 512))
+    window = Window(kernel=(3, 3), edges=(1, 1, 1, 1))
+    first, second = (convolution(random, *ends, window) for ends in zip([source, *maps], maps, strict=False))
+    whole = plan(source, [first, second, end(random, maps[-1])])
+    images = random_maps(random, source, count)
+    check(whole, images)
+    native = NativePlan(whole)
+    memories = [native.new_memory(2), native.new_memory()]
+    together = native.share(team_of(2), memories, images)
+    np.testing.assert_array_equal(together, native.run(native.new_memory(), images))
+
+
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize(("depthwise", "zero_point"), [(False, 0), (True, 77), (False, 255), (True, 255)])
 def test_of_exact_prelus(depthwise: bool, zero_point: int, bfloat16: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import torch
 from torch import nn
@@ -20,6 +21,8 @@ USUAL_SIZES = ((112, 112), (112, 96), (128, 128), (144, 144), (150, 150), (160, 
 """Height and width, tried in turn where nothing says which size a network takes."""
 
 Size = tuple[int, int]
+
+_logger = logging.getLogger(__name__)
 
 _IMAGES = 2  # of a batch that a network must not have been made for one image of
 
@@ -51,6 +54,11 @@ def feed(teacher: Teacher, teacher_input: str | None) -> Teacher:
             f"expected --teacher-input gray for {teacher.name}, whose images have one channel, found {declared.text}"
         )
         raise UsageError(message)
+    notes = teacher.notes
+    if teacher_input is not None:
+        said = f"input: {wanted}, as --teacher-input says"
+        _logger.info("%s: %s", teacher.path.name, said)
+        notes = (*notes, said)
     network = teacher.network if taken.as_it_is else EmbeddingOutput(teacher.network).eval()
     network = taking_rgb(network, wanted.color_order, channels=channels, size=size)
     height, width = size
@@ -63,6 +71,7 @@ def feed(teacher: Teacher, teacher_input: str | None) -> Teacher:
         color_order=wanted.color_order,
         size_known=teacher.size_known or declared.size is not None or size != USUAL_SIZES[0],
         declared_input=None if teacher_input is None else wanted,
+        notes=notes,
     )
 
 

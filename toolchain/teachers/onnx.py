@@ -62,7 +62,7 @@ class OnnxFormat:
         stated = _stated_licence(imported.model.proto)
         drawn = drawn_images(imported.image.size)
         compare_with_onnx(imported, _as_fed(found.input, drawn, imported.image.channels))
-        notes = (*imported.notes, f"input: {found.input}, {found.reason}")
+        notes = (*imported.notes, f"input of the file by itself: {found.input}, {found.reason}")
         for note in notes:
             _logger.info("%s: %s", path.name, note)
         height, width = imported.image.size

@@ -35,8 +35,8 @@ struct Layer;
 // The units from `first` on, before `end`; `own` is scratch of the thread's own.
 using Run = void (*)(const Layer&, const Call&, uint8_t* own, size_t first, size_t end);
 
-// `units` that threads compute in any order, `least` or more at a time.
-struct Work { Run run = nullptr; size_t units = 1, least = 1; };
+// `units` that threads compute in any order, `least` or more at a time; so many, one behind the other, read the same weights.
+struct Work { Run run = nullptr; size_t units = 1, least = 1, alike = 0; };
 
 struct Layer {
   Step step;                        // its pointers lead to the vectors below
@@ -55,6 +55,7 @@ struct Layer {
   Buffer<int32_t> offsets;          // of a dense kernel: of each four inputs, for each tile
   std::vector<int32_t> pairs;       // of each tile: so many fours, two by two, are added in 16 bits first
   bool wide = false;                // weights of 8 bits in two parts, where products saturate
+  size_t weight_bytes = 0;          // before they are packed
 };
 
 // A dense kernel of matrices: of so many pixels and fours of inputs at once, of a block of pixels in a unit.
@@ -81,6 +82,11 @@ void prepare_plain(Layer& layer);
 // Of the sums in `call.shared`: factors, then unit length.
 void embed(const Layer& layer, const Call& call, uint8_t* own, size_t first, size_t end);
 
+// Bytes of the maps that a step reads and writes.
+inline size_t map_bytes(const Step& s) {
+  return size_t(s.rows) * size_t(s.columns) * size_t(s.channels) +
+         size_t(s.target_rows) * size_t(s.target_columns) * size_t(s.outputs);
+}
 inline bool has_edges(const Step& s) { return s.above || s.before || s.below || s.behind; }
 // Whether a dense layer's outputs lie as its inputs do, so that they are one long row.
 inline bool is_pointwise(const Step& s) {

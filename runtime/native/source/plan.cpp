@@ -83,26 +83,45 @@ const Set SETS[] = {
   {"plain", nullptr, always},
 };
 
+constexpr size_t TOGETHER = 4;              // images
+constexpr size_t MANY_WEIGHTS = 1 << 20;  // bytes that a core's cache may not keep from one image to the next
+
 struct Plan {
   const Set* set;
   size_t arena, images_place, images_bytes, outputs = 0, shared = 0, own = 0;
   std::vector<Layer> layers;
+  size_t apart = 0;  // layers computed image by image, before those that several images go through together
+
+  // The last layers, from the first whose weights are larger than its maps of several images, if they have many weights.
+  void split() {
+    apart = 0;
+    while (apart < layers.size() && layers[apart].weight_bytes <= TOGETHER * map_bytes(layers[apart].step)) apart++;
+    size_t weights = 0;
+    for (size_t i = apart; i < layers.size(); i++) weights += layers[i].weight_bytes;
+    if (weights < MANY_WEIGHTS) apart = layers.size();
+  }
+  size_t together() const { return apart < layers.size() ? TOGETHER : 1; }
 };
 
-// The maps of an image, what its threads share behind them, and what each has of its own.
+// The maps of each image computed together, what its threads share behind them, and what each has of its own.
 struct Memory {
   Buffer<uint8_t> maps, own;
-  size_t threads;
+  size_t threads, last = 0;  // `last`: the place of the image that was computed last
 
   Memory(const Plan& plan, size_t count)
-      : maps(buffer<uint8_t>(maps_of(plan))), own(buffer<uint8_t>(count * own_of(plan))), threads(count) {}
+      : maps(buffer<uint8_t>(plan.together() * maps_of(plan))), own(buffer<uint8_t>(count * own_of(plan))), threads(count) {}
   static size_t shared_place(const Plan& plan) { return rounded_up(plan.arena + SLACK, ALIGNMENT); }
-  static size_t maps_of(const Plan& plan) { return shared_place(plan) + plan.shared; }
+  static size_t maps_of(const Plan& plan) { return rounded_up(shared_place(plan) + plan.shared + SLACK, ALIGNMENT); }
   static size_t own_of(const Plan& plan) { return rounded_up(plan.own + SLACK, ALIGNMENT); }
-  Call call(const Plan& plan, float* embedding) const { return {maps.get(), maps.get() + shared_place(plan), embedding}; }
-  Call call(const Plan& plan, const uint8_t* images, size_t image, float* embeddings) const {  // with that image in it
-    memcpy(maps.get() + plan.images_place, images + image * plan.images_bytes, plan.images_bytes);
-    return call(plan, embeddings + image * plan.outputs);
+  Call call(const Plan& plan, float* embedding, size_t place = 0) const {
+    uint8_t* mine = maps.get() + place * maps_of(plan);
+    return {mine, mine + shared_place(plan), embedding};
+  }
+  // with that image in it
+  Call call(const Plan& plan, const uint8_t* images, size_t image, float* embeddings, size_t place = 0) const {
+    const Call found = call(plan, embeddings + image * plan.outputs, place);
+    memcpy(found.arena + plan.images_place, images + image * plan.images_bytes, plan.images_bytes);
+    return found;
   }
 };
 
@@ -111,8 +130,29 @@ void compute(const Layer& layer, const Call& call, uint8_t* own) {
     if (work->run) work->run(layer, call, own, 0, work->units);
 }
 
-void compute(const Plan& plan, const Call& call, uint8_t* own) {
-  for (const Layer& layer : plan.layers) compute(layer, call, own);
+// Units of the same weights for one image after the other.
+void compute(const Layer& layer, const Call* calls, size_t count, uint8_t* own) {
+  for (const Work* work : {&layer.before, &layer.work, &layer.after}) if (work->run) {
+    const size_t chunk = work->alike ? work->alike : work->units;
+    for (size_t first = 0; first < work->units; first += chunk)
+      for (size_t i = 0; i < count; i++) work->run(layer, calls[i], own, first, std::min(first + chunk, work->units));
+  }
+}
+
+// Images from `first` on, before `end`.
+void compute(const Plan& plan, Memory& memory, const uint8_t* images, size_t first, size_t end, float* embeddings) {
+  uint8_t* own = memory.own.get();
+  while (first < end) {
+    Call calls[TOGETHER];
+    const size_t count = std::min(plan.together(), end - first);
+    for (size_t i = 0; i < count; i++) {
+      calls[i] = memory.call(plan, images, first + i, embeddings, i);
+      for (size_t layer = 0; layer < plan.apart; layer++) compute(plan.layers[layer], calls[i], own);
+    }
+    for (size_t layer = plan.apart; layer < plan.layers.size(); layer++) compute(plan.layers[layer], calls, count, own);
+    memory.last = count - 1;
+    first += count;
+  }
 }
 
 // A member's shares of it.
@@ -239,6 +279,7 @@ EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
     Layer layer;
     layer.step = *step;
     if (!take_constants(layer)) return -1;
+    layer.weight_bytes = layer.weights.size();
     const bool fast = plan->set->kernels && prepare(layer, *plan->set->kernels);
     if (fast) std::vector<int8_t>().swap(layer.weights);  // packed by now
     else prepare_plain(layer);
@@ -246,6 +287,7 @@ EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
     plan->own = std::max(plan->own, layer.own);
     if (step->kind == EMBEDDING) plan->outputs = size_t(step->outputs);
     plan->layers.push_back(std::move(layer));
+    plan->split();
     return fast ? 0 : 1;
   } catch (const std::bad_alloc&) {
     return -2;
@@ -264,7 +306,7 @@ EFQ_API Memory* efq_memory_new(const Plan* plan, int32_t threads) {
 EFQ_API void efq_memory_free(Memory* memory) { delete memory; }
 
 EFQ_API int64_t efq_memory_size(const Plan* plan, int32_t threads) {
-  return int64_t(Memory::maps_of(*plan) + SLACK + size_t(threads) * Memory::own_of(*plan) + SLACK);
+  return int64_t(plan->together() * Memory::maps_of(*plan) + SLACK + size_t(threads) * Memory::own_of(*plan) + SLACK);
 }
 
 // `threads` with the caller's; the others begin with the first call, bound to `cpus` if there is one for each. Null: no
@@ -283,7 +325,7 @@ EFQ_API void efq_team_free(Team* team) { if (team->is_of_this_process()) delete 
 // `count` images to as many embeddings, by this thread; `memory` is for this call alone. -1: a plan without an embedding.
 EFQ_API int32_t efq_plan_run(const Plan* plan, Memory* memory, const uint8_t* images, int64_t count, float* embeddings) {
   if (!plan->outputs) return -1;
-  for (size_t i = 0; i < size_t(count); i++) compute(*plan, memory->call(*plan, images, i, embeddings), memory->own.get());
+  compute(*plan, *memory, images, 0, size_t(count), embeddings);
   return 0;
 }
 
@@ -296,13 +338,15 @@ EFQ_API int32_t efq_plan_share(const Plan* plan, Team* team, Memory* const* memo
   const auto work = [&](size_t member) {
     const size_t members = team->size(), all = size_t(count);
     const size_t whole = size_t(memory_count) < members ? 0 : all / members * members;
-    if (whole) team->share(whole, 1, [&](size_t first, size_t end) {
-      const Memory& mine = *memories[member];
-      for (; first < end; first++) compute(*plan, mine.call(*plan, images, first, embeddings), mine.own.get());
+    if (whole) team->share(whole, std::min(plan->together(), whole / members), [&](size_t first, size_t end) {
+      compute(*plan, *memories[member], images, first, end, embeddings);
     });
-    const Memory& ours = *memories[0];
+    Memory& ours = *memories[0];
     for (size_t i = whole; i < all; i++) {
-      if (!member) ours.call(*plan, images, i, embeddings);
+      if (!member) {
+        ours.call(*plan, images, i, embeddings);
+        ours.last = 0;
+      }
       team->meet();
       compute_shares(*plan, ours.call(*plan, embeddings + i * plan->outputs), ours.own.get() + member * Memory::own_of(*plan), *team);
     }
@@ -314,6 +358,7 @@ EFQ_API int32_t efq_plan_share(const Plan* plan, Team* team, Memory* const* memo
 EFQ_API int32_t efq_plan_profile(const Plan* plan, Memory* memory, const uint8_t* image, float* embedding, double* seconds) {
   if (!plan->outputs) return -1;
   const Call call = memory->call(*plan, image, 0, embedding);
+  memory->last = 0;
   const auto now = [] {
     timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -330,6 +375,6 @@ EFQ_API int32_t efq_plan_profile(const Plan* plan, Memory* memory, const uint8_t
 // The bytes of a map behind the last run, for tests. -1 for a place outside of the arena.
 EFQ_API int32_t efq_plan_read(const Plan* plan, const Memory* memory, int64_t place, int64_t bytes, uint8_t* into) {
   if (place < 0 || bytes < 0 || place > int64_t(plan->arena) || bytes > int64_t(plan->arena) - place) return -1;
-  memcpy(into, memory->maps.get() + place, size_t(bytes));
+  memcpy(into, memory->call(*plan, nullptr, memory->last).arena + place, size_t(bytes));
   return 0;
 }

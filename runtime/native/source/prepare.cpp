@@ -189,15 +189,17 @@ void prepare_dense(Layer& layer, const Kernels& kernels, const Order& order) {
   const Tiling* tiling = tiling_of(s, kernels);
   size_t reach = rows * width_of(s);
   if (s.kind == EMBEDDING) {
-    layer.work = {kernels.embedding, tiles};
+    layer.work = {kernels.embedding, tiles, 1, 1};
     layer.after = {embed};
     layer.shared = order.padded() * sizeof(int32_t);
   } else if (tiling) {
-    layer.work = {tiling->run, tiles * lines_of(s, tiling->pixels).blocks(tiling->block)};
+    const size_t blocks = lines_of(s, tiling->pixels).blocks(tiling->block);
+    layer.work = {tiling->run, tiles * blocks, 1, blocks};
     layer.own = tiling->own;
     reach = std::max(reach, reach_of(s, *tiling));
   } else {
-    layer.work = {kernels.dense, tiles * blocks_of(s, size_t(kernels.pixels))};
+    const size_t blocks = blocks_of(s, size_t(kernels.pixels));
+    layer.work = {kernels.dense, tiles * blocks, 1, blocks};
   }
   if (has_edges(s) || kernels.flip) {
     layer.before = {kernels.flip ? with_edges<128> : with_edges<0>, rows, EDGE_ROWS};
