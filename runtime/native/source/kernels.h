@@ -78,9 +78,10 @@ template <bool WIDE> INLINE Weights weights_of(const Layer& layer, size_t fours,
           size_t(layer.pairs[tile]), fours};
 }
 
-// The sums of M pixels that lie one behind the other, the first at `position`, to bytes of the target.
+// The sums of M pixels that lie one behind the other, the first at `position`, to bytes of the target; the first `done` of
+// them are another unit's, which may be another thread's.
 template <int M, bool SLOPES, bool ADDS>
-INLINE void finish(vi (&sums)[M][NR], const Dense& d, const Ending& e, size_t position, size_t start) {
+INLINE void finish(vi (&sums)[M][NR], const Dense& d, const Ending& e, size_t position, size_t start, int done = 0) {
 #pragma GCC unroll 8
   for (int n = 0; n < NR; n++)
 #pragma GCC unroll 8
@@ -104,17 +105,17 @@ INLINE void finish(vi (&sums)[M][NR], const Dense& d, const Ending& e, size_t po
       alignas(64) uint8_t bytes[2 * TILE];
       store_tile(bytes, p.one);
       store_tile(bytes + TILE, p.two);
-      memcpy(y + size_t(m) * d.outputs, bytes, used);
-      memcpy(y + size_t(second) * d.outputs, bytes + TILE, used);
+      if (m >= done) memcpy(y + size_t(m) * d.outputs, bytes, used);
+      if (second >= done) memcpy(y + size_t(second) * d.outputs, bytes + TILE, used);
     } else {
-      store_tile(y + size_t(m) * d.outputs, p.one);
-      if (second != m) store_tile(y + size_t(second) * d.outputs, p.two);
+      if (m >= done) store_tile(y + size_t(m) * d.outputs, p.one);
+      if (second != m && second >= done) store_tile(y + size_t(second) * d.outputs, p.two);
     }
   }
 }
 
 template <int M, bool WIDE, bool SLOPES, bool ADDS>
-INLINE void tile(const Dense& d, const Ending& e, size_t position, size_t start) {
+INLINE void tile(const Dense& d, const Ending& e, size_t position, size_t start, int done = 0) {
   const uint8_t* x[M];
   size_t row = position / d.columns, column = position % d.columns;
 #pragma GCC unroll 8
@@ -130,15 +131,16 @@ INLINE void tile(const Dense& d, const Ending& e, size_t position, size_t start)
     for (int m = 0; m < M; m++) sums[m][n] = b;
   }
   add_all<M, WIDE>(sums, x, weights_of<WIDE>(d.layer, d.fours, start));
-  finish<M, SLOPES, ADDS>(sums, d, e, position, start);
+  finish<M, SLOPES, ADDS>(sums, d, e, position, start, done);
 }
 
 // Units from the first tile of outputs to the last, each of all its pixels.
 template <bool WIDE, bool SLOPES, bool ADDS> void dense_units(const Dense& d, const Ending& e, size_t first, size_t end) {
   for (size_t start = first / d.blocks * TILE, block = first % d.blocks; first < end; start += TILE, block = 0)
     for (; block < d.blocks && first < end; block++, first++) {
-      if (d.positions < MR) tile<1, WIDE, SLOPES, ADDS>(d, e, block, start);
-      else tile<MR, WIDE, SLOPES, ADDS>(d, e, block + 1 < d.blocks ? block * MR : d.positions - MR, start);
+      if (d.positions < MR) { tile<1, WIDE, SLOPES, ADDS>(d, e, block, start); continue; }
+      const size_t position = std::min(block * MR, d.positions - MR);
+      tile<MR, WIDE, SLOPES, ADDS>(d, e, position, start, int(block * MR - position));
     }
 }
 

@@ -115,7 +115,7 @@ bool Team::run(bool waits, const std::function<void(size_t)>& work) {
   else if (!lock.try_lock()) return false;
   if (threads_.empty() && !start()) return false;
   make_way();
-  caller_ = std::this_thread::get_id();
+  caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   work_ = &work;
   calls_.raise();
   work(0);
@@ -136,7 +136,7 @@ void Team::meet() {
   const uint32_t seen = meetings_.now();
   if (met_.fetch_add(1) + 1 < size()) {
     meetings_.wait_beyond(seen);
-    if (std::this_thread::get_id() == caller_) make_way();  // it may have been woken on the CPU of who woke it
+    if (std::this_thread::get_id() == caller_.load(std::memory_order_relaxed)) make_way();  // it may have been woken on the CPU of who woke it
     return;
   }
   met_ = 0;

@@ -63,7 +63,7 @@ class Team {
   std::vector<std::thread> threads_;
   bool ends_ = false;
   const std::function<void(size_t)>* work_ = nullptr;
-  std::thread::id caller_;
+  std::atomic<std::thread::id> caller_{};  // read by members that a call has ended for when the next begins
   alignas(64) std::atomic<size_t> next_{0};
   alignas(64) std::atomic<size_t> met_{0};
   alignas(64) Count calls_;
