@@ -77,6 +77,7 @@ struct Kernels {
 };
 extern const Kernels AVX2, AVX_VNNI, AVX512_VNNI, AMX_INT8, EMULATED512, EMULATED_AMX, NEON_DOTPROD, NEON_I8MM;
 
+bool is_sound(const Step& step, size_t arena);           // whether it touches what is in the arena only
 bool prepare(Layer& layer, const Kernels& kernels);  // whether one of them took the layer
 void prepare_plain(Layer& layer);
 // Of the sums in `call.shared`: factors, then unit length.

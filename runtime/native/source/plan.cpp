@@ -8,17 +8,9 @@
 #include <new>
 
 #include "layer.h"
+#include "sets.h"
 #include "team.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#if HAS_AMX
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#elif HAS_NEON
-#include <sys/auxv.h>
-#endif
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -36,52 +28,6 @@ void* allocate(size_t bytes) {
 void Freed::operator()(void* memory) const { if (memory) free(static_cast<void**>(memory)[-1]); }
 
 namespace {
-
-struct Set { const char* name; const Kernels* kernels; bool (*runs)(); };
-
-bool always() { return true; }
-#if defined(__x86_64__)
-// GCC 12's __builtin_cpu_supports knows no AVX-VNNI; the rest is asked as it asks (the system saves the registers, too).
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx_vnni() {
-  unsigned a, b, c, d;
-  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-}
-bool has_avx512_vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
-}
-#if HAS_AMX
-// Its registers are asked for once for the process, all of its threads (Linux 5.16: Documentation/arch/x86/xstate.rst).
-bool has_amx_int8() {
-  constexpr long REQUEST = 0x1023, TILES = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  unsigned a, b, c, d;
-  const bool of_cpu = has_avx512_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
-  static const bool given = of_cpu && !syscall(SYS_arch_prctl, REQUEST, TILES);
-  return given;
-}
-#endif
-#elif HAS_NEON
-// HWCAP_ASIMDDP and HWCAP2_I8MM of Linux's asm/hwcap.h, which older systems' headers lack.
-bool has_dotprod() { return getauxval(AT_HWCAP) >> 20 & 1; }
-bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1); }
-#endif
-
-const Set SETS[] = {
-#if defined(__x86_64__)
-#if HAS_AMX
-  {"amx-int8", &AMX_INT8, has_amx_int8},
-#endif
-  {"avx512-vnni", &AVX512_VNNI, has_avx512_vnni},
-  {"avx-vnni", &AVX_VNNI, has_avx_vnni},
-  {"avx2", &AVX2, has_avx2},
-  {"emulated512", &EMULATED512, has_avx2},  // for tests, as the next; never taken by themselves
-  {"emulated-amx", &EMULATED_AMX, has_avx2},
-#elif HAS_NEON
-  {"neon-i8mm", &NEON_I8MM, has_i8mm},
-  {"neon-dotprod", &NEON_DOTPROD, has_dotprod},
-#endif
-  {"plain", nullptr, always},
-};
 
 constexpr size_t TOGETHER = 4;              // images
 constexpr size_t MANY_WEIGHTS = 1 << 20;  // bytes that a core's cache may not keep from one image to the next
@@ -163,53 +109,11 @@ void compute_shares(const Plan& plan, const Call& call, uint8_t* own, Team& team
     });
 }
 
-bool within(int64_t start, int64_t rows, int64_t columns, int64_t channels, size_t arena) {
-  const int64_t limit = int64_t(1) << 40;
-  if (start < 0 || rows < 1 || columns < 1 || channels < 1 || rows > limit / columns / channels) return false;
-  return start <= int64_t(arena) && rows * columns * channels <= int64_t(arena) - start;
-}
-
 template <class T> bool take(std::vector<T>& into, const T*& from, size_t count) {
   if (!from) return false;
   into.assign(from, from + count);
   from = into.data();
   return true;
-}
-
-// What memory a step touches, checked once: kernels check nothing.
-bool is_sound(const Plan& plan, const Step& s) {
-  if (s.kind < 0 || s.kind >= KINDS || !within(s.target, s.target_rows, s.target_columns, s.outputs, plan.arena))
-    return false;
-  if (s.kind == FILL) return true;
-  if (!within(s.source, s.rows, s.columns, s.channels, plan.arena)) return false;
-  const bool windows = s.kind == CONVOLUTION || s.kind == EMBEDDING || s.kind == MAX_POOL || s.kind == AVERAGE_POOL;
-  if (windows) {
-    const int limit = 1 << 16;
-    for (int size : {s.kernel_rows, s.kernel_columns, s.stride_rows, s.stride_columns, s.dilation_rows, s.dilation_columns})
-      if (size < 1 || size > limit) return false;
-    for (int size : {s.above, s.before, s.below, s.behind}) if (size < 0 || size > limit) return false;
-    const int64_t rows = int64_t(s.target_rows - 1) * s.stride_rows + int64_t(s.kernel_rows - 1) * s.dilation_rows + 1;
-    const int64_t columns = int64_t(s.target_columns - 1) * s.stride_columns + int64_t(s.kernel_columns - 1) * s.dilation_columns + 1;
-    if (rows > int64_t(s.rows) + s.above + s.below || columns > int64_t(s.columns) + s.before + s.behind) return false;
-  }
-  if (s.kind == CONVOLUTION || s.kind == EMBEDDING)
-    return s.groups >= 1 && s.channels % s.groups == 0 && s.outputs % s.groups == 0 &&
-           (s.kind == CONVOLUTION || (s.target_rows == 1 && s.target_columns == 1 && s.groups == 1)) &&
-           (!s.adds || within(s.other, s.target_rows, s.target_columns, s.outputs, plan.arena));
-  if (s.kind == COPY)
-    return s.first_row >= 0 && s.first_column >= 0 && s.at_row >= 0 && s.at_column >= 0 && s.first_channel >= 0 &&
-           s.block_rows >= 1 && s.block_columns >= 1 && s.stride_rows >= 1 && s.stride_columns >= 1 &&
-           int64_t(s.first_row) + int64_t(s.block_rows - 1) * s.stride_rows < s.rows &&
-           int64_t(s.first_column) + int64_t(s.block_columns - 1) * s.stride_columns < s.columns &&
-           int64_t(s.at_row) + s.block_rows <= s.target_rows && int64_t(s.at_column) + s.block_columns <= s.target_columns &&
-           s.taken_channels >= 1 && int64_t(s.first_channel) + s.taken_channels <= s.outputs;
-  if (s.channels != s.outputs) return false;
-  if (s.kind == MEAN) return s.target_rows == 1 && s.target_columns == 1;
-  if (s.kind == MAX_POOL || s.kind == AVERAGE_POOL) return true;
-  if (s.rows != s.target_rows || s.columns != s.target_columns) return false;
-  if (s.kind == TABLE) return true;
-  const bool gate = s.kind == PRODUCT && s.is_gate;
-  return within(s.other, gate ? 1 : s.rows, gate ? 1 : s.columns, s.channels, plan.arena);
 }
 
 bool take_constants(Layer& layer) {
@@ -275,7 +179,7 @@ EFQ_API void efq_give_back() {
 // 0 taken by a fast kernel, 1 by a plain one; -1 a step that is not sound, -2 no memory. Constants are copied.
 EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
   try {
-    if (plan->outputs || !is_sound(*plan, *step)) return -1;
+    if (plan->outputs || !is_sound(*step, plan->arena)) return -1;
     Layer layer;
     layer.step = *step;
     if (!take_constants(layer)) return -1;
@@ -287,7 +191,7 @@ EFQ_API int32_t efq_plan_add(Plan* plan, const Step* step) {
     plan->own = std::max(plan->own, layer.own);
     if (step->kind == EMBEDDING) plan->outputs = size_t(step->outputs);
     plan->layers.push_back(std::move(layer));
-    plan->split();
+    if (plan->outputs) plan->split();
     return fast ? 0 : 1;
   } catch (const std::bad_alloc&) {
     return -2;

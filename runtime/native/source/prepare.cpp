@@ -166,21 +166,23 @@ template <uint8_t FLIP> void with_edges(const Layer& layer, const Call& call, ui
   }
 }
 
-constexpr size_t FEWEST_PIXELS = 8;  // of a layer that matrices take
-
-// None where most of a matrix would be empty.
-const Tiling* tiling_of(const Step& s, const Kernels& kernels) {
-  const Tiling* tiling = kernels.tiling;
-  if (!tiling || s.kind != CONVOLUTION || size_t(s.target_rows) * size_t(s.target_columns) < FEWEST_PIXELS) return nullptr;
-  return fours_of(s, tiling->fours) <= 2 * fours_of(s) ? tiling : nullptr;
-}
-
 // Bytes of a source, its edges included, and beyond it that a kernel of matrices reads.
 size_t reach_of(const Step& s, const Tiling& tiling) {
   const Lines lines = lines_of(s, tiling.pixels);
   const size_t last = rounded_up(lines.count(), tiling.pixels) - 1, width = width_of(s);
   return lines.place(last, width * size_t(s.stride_rows), size_t(s.stride_columns) * size_t(s.channels)) +
          size_t(s.kernel_rows - 1) * size_t(s.dilation_rows) * width + fours_of(s, tiling.fours) / size_t(s.kernel_rows) * 4;
+}
+
+constexpr size_t FEWEST_PIXELS = 8;       // of a layer that matrices take
+constexpr size_t MOST_BEYOND = 1 << 20;  // bytes read beyond a source
+
+// None where most of a matrix would be empty, or far from the source.
+const Tiling* tiling_of(const Step& s, const Kernels& kernels) {
+  const Tiling* tiling = kernels.tiling;
+  if (!tiling || s.kind != CONVOLUTION || size_t(s.target_rows) * size_t(s.target_columns) < FEWEST_PIXELS) return nullptr;
+  const bool near = reach_of(s, *tiling) <= size_t(s.rows + s.above + s.below) * width_of(s) + MOST_BEYOND;
+  return near && fours_of(s, tiling->fours) <= 2 * fours_of(s) ? tiling : nullptr;
 }
 
 void prepare_dense(Layer& layer, const Kernels& kernels, const Order& order) {
