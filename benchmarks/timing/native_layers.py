@@ -1,7 +1,8 @@
 """Where the time of EFQ's own kernels goes, beside the other runtimes: `python -m efq.benchmarks.timing.native_layers`.
 
 The backends are timed in turn in each round, so that what else runs on the machine is the same for all: in CPU time of
-the process on one thread, in wall time on several.
+the process on one thread, in wall time on several. With --sets EFQ's own kernels of several instruction sets are timed
+so, without an embedder, on one thread.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from efq.runtime.artifact.model_check import check_model
 from efq.runtime.backends.choice import random_images
 from efq.runtime.native.compile import compile_plan
 from efq.runtime.native.fusion import Layer, fuse
-from efq.runtime.native.library import NativePlan
+from efq.runtime.native.library import Memory, NativePlan
 from efq.runtime.native.steps import Plan, Step
 
 PROFILES = 50
@@ -41,6 +42,28 @@ class _Embedding:
 
     def run(self, prepared: NDArray[Any]) -> object:
         return self.embedder.embed(prepared)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Set:
+    """What is timed of an instruction set: a run of its plan."""
+
+    plan: NativePlan
+    memory: Memory
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        return images
+
+    def run(self, prepared: NDArray[Any]) -> object:
+        return self.plan.run(self.memory, prepared)
+
+
+def sets_in_turn(plan: Plan, sets: Sequence[str], images: NDArray[np.uint8], *, rounds: int) -> NDArray[np.float64]:
+    """Seconds of CPU time of a run with `images` uint8 (N, H, W, 3) on one thread, (rounds, sets)."""
+    plans = {name: NativePlan(plan, name) for name in sets}
+    candidates = {name: _Set(native, native.new_memory()) for name, native in plans.items()}
+    times = time_in_turn(candidates, [images], rounds=rounds, settle=0.0, clock=time.process_time)
+    return np.array([times[name] for name in sets]).T
 
 
 def times_in_turn(
@@ -84,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--backends", nargs="+", default=["native", "onnxruntime"])
+    parser.add_argument("--sets", nargs="+", help="instruction sets to time instead, as efq-doctor names them")
     parser.add_argument("--batch", type=int, default=1, help="images of a call")
     parser.add_argument("--threads", type=int, default=1, help="of a call")
     parser.add_argument("--rounds", type=int, default=40)
@@ -93,11 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Embedder.open(options.artifact, threads=1, backend=options.backends[0]) as embedder:
         drawn = random_images(embedder.contract)
     images = drawn[np.arange(options.batch) % len(drawn)]
-    times = times_in_turn(options.artifact, options.backends, images, threads=options.threads, rounds=options.rounds)
-    for place, backend in enumerate(options.backends):
+    names = options.sets or options.backends
+    if options.sets:
+        times = sets_in_turn(plan, names, images, rounds=options.rounds)
+    else:
+        times = times_in_turn(options.artifact, names, images, threads=options.threads, rounds=options.rounds)
+    for place, name in enumerate(names):
         ratios = np.quantile(times[:, place] / times[:, 0], [0.25, 0.5, 0.75])
         milliseconds = np.median(times[:, place]) * 1e3 / options.batch
-        print(f"{backend:12s} {milliseconds:7.3f} ms, {ratios[1]:.2f} x (quartiles {ratios[0]:.2f}, {ratios[2]:.2f})")
+        print(f"{name:12s} {milliseconds:7.3f} ms, {ratios[1]:.2f} x (quartiles {ratios[0]:.2f}, {ratios[2]:.2f})")
     for kind, (count, seconds, work) in seconds_by_kind(plan, drawn[0]).items():
         print(f"{count:3d} {kind:40s} {seconds * 1e6:8.1f} us, {work / seconds / 1e9:6.1f} multiply-adds a nanosecond")
 

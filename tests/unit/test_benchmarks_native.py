@@ -9,7 +9,7 @@ from networks import make_student, randomize, teacher_network
 
 from efq.benchmarks.timing import native_layers, native_start
 from efq.export import export_student
-from efq.runtime.native.library import library_path
+from efq.runtime.native.library import instruction_sets, library_path
 
 pytestmark = pytest.mark.skipif(library_path() is None, reason="the kernels were not built: make native")
 
@@ -30,6 +30,14 @@ def test_layers(artifact: Path, batch: int, threads: int, capsys: pytest.Capture
     assert "1.00 x (quartiles 1.00, 1.00)" in first
     assert second.split()[0] == "onnxruntime"
     assert any("depthwise 3x3" in line for line in kinds)
+
+
+def test_layers_of_instruction_sets(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [instruction_sets()[0], "plain"]
+    native_layers.main([str(artifact), "--sets", *sets, "--rounds", "2"])
+    first, second, *kinds = capsys.readouterr().out.splitlines()
+    assert [first.split()[0], second.split()[0]] == sets
+    assert kinds
 
 
 def test_start(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
