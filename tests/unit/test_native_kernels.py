@@ -211,6 +211,7 @@ def test_of_convolutions(shape: Shape) -> None:
     [
         Window(kernel=(1, 1)),
         Window(kernel=(1, 1), strides=(2, 2)),
+        Window(kernel=(1, 1), strides=(1, 5000)),  # of which a tile would be far from the source
         Window(kernel=(3, 3), edges=(1, 1, 1, 1)),
         Window(kernel=(3, 3), edges=(1, 1, 1, 1), strides=(2, 2)),
         Window(kernel=(2, 3), edges=(1, 0, 2, 1), strides=(2, 1)),

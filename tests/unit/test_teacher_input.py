@@ -402,6 +402,7 @@ def test_what_an_onnx_file_does_itself_comes_after_what_is_said(
     color = "gray" if channels == 1 else color
     teacher = open_teacher(path, None, text)
     assert str(teacher.input) == f"{color},0..255"
+    assert any(note.startswith(f"input: {teacher.input}") for note in teacher.notes) == (text is not None)
     planes = images.permute(0, 3, 1, 2).float()
     with torch.no_grad():
         wanted = original(planes if color == "rgb" else in_order(planes, color, channels))

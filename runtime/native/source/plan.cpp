@@ -29,7 +29,7 @@ void Freed::operator()(void* memory) const { if (memory) free(static_cast<void**
 
 namespace {
 
-constexpr size_t TOGETHER = 4;              // images
+constexpr size_t TOGETHER = 4;            // images
 constexpr size_t MANY_WEIGHTS = 1 << 20;  // bytes that a core's cache may not keep from one image to the next
 
 struct Plan {
