@@ -1,4 +1,4 @@
-"""Rounding with compensation: on the grid, and closer on the inputs it was made for than rounding to nearest."""
+"""Rounding with compensation: on the grid, with the same means, and closer than rounding to nearest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.lowering.quantization import compensate_rounding as module
 from efq.toolchain.lowering.quantization.compensate_rounding import compensate_rounding
-from efq.toolchain.quantizers import WeightQuantizer
+from efq.toolchain.quantizers import ActivationQuantizer, WeightQuantizer
 
 IMAGES = random_images(64, seed=5)
 
@@ -26,10 +26,13 @@ def inputs_of(layer: QuantizedConv2d | QuantizedLinear) -> int:
     return layer.weight[0].numel()
 
 
-def _graph(layer: nn.Module) -> fx.GraphModule:
+def _graph(*modules: nn.Module) -> fx.GraphModule:
     root, graph = nn.Module(), fx.Graph()
-    root.add_module("layer", layer)
-    graph.output(graph.call_module("layer", (graph.placeholder("x"),)))
+    node = graph.placeholder("x")
+    for place, part in enumerate(modules):
+        root.add_module(f"module{place}", part)
+        node = graph.call_module(f"module{place}", (node,))
+    graph.output(node)
     return fx.GraphModule(root, graph)
 
 
@@ -97,6 +100,26 @@ def test_two_inputs_by_hand() -> None:
     layer.weight_quantizer.log_scale.zero_()
     compensate_rounding(network, torch.ones(64, 2))
     assert layer.weight.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@torch.no_grad()
+def test_outputs_keep_the_mean_that_clipping_in_front_moves(kind: str) -> None:
+    layer = LAYERS[kind]()
+    flat = isinstance(layer, QuantizedLinear)
+    values = random_rows(32, layer.in_features) if flat else random_rows(32, layer.in_channels, 6, 6)
+    exact = layer(values)
+    quantizer = ActivationQuantizer(bits=4, signed=True)
+    quantizer.start_from(values)
+    quantizer.log_scale -= 0.5  # cuts off what is beyond six tenths of the range that it would have
+    layer.weight_quantizer = WeightQuantizer(layer.weight.shape[0], 4)
+    layer.weight_quantizer.start_from(layer.weight.flatten(1))
+    network = _graph(quantizer, layer)
+    places = (0,) if flat else (0, 2, 3)
+    assert not torch.allclose(network(values).mean(places), exact.mean(places), atol=1e-3)
+    compensate_rounding(network, values)
+    assert all(module.enabled for module in (quantizer, layer.weight_quantizer))
+    assert torch.allclose(network(values).mean(places), exact.mean(places), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
