@@ -68,7 +68,8 @@ _NO_ENGINE = "on a CPU, where there is no engine"
 @click.option(
     "--skip-unreadable",
     is_flag=True,
-    help="Name images that cannot be read, are damaged or hold no picture, and go on without them.",
+    help="Name images that cannot be read, are damaged or hold no picture (with --detector no face), and go on without "
+    "them.",
 )
 @click.option(
     "--threads", type=THREADS, help="Worker threads, with --parquet processes.  [default: every CPU; with --ray one]"
@@ -288,6 +289,6 @@ def _bulk_sentence(summary: dict[str, object]) -> str:
 
 def _sentence(summary: dict[str, object]) -> str:
     skipped = summary["skipped"]
-    ending = f", {len(skipped)} unreadable skipped" if isinstance(skipped, list) and skipped else ""
+    ending = f", {len(skipped)} skipped" if isinstance(skipped, list) and skipped else ""
     count, size = summary["images"], summary["embedding_size"]
     return f"{summary['output']}: {count} embeddings of size {size} by {summary['backend']}{ending}"

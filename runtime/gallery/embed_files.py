@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EmbeddedFiles:
-    """paths (N) and their embeddings (N, d); `skipped` cannot be read or hold no picture."""
+    """paths (N) and their embeddings (N, d); `skipped` cannot be read, hold no picture or no face."""
 
     paths: Sequence[Path]
     embeddings: NDArray[np.float32]
@@ -123,9 +123,11 @@ def _read_batch(
 def _check_outcome(errors: Sequence[InputError], used: Sequence[Path], *, total: int) -> None:
     if errors:
         listed = "\n  ".join(str(error) for error in errors)
+        skippable = sum(isinstance(error, UnreadableImageError) for error in errors)
+        remedy = f"; --skip-unreadable goes on without {skippable} of these" if skippable else ""
         message = (
-            f"expected usable images, found {len(errors)} of {total} that are not (nothing was written; "
-            f"--skip-unreadable goes on without those that cannot be read or hold no picture):\n  {listed}"
+            f"expected usable images, found {len(errors)} of {total} that are not (nothing was written{remedy}):\n"
+            f"  {listed}"
         )
         raise InputError(message)
     if not used:
