@@ -13,7 +13,7 @@ there, gives it, and a bias with which its outputs have the means of the float n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from efq.toolchain.graph.operations import QuantizedConv2d, QuantizedLinear
 from efq.toolchain.graph.pass_result import PassResult
 from efq.toolchain.quantizers import set_enabled
 
-_FACES = 128
+_FACES = (64, 128)  # at least and at most, by their size: all are in memory at once
+_PIXELS = 128 * 112 * 112
 _POSITIONS = 6000  # inputs of a layer that its moments are summed over
 _DAMPING = 0.01  # of the mean second moment, added to each
 _COLUMNS = 64  # of the weights, whose moves for all before them are one product
@@ -40,45 +41,49 @@ Layers of more, as behind a Flatten, are taken in parts: the second moments of 5
 @torch.no_grad()
 def compensate_rounding(network: fx.GraphModule, images: Tensor) -> PassResult:
     """Round in place; `images` uint8 (N, H, W, 3) are the faces the inputs are measured on."""
-    layers = [name for name, module in network.named_modules() if _is_quantized(module)]
-    if layers:
-        faces = images[:_FACES]
-        _Rounding(network, _float_means(network, layers, faces)).run(faces)
-    return PassResult(changed=len(layers))
+    layers = [module for module in network.modules() if _is_quantized(module)]
+    if not layers:
+        return PassResult(changed=0)
+    fewest, most = _FACES
+    faces = images[: min(max(_PIXELS // images[0, ..., 0].numel(), fewest), most)]
+    means = _float_means(network, layers, faces)
+    _Rounding(network, means).run(faces)
+    return PassResult(changed=len(means))
 
 
 class _Rounding(fx.Interpreter):
-    """Runs the network and rounds each layer just before its turn, to outputs of the `means` (C,) of its name."""
+    """Runs the network and rounds each layer just before its first turn, to outputs of its `means` (C,)."""
 
-    def __init__(self, network: fx.GraphModule, means: dict[str, Tensor]) -> None:
+    def __init__(self, network: fx.GraphModule, means: Mapping[nn.Module, Tensor]) -> None:
         super().__init__(network)
-        self.means = means
+        self.means = dict(means)
         self.generator = torch.Generator().manual_seed(0)
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module = self.fetch_attr(target)
-        if not _is_quantized(module):
+        means = self.means.pop(module, None)
+        if means is None:
             return super().call_module(target, args, kwargs)
         _round_layer(module, _inputs_of(module, args[0], self.generator))
         outputs = module(*args, **kwargs)
-        shift = self.means[str(target)] - _channel_means(outputs)
+        shift = means - _channel_means(outputs)
         shift = shift.where(shift.isfinite(), 0.0)
         module.bias += shift
         return outputs + shift.reshape(-1, *[1] * (outputs.dim() - 2))
 
 
-def _is_quantized(module: Any) -> bool:
+def _is_quantized(module: nn.Module) -> bool:
     return isinstance(module, QuantizedConv2d | QuantizedLinear) and module.weight_quantizer is not None
 
 
-def _float_means(network: fx.GraphModule, layers: list[str], faces: Tensor) -> dict[str, Tensor]:
-    """The channels' means (C,) of what each of `layers` gives with every quantizer off, by its name."""
-    means: dict[str, Tensor] = {}
+def _float_means(network: fx.GraphModule, layers: Sequence[nn.Module], faces: Tensor) -> dict[nn.Module, Tensor]:
+    """The channels' means (C,) of what each of `layers` gives with every quantizer off."""
+    means: dict[nn.Module, Tensor] = {}
 
-    def record(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda module, inputs, outputs: means.update({name: _channel_means(outputs)})
+    def record(module: nn.Module, inputs: Any, outputs: Tensor) -> None:
+        means.setdefault(module, _channel_means(outputs))
 
-    hooks = [network.get_submodule(name).register_forward_hook(record(name)) for name in layers]
+    hooks = [layer.register_forward_hook(record) for layer in layers]
     set_enabled(network, enabled=False)
     network(faces)
     set_enabled(network, enabled=True)
