@@ -122,6 +122,20 @@ def test_outputs_keep_the_mean_that_clipping_in_front_moves(kind: str) -> None:
     assert torch.allclose(network(values).mean(places), exact.mean(places), atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_layer_that_is_called_twice_is_corrected_for_its_first_call() -> None:
+    layer, values = QuantizedLinear(20, 20), random_rows(64, 20)
+    network = alone(layer, 3)
+    (call,) = [node for node in network.graph.nodes if node.op == "call_module"]
+    with network.graph.inserting_after(call):
+        again = network.graph.call_module(str(call.target), (call,))
+    call.replace_all_uses_with(again, delete_user_cb=lambda user: user is not again)
+    network.recompile()
+    wanted = nn.functional.linear(values, layer.weight, layer.bias).mean(0)
+    assert compensate_rounding(network, values).changed == 1
+    assert torch.allclose(layer(values).mean(0), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_quantized_layer_of_a_network_lies_on_its_grid(name: str) -> None:
     """Also where weights have 7 bits, as in most students."""
